@@ -1,0 +1,67 @@
+"""The embedded demo set: ten kinds of drawn shapes, made on the spot, for seeing the pipeline work offline."""
+
+import math
+
+import torch
+from torch import Tensor
+
+CLASSES = ("disc", "ring", "square", "frame", "triangle", "cross", "tee", "bars", "crescent", "star")
+SIZE = 32
+
+
+def _inside(label: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Whether a point (u, v) of the shape's own frame, where it spans about [-1, 1], is inside: bool (N, 32, 32)."""
+    radius = torch.hypot(u, v)
+    square = torch.maximum(u.abs(), v.abs())
+    angle = torch.atan2(v, u)
+    shapes = torch.stack(
+        (
+            radius < 0.9,
+            (radius < 1) & (radius > 0.6),
+            square < 0.8,
+            (square < 0.9) & (square > 0.55),
+            (v < 0.7) & (v > 2 * u.abs() - 1),
+            (torch.minimum(u.abs(), v.abs()) < 0.25) & (square < 1),
+            ((u.abs() < 0.9) & (v > 0.4) & (v < 0.9)) | ((u.abs() < 0.25) & (v > -0.9) & (v < 0.9)),
+            (u.abs() < 0.9) & (v.abs() > 0.25) & (v.abs() < 0.75),
+            (radius < 1) & (torch.hypot(u - 0.45, v) > 0.75),
+            radius < 0.6 + 0.4 * torch.cos(5 * angle),
+        )
+    )  # (10, N, 32, 32)
+    return shapes[label, torch.arange(len(label))]
+
+
+def demo_set(images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw shapes of random place, size, turn and colour on cluttered, noisy backgrounds.
+
+    Args:
+        images: how many, classes in equal shares.
+        seed: of the drawing; the same seed gives the same images.
+
+    Returns:
+        pixels uint8 (images, 32, 32, 3); labels int64 (images,).
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    labels = torch.arange(images) % len(CLASSES)
+    axis = torch.linspace(-1, 1, SIZE)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    centre = uniform(images, 2, low=-0.35, high=0.35)
+    scale = uniform(images, low=0.4, high=0.65)[:, None, None]
+    turn = uniform(images, low=0, high=2 * math.pi)[:, None, None]
+    dx, dy = x - centre[:, 0, None, None], y - centre[:, 1, None, None]
+    u = (dx * turn.cos() + dy * turn.sin()) / scale
+    v = (dy * turn.cos() - dx * turn.sin()) / scale
+    mask = _inside(labels, u, v)[..., None]  # (N, 32, 32, 1)
+
+    # The background wanders half as far as the shape's colour may, so most shapes stand out and some hardly do.
+    coarse = uniform(images, 3, 4, 4, low=0.25, high=0.75)
+    background = torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear", align_corners=True)
+    background = background.permute(0, 2, 3, 1)  # (N, 32, 32, 3)
+    foreground = uniform(images, 1, 1, 3)
+    noise = torch.randn((images, SIZE, SIZE, 3), generator=generator) * 0.05
+    pixels = (torch.where(mask, foreground, background) + noise).clamp(0, 1)
+    return (pixels * 255).round().to(torch.uint8), labels
