@@ -1,0 +1,8 @@
+"""Training one net: the LightningModule, the paper's schedule, and the run's record."""
+
+from plainres.training.config import RunConfig
+from plainres.training.module import ClassificationModule
+from plainres.training.record import Record
+from plainres.training.run import train_run
+
+__all__ = ["ClassificationModule", "Record", "RunConfig", "train_run"]

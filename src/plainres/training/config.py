@@ -1,0 +1,97 @@
+"""The configuration of one run, and the names that follow from it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from plainres.data import DATASETS, TRAIN_SETS
+from plainres.errors import UserError
+from plainres.nets.blocks import SHORTCUTS
+
+PRECISIONS = ("fp32", "bf16")
+ROWS = 64  # of metrics.csv, whatever the budget
+PAPER_ITERATIONS = 64_000
+WARMUP_DEPTH = 110  # this depth and more begin at a tenth of the learning rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what a run computes; device and engine, which only compute it, are not part of it.
+
+    Attributes:
+        depth: layers of the net, 6n+2.
+        shortcut: None (plain), "A", "B" or "C".
+        seed: of the initial weights and of the batches.
+        iterations: the budget N; the learning rate falls tenfold at N/2 and 3N/4.
+        dataset: "cifar10" or "demo".
+        train_set: "50k", or "45k" with 5,000 images held out for validation.
+        precision: "fp32", or "bf16" (autocast; weights, statistics and loss stay fp32).
+        batch_size, lr, momentum, weight_decay: of SGD (section 4.2).
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    depth: int
+    shortcut: str | None = "A"
+    seed: int = 0
+    iterations: int = PAPER_ITERATIONS
+    dataset: str = "cifar10"
+    train_set: str = "50k"
+    precision: str = "fp32"
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.depth < 8 or (self.depth - 2) % 6:
+            raise UserError(f"depth must be 6n+2 (8, 14, 20, 26, 32, ...), not {self.depth}")
+        if self.iterations < ROWS:
+            raise UserError(f"iterations must be {ROWS} or more, not {self.iterations}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed must be between 0 and 2^63 - 1, not {self.seed}")
+        for name, value, known in (
+            ("shortcut", self.shortcut, SHORTCUTS),
+            ("precision", self.precision, PRECISIONS),
+            ("data set", self.dataset, DATASETS),
+            ("training set", self.train_set, TRAIN_SETS),
+        ):
+            if value not in known:
+                raise UserError(f"{name} must be one of {', '.join(map(str, known))}, not {value}")
+
+    @property
+    def study(self) -> str:
+        """The study's name: data set, split if not 50k, budget, precision (`cifar10-64k-bf16`)."""
+        n = self.iterations
+        budget = f"{n // 1000}k" if n % 1000 == 0 else str(n)
+        split = [self.train_set] if self.train_set != "50k" else []
+        return "-".join([self.dataset, *split, budget, self.precision])
+
+    @property
+    def net(self) -> str:
+        """The net's name as in the paper (`plain-56`, `resnet-56`, `resnet-56-b`), and where it departs from it."""
+        kind = "plain" if self.shortcut is None else "resnet"
+        name = f"{kind}-{self.depth}"
+        if self.shortcut not in (None, "A"):
+            name += f"-{self.shortcut.lower()}"
+        for field, short in (
+            ("batch_size", "batch"),
+            ("lr", "lr"),
+            ("momentum", "momentum"),
+            ("weight_decay", "decay"),
+        ):
+            if getattr(self, field) != getattr(type(self), field):
+                name += f"-{short}{getattr(self, field):g}"
+        return name
+
+    @property
+    def folder(self) -> Path:
+        """The record's folder below the results folder: <study>/<net>/seed-<s>."""
+        return Path(self.study, self.net, f"seed-{self.seed}")
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that any change of the configuration changes."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]

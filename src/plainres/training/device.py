@@ -1,0 +1,87 @@
+"""What this machine has, and which precision it is fast at."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from plainres.errors import UserError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device for "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:<index>".
+
+    Raises:
+        UserError: CUDA was asked for and there is none, or not that one.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device must be auto, cpu, cuda or cuda:<index>, not {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device must be auto, cpu, cuda or cuda:<index>, not {name!r}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError(f"device {name} was asked for, but PyTorch sees {count} CUDA devices: use --device cpu or auto")
+    return device
+
+
+def fast_precision(device: torch.device) -> str:
+    """bf16 where the hardware computes it faster than fp32 (AMX, AVX-512 BF16, GPUs since Ampere), else fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    # PyTorch has no public names for these before 2.13.
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if fast else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a net's forward pass runs at `precision`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def describe_hardware(device: torch.device) -> dict:
+    """The names and numbers of what a run ran on."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    hardware = {"device": device.type, "cpu": cpu, "cpu_cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        hardware["gpu"] = torch.cuda.get_device_name(device)
+    else:
+        hardware["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+        hardware["amx"] = torch.cpu._is_amx_tile_supported()
+    return hardware
+
+
+def describe_software() -> dict:
+    """Versions of what computed a run, and the commit of this code with whether it was altered since."""
+    import pytorch_lightning
+    import torchvision
+
+    here = Path(__file__).parent
+
+    def git(*command: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", here.parent, here.parents[2] / "experiments")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "pytorch_lightning": pytorch_lightning.__version__,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+    }

@@ -1,0 +1,176 @@
+"""The LightningModule: one net, trained by the paper's protocol."""
+
+import time
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from plainres.data import CifarData
+from plainres.training.config import RunConfig
+from plainres.training.evaluation import Tally, score
+from plainres.training.schedule import (
+    WARMUP_ERROR,
+    WARMUP_WINDOW,
+    has_warmup,
+    learning_rate,
+    row_ends,
+    test_points,
+    warmup_cap,
+)
+
+
+class Diverged(Exception):
+    """The loss became infinite or not a number."""
+
+
+class ClassificationModule(pl.LightningModule):
+    """Trains a plain or residual net for N iterations, whatever an epoch is.
+
+    One Lightning epoch is the stretch between two passes over the test set. The module counts iterations itself, and
+    its checkpoint holds the position, the rows of metrics so far and the sums of the next one; Lightning's own loop
+    counters, which cannot resume inside an epoch, are left out.
+
+    Args:
+        config: the run.
+        net: maps images (B, 3, H, W) to logits (B, classes).
+
+    Attributes:
+        iteration: how many are done.
+        warmup_end: the iteration at which the warm-up ended; 0 where there is none, None while it lasts.
+        rows: what metrics.csv holds, a dict a row.
+        seconds: wall time of the run so far, over all its sittings.
+    """
+
+    def __init__(self, config: RunConfig, net: nn.Module):
+        super().__init__()
+        self.automatic_optimization = False
+        self.config = config
+        self.net = net.to(memory_format=torch.channels_last)
+        self.iteration = 0
+        self.warmup_end = None if has_warmup(config) else 0
+        self.rows: list[dict] = []
+        self.seconds = 0.0
+        self.train_seconds = 0.0
+        self.since_row = Tally()
+        self.since_window = Tally()
+        self.tested: dict[str, Tally] = {}
+        self._row_ends = set(row_ends(config))
+        self._test_points = test_points(config)
+
+    @property
+    def data(self) -> CifarData:
+        return self.trainer.datamodule
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        c = self.config
+        return torch.optim.SGD(self.net.parameters(), lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
+
+    # Training
+
+    def _next_span(self) -> None:
+        """Have the data module yield the iterations up to the next pass over the test set."""
+        self.data.span = (self.iteration, next(point for point in self._test_points if point > self.iteration))
+
+    def on_fit_start(self) -> None:
+        self.data.to(self.device)
+        self._next_span()
+
+    def on_train_epoch_start(self) -> None:
+        self._clock = time.perf_counter()
+
+    def training_step(self, rows: Tensor, _: int) -> None:
+        optimizer = self.optimizers()
+        lr = learning_rate(self.config, self.iteration, self.warmup_end is None)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        images, labels = self.data.inputs(rows)
+        loss, wrong = score(self.net, images, labels, self.config.precision)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        self.iteration += 1
+        for tally in (self.since_row, self.since_window):
+            tally.add(loss.detach(), wrong, len(labels))
+        self._warm_up()
+        if self.iteration in self._row_ends:
+            self._end_row(lr)
+
+    def _warm_up(self) -> None:
+        """End the warm-up once the last 100 iterations' error is under 80%, or at its cap (section 4.2)."""
+        if self.warmup_end is None:
+            learned = self.iteration % WARMUP_WINDOW == 0 and self.since_window.error < WARMUP_ERROR
+            if learned or self.iteration >= warmup_cap(self.config):
+                self.warmup_end = self.iteration
+        if self.iteration % WARMUP_WINDOW == 0:
+            self.since_window.reset()
+
+    def _count_time(self) -> None:
+        now = time.perf_counter()
+        self.train_seconds += now - self._clock
+        self.seconds += now - self._clock
+        self._clock = now
+
+    def _end_row(self, lr: float) -> None:
+        self._count_time()
+        tally = self.since_row
+        self.rows.append(
+            {
+                "iteration": self.iteration,
+                "epoch": self.iteration * self.config.batch_size / len(self.data.parts["train"]),
+                "lr": lr,
+                "train_loss": tally.mean_loss,
+                "train_error": tally.error,
+                "images_per_second": tally.images / self.train_seconds,
+                "seconds": self.seconds,
+            }
+        )
+        if not torch.isfinite(torch.tensor(tally.mean_loss)):
+            raise Diverged(f"training loss is {tally.mean_loss} at iteration {self.iteration}")
+        tally.reset()
+        self.train_seconds = 0.0
+
+    # Passes over the test set (and the validation set of a 45k split)
+
+    def on_validation_epoch_start(self) -> None:
+        self.tested = {part: Tally() for part in self.data.evaluated}
+
+    def validation_step(self, rows: Tensor, _: int, dataloader_idx: int = 0) -> None:
+        part = self.data.evaluated[dataloader_idx]
+        images, labels = self.data.inputs(rows, part)
+        self.tested[part].add(*score(self.net, images, labels, self.config.precision), len(labels))
+
+    def on_validation_epoch_end(self) -> None:
+        for part, tally in self.tested.items():
+            self.rows[-1] |= {f"{part}_loss": tally.mean_loss, f"{part}_error": tally.error}
+        train_seconds = self.train_seconds
+        self._count_time()
+        self.train_seconds = train_seconds
+        if self.iteration == self.config.iterations:
+            self.trainer.should_stop = True
+        else:
+            self._next_span()
+
+    # Checkpoints
+
+    STATE = ("iteration", "warmup_end", "rows", "seconds", "train_seconds")
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        self._count_time()
+        checkpoint.pop("loops")
+        checkpoint["run"] = {
+            "config_hash": self.config.hash,
+            "since_row": vars(self.since_row),
+            "since_window": vars(self.since_window),
+            **{name: getattr(self, name) for name in self.STATE},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        state = checkpoint["run"]
+        for name in self.STATE:
+            setattr(self, name, state[name])
+        vars(self.since_row).update(state["since_row"])
+        vars(self.since_window).update(state["since_window"])

@@ -1,0 +1,155 @@
+"""One run, from its configuration to its record."""
+
+import logging
+import shutil
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from plainres.data import CifarData
+from plainres.nets import cifar_net, count_complexity
+from plainres.nets.weights import weights_bytes
+from plainres.training.callbacks import ProgressBar, Recorder, list_checkpoints
+from plainres.training.config import RunConfig
+from plainres.training.device import describe_hardware, describe_software
+from plainres.training.evaluation import evaluate, with_exact_bn
+from plainres.training.module import ClassificationModule, Diverged
+from plainres.training.record import UNFINISHED, Record, write_atomic
+
+CLASSES = 10
+
+
+def make_data(config: RunConfig, data_dir: Path) -> CifarData:
+    """The data module that a run's configuration asks for."""
+    c = config
+    return CifarData(c.dataset, data_dir, c.train_set, c.seed, c.iterations, c.batch_size)
+
+
+def make_net(config: RunConfig) -> nn.Module:
+    """The net of a run with its initial weights, a function of the seed; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return cifar_net(config.depth, config.shortcut, CLASSES)
+
+
+def train_run(
+    config: RunConfig, data_dir: Path, results: Path, device: torch.device, callbacks: tuple[pl.Callback, ...] = ()
+) -> dict:
+    """Train one net, resuming where an earlier sitting stopped, and leave its record below `results`.
+
+    Args:
+        config: the run.
+        data_dir: folder that holds CIFAR-10.
+        results: results folder; the record goes to `results / config.folder`.
+        device: where to train.
+        callbacks: further Lightning callbacks.
+
+    Returns:
+        What run.json holds: `outcome` is "finished", or "diverged" where the loss was no longer finite.
+
+    Raises:
+        UserError: data or record cannot be used.
+    """
+    record = Record(results, config)
+    recorded = record.read()
+    if recorded is not None and recorded["outcome"] != UNFINISHED:
+        return recorded
+
+    data = make_data(config, data_dir)
+    data.prepare_data()
+    data.setup()
+    module = ClassificationModule(config, make_net(config))
+    facts = {
+        "complexity": asdict(count_complexity(module.net, (3, 32, 32))),
+        "provenance": {
+            **describe_software(),
+            "hardware": describe_hardware(device),
+            "data_md5": {name: part.md5() for name, part in data.parts.items()},
+        },
+    }
+    record.write(UNFINISHED, facts)
+    try:
+        _fit(module, data, record, device, callbacks)
+    except Diverged as error:
+        record.write_metrics(module.rows)
+        return record.write("diverged", {"reason": str(error), "final": _last(module), **facts})
+
+    net = module.net.to(device)
+    data.to(device)
+    final = _last(module) | _final_errors(net, data, config)
+    facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
+    architecture = {"family": "cifar", "depth": config.depth, "shortcut": config.shortcut, "num_classes": CLASSES}
+    recipe = {"config": asdict(config), "final": final, "provenance": facts["provenance"]}
+    write_atomic(record.folder / "weights.safetensors", weights_bytes(net.cpu(), data.mean, architecture, recipe))
+    finished = record.write("finished", facts)
+    shutil.rmtree(record.checkpoints, ignore_errors=True)
+    return finished
+
+
+def _fit(
+    module: ClassificationModule,
+    data: CifarData,
+    record: Record,
+    device: torch.device,
+    callbacks: tuple[pl.Callback, ...],
+) -> None:
+    """Run Lightning's Trainer from the last checkpoint, or from the start, to the last iteration."""
+    checkpoint = next(reversed(list_checkpoints(record.checkpoints)), None)
+    if checkpoint is not None:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if state["run"]["iteration"] == module.config.iterations:
+            module.load_state_dict(state["state_dict"])
+            module.on_load_checkpoint(state)
+            return
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Batches are gathered from memory: no worker could make that faster.
+        warnings.filterwarnings(
+            "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated"
+        )  # Lightning 2.6 on torch 2.15
+        warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+        trainer = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            max_epochs=-1,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            callbacks=[
+                Recorder(record),
+                ProgressBar(f"{module.config.net} seed {module.config.seed}", module.config.iterations),
+                *callbacks,
+            ],
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+
+
+def _last(module: ClassificationModule) -> dict:
+    """The headline, the last row's figures, and the best ones apart from it."""
+    names = ("iteration", "train_loss", "train_error", "test_loss", "test_error", "val_loss", "val_error")
+    last = {name: module.rows[-1][name] for name in names if name in module.rows[-1]}
+    tested = [row for row in module.rows if "test_error" in row]
+    if tested:
+        best = min(tested, key=lambda row: row["test_error"])
+        last |= {"best_test_error": best["test_error"], "best_test_iteration": best["iteration"]}
+    return last
+
+
+def _final_errors(net: nn.Module, data: CifarData, config: RunConfig) -> dict:
+    """Errors in percent on the clean training set, and again with BN statistics averaged over all of it."""
+    exact = with_exact_bn(net, data, config.precision)
+    clean = evaluate(net, data, "train", config.precision)
+    return {
+        "clean_train_loss": clean.mean_loss,
+        "clean_train_error": clean.error,
+        "exact_bn_clean_train_error": evaluate(exact, data, "train", config.precision).error,
+        "exact_bn_test_error": evaluate(exact, data, "test", config.precision).error,
+    }
