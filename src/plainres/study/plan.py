@@ -1,0 +1,95 @@
+"""Which runs make a study, how far each is, and how long the rest will take."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from plainres.data import part_sizes
+from plainres.errors import UserError
+from plainres.nets import cifar_net, count_complexity
+from plainres.training import Record, RunConfig
+from plainres.training.evaluation import score
+from plainres.training.schedule import TEST_PASS_COST, test_points
+
+# A forward pass costs about a third of an iteration; the end of a run passes three times over the training set and
+# once over the test set.
+FORWARD_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study and its state: "finished", "diverged", "partial", "missing" or "blocked" (with the reason)."""
+
+    config: RunConfig
+    status: str
+    reason: str = ""
+
+    @property
+    def to_do(self) -> bool:
+        return self.status in ("partial", "missing")
+
+
+def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
+    """Look every run up in the results folder. A record that cannot be used blocks its run, not the study."""
+    runs = []
+    for config in configs:
+        try:
+            runs.append(PlannedRun(config, Record(results, config).status()))
+        except UserError as error:
+            runs.append(PlannedRun(config, "blocked", str(error)))
+    return runs
+
+
+def calibrate(precision: str, device: torch.device, batch_size: int = 128, iterations: int = 5) -> float:
+    """Seconds per multiply-add of one training image, from a few iterations of plain-20 on this machine."""
+    with torch.random.fork_rng(devices=[]):
+        net = cifar_net(20, None).to(device, memory_format=torch.channels_last)
+        images = torch.randn(batch_size, 3, 32, 32).to(device, memory_format=torch.channels_last)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    times = []
+    for _ in range(iterations + 2):
+        begin = time.perf_counter()
+        optimizer.zero_grad()
+        loss, _ = score(net, images, labels, precision)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        times.append(time.perf_counter() - begin)
+    return sorted(times[2:])[iterations // 2] / (batch_size * count_complexity(net, (3, 32, 32)).multiply_adds)
+
+
+def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float) -> float:
+    """Expected seconds of a whole run from the calibration: training, test passes, and the passes at its end."""
+    multiply_adds = count_complexity(cifar_net(config.depth, config.shortcut), (3, 32, 32)).multiply_adds
+    tests = len(test_points(config)) * TEST_PASS_COST * config.batch_size
+    sizes = part_sizes(config.dataset, config.train_set)
+    end = (3 * sizes["train"] + sizes["test"]) * FORWARD_SHARE
+    return (config.iterations * config.batch_size + tests + end) * multiply_adds * seconds_per_multiply_add
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def print_plan(runs: list[PlannedRun], seconds: dict[RunConfig, float], console: Console) -> None:
+    """Print a study's runs with their state and the expected time of those to do."""
+    table = Table(title=f"Study {', '.join(sorted({run.config.study for run in runs}))}")
+    for name in ("net", "seed", "iterations", "state", "expected"):
+        table.add_column(name, justify="left" if name in ("net", "state") else "right")
+    for run in runs:
+        c = run.config
+        expected = format_seconds(seconds[c]) if c in seconds else ""
+        table.add_row(c.net, str(c.seed), f"{c.iterations:,}", run.status, expected)
+    console.print(table)
+    for run in runs:
+        if run.reason:
+            console.print(f"[red]{run.config.net} seed {run.config.seed}:[/] {run.reason}", highlight=False)
