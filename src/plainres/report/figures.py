@@ -1,0 +1,138 @@
+"""Figures 1 and 6 of the paper, drawn from records."""
+
+import math
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from plainres.report.records import Study
+
+# Dark to light by depth: distinct in grey and to the colour-blind, with a marker apiece for the few test passes.
+COLOURS = plt.get_cmap("viridis")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+TITLES = {"plain": "plain nets", "residual": "residual nets"}
+PAPER_TOP = 20.0
+
+
+def _curves(study: Study, net: str, column: str) -> pd.DataFrame:
+    """One column of a net's metrics against iteration: mean, min and max over its seeds."""
+    frames = [run.metrics[["iteration", column]].dropna() for run in study.runs if run.net == net]
+    return pd.concat(frames).groupby("iteration")[column].agg(["mean", "min", "max"])
+
+
+def _top(study: Study, nets: list[str]) -> float:
+    """The upper end of the error axis: the paper's 20% where every net ends well below it, else what holds the ends."""
+    ends = [
+        max(_curves(study, net, column)["mean"].iloc[-1] for column in ("train_error", "test_error")) for net in nets
+    ]
+    return PAPER_TOP if max(ends) < 0.8 * PAPER_TOP else min(100.0, 10 * math.ceil(max(ends) / 10) + 20)
+
+
+def _draw(axes: Axes, study: Study, nets: list[str], style: dict[str, tuple], columns: tuple[str, ...]) -> None:
+    for net in nets:
+        colour, marker = style[net]
+        for column in columns:
+            curve = _curves(study, net, column)
+            line = {"ls": "--", "lw": 1.1} if column == "train_error" else {"ls": "-", "lw": 2.2}
+            few = len(curve) <= 8
+            axes.plot(curve.index, curve["mean"], color=colour, marker=marker if few else None, ms=6, **line)
+            axes.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
+    n = study.iterations
+    for drop in (n // 2, 3 * n // 4):
+        axes.axvline(drop, color="0.85", lw=1, zorder=0)
+    axes.set_xlim(0, n)
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
+    axes.grid(axis="y", color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _style(study: Study, nets: list[str]) -> dict[str, tuple]:
+    """Colour and marker of each net: one per depth, the same for plain and residual."""
+    depths = sorted({run.config["depth"] for run in study.runs})
+    places = {depth: i / max(1, len(depths) - 1) for i, depth in enumerate(depths)}
+    by_net = {run.net: run.config["depth"] for run in study.runs}
+    return {net: (COLOURS(0.75 * (1 - places[by_net[net]])), MARKERS[depths.index(by_net[net]) % 6]) for net in nets}
+
+
+def _nets(study: Study, kind: str) -> list[str]:
+    """The paper's own nets of one kind, shallow to deep: plain, or residual with option A at the default settings."""
+    prefix = {"plain": "plain", "residual": "resnet"}[kind]
+    own = {run.net for run in study.runs if run.net == f"{prefix}-{run.config['depth']}"}
+    return sorted(own, key=lambda net: int(net.split("-")[1]))
+
+
+def _caption(figure: Figure, study: Study, title: str) -> None:
+    demo = " — DEMO SET, not CIFAR-10" if study.dataset == "demo set" else ""
+    figure.suptitle(title + demo, fontsize=11)
+    figure.text(0.5, 0.01, study.describe(), ha="center", va="bottom", fontsize=7, color="0.35")
+
+
+def figure_1(study: Study) -> Figure | None:
+    """Training error (left) and test error (right) of the shallowest and the deepest plain net; None without two."""
+    nets = _nets(study, "plain")
+    if len(nets) < 2:
+        return None
+    nets = [nets[0], nets[-1]]
+    style = _style(study, nets)
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
+    for axes, column, name in zip(panels, ("train_error", "test_error"), ("training", "test"), strict=True):
+        _draw(axes, study, nets, style, (column,))
+        axes.set_ylabel(f"{name} error (%)")
+        axes.set_ylim(0, _top(study, nets))
+        axes.tick_params(labelleft=True)
+    handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
+    panels[1].legend(handles=handles, frameon=False, loc="lower left")
+    _caption(figure, study, "Degradation (Figure 1): plain nets, shallow against deep")
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    return figure
+
+
+def figure_6(study: Study) -> Figure | None:
+    """Training error (dashed) and test error (bold) of plain nets (left) and residual nets (right) on one scale."""
+    groups = {kind: nets for kind in TITLES if (nets := _nets(study, kind))}
+    if not groups:
+        return None
+    style = _style(study, [net for nets in groups.values() for net in nets])
+    figure, panels = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4), sharey=True, squeeze=False)
+    top = _top(study, list(style))
+    for axes, (kind, nets) in zip(panels[0], groups.items(), strict=True):
+        _draw(axes, study, nets, style, ("train_error", "test_error"))
+        axes.set_title(TITLES[kind], fontsize=10)
+        axes.set_ylim(0, top)
+        axes.set_ylabel("error (%)")
+        axes.tick_params(labelleft=True)
+        handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
+        handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
+        handles += [Line2D([], [], color="0.3", lw=2.2, label="test")]
+        axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
+    _caption(figure, study, "Training and test error against iterations (Figure 6)")
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    return figure
+
+
+FIGURES = {"figure1": figure_1, "figure6": figure_6}
+
+
+def save_figures(study: Study) -> list[Path]:
+    """Draw every figure that the study has records for into its folder, as PNG and SVG."""
+    written = []
+    # Without these two, SVG files differ at every drawing.
+    with plt.rc_context({"svg.hashsalt": study.name, "svg.fonttype": "none"}):
+        for name, draw in FIGURES.items():
+            figure = draw(study)
+            if figure is None:
+                continue
+            for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+                path = study.folder / f"{name}{suffix}"
+                figure.savefig(path, dpi=150, metadata=metadata)
+                written.append(path)
+            plt.close(figure)
+    return written

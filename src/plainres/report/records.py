@@ -1,0 +1,151 @@
+"""Reading the records of runs into pandas: everything the report knows, it knows from here."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+DATASET_NAMES = {"cifar10": "CIFAR-10", "demo": "demo set"}
+NEEDED = ("iteration", "train_error")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One readable record.
+
+    Attributes:
+        info: what run.json holds.
+        metrics: what metrics.csv holds, a row an interval; empty before the first one.
+    """
+
+    folder: Path
+    info: dict
+    metrics: pd.DataFrame
+
+    @property
+    def net(self) -> str:
+        return self.info["net"]
+
+    @property
+    def outcome(self) -> str:
+        return self.info["outcome"]
+
+    @property
+    def config(self) -> dict:
+        return self.info["config"]
+
+    @property
+    def kind(self) -> str:
+        """ "plain" or "residual"."""
+        return "plain" if self.config["shortcut"] is None else "residual"
+
+
+@dataclass
+class Study:
+    """All records below one study's folder: those that finished, and those that did not with the reason.
+
+    Attributes:
+        runs: finished runs, plain first, by depth, name and seed.
+        others: (folder name, outcome, reason) of runs that are partial, diverged or unreadable.
+    """
+
+    folder: Path
+    runs: list[Run] = field(default_factory=list)
+    others: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def iterations(self) -> int:
+        return self.runs[0].config["iterations"]
+
+    @property
+    def dataset(self) -> str:
+        """ "CIFAR-10" or "demo set", as titles say it."""
+        return DATASET_NAMES[self.runs[0].config["dataset"]]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({run.config["seed"] for run in self.runs})
+
+    def describe(self) -> str:
+        """Data, budget, precision, seeds and hardware in one line, for titles and captions."""
+        config = self.runs[0].config
+        hardware = {run.info["provenance"]["hardware"].get("gpu") or _cpu(run) for run in self.runs}
+        seeds = ", ".join(map(str, self.seeds))
+        trained_on = f"{config['train_set']} training images, " if config["dataset"] == "cifar10" else ""
+        return (
+            f"{self.dataset}, {trained_on}{self.iterations:,} iterations of {config['batch_size']}, "
+            f"{config['precision']}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}, {' and '.join(sorted(hardware))}"
+        )
+
+    def finals(self) -> pd.DataFrame:
+        """A row a finished run: net, kind, depth, shortcut, seed, complexity, every final figure, seconds, hardware."""
+        rows = [
+            {
+                "net": run.net,
+                "kind": run.kind,
+                "depth": run.config["depth"],
+                "shortcut": run.config["shortcut"] or "none",
+                "seed": run.config["seed"],
+                **run.info["complexity"],
+                **run.info["final"],
+                "warmup_end": run.info["warmup_end"],
+                "seconds": run.info["seconds"],
+                "hardware": run.info["provenance"]["hardware"].get("gpu") or _cpu(run),
+                "commit": run.info["provenance"]["commit"],
+            }
+            for run in self.runs
+        ]
+        return pd.DataFrame(rows)
+
+
+def _cpu(run: Run) -> str:
+    hardware = run.info["provenance"]["hardware"]
+    return f"{hardware['cpu']} ({hardware['threads']} threads)"
+
+
+def find_studies(results: Path) -> list[Study]:
+    """Every study below a results folder, by name; a study is a folder that holds <net>/seed-<s>/run.json."""
+    folders = sorted({path.parents[2] for path in results.glob("**/seed-*/run.json")})
+    return [read_study(folder) for folder in folders]
+
+
+def read_study(folder: Path) -> Study:
+    """Read all records of one study; a record that cannot be used is listed with its reason, never dropped silently."""
+    study = Study(folder)
+    for path in sorted(folder.glob("*/seed-*/run.json")):
+        name = str(path.parent.relative_to(folder))
+        try:
+            run = _read_run(path.parent)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            study.others.append((name, "unreadable", f"{type(error).__name__}: {error}"))
+            continue
+        if run.outcome == "finished":
+            study.runs.append(run)
+        elif run.outcome == "running":
+            done = int(run.metrics["iteration"].max()) if len(run.metrics) else 0
+            study.others.append((name, "partial", f"{done:,} of {run.config['iterations']:,} iterations"))
+        else:
+            study.others.append((name, run.outcome, run.info.get("reason", "")))
+    study.runs.sort(key=lambda run: (run.kind, run.config["depth"], run.net, run.config["seed"]))
+    return study
+
+
+def _read_run(folder: Path) -> Run:
+    info = json.loads((folder / "run.json").read_text())
+    for key in ("net", "outcome", "config"):
+        info[key]
+    metrics_csv = folder / "metrics.csv"
+    metrics = pd.read_csv(metrics_csv) if metrics_csv.exists() else pd.DataFrame(columns=[*NEEDED, "test_error"])
+    for column in NEEDED:
+        metrics[column] = pd.to_numeric(metrics[column])
+    if info["outcome"] == "finished":
+        for key in ("final", "complexity", "provenance", "seconds"):
+            info[key]
+        if metrics["iteration"].max() != info["config"]["iterations"]:
+            raise ValueError(f"{metrics_csv.name} does not reach the last iteration")
+    return Run(folder, info, metrics)

@@ -1,0 +1,48 @@
+"""Table 6 of the paper beside our records."""
+
+import pandas as pd
+
+from plainres.report.published import TABLE_6, TABLE_6_COMPARED
+from plainres.report.records import Study
+
+
+def mean_and_std(values: pd.Series) -> str:
+    """Mean, with the sample standard deviation and n; a single run has no spread to give."""
+    if len(values) == 1:
+        return f"{values.iloc[0]:.2f} (n = 1)"
+    return f"{values.mean():.2f} ± {values.std():.2f} (n = {len(values)})"
+
+
+def table_6(study: Study) -> pd.DataFrame:
+    """CIFAR test error of every finished net at the last iteration, a row a net, beside the paper's.
+
+    "difference" is ours less the paper's, in points; of ResNet-110 it is taken from the paper's mean, not its best.
+    """
+    rows = []
+    for net, runs in study.finals().groupby("net", sort=False):
+        demo = study.dataset == "demo set"
+        paper = None if demo else TABLE_6_COMPARED.get(net)
+        ours = runs["test_error"]
+        rows.append(
+            {
+                "net": net,
+                "parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f}M",
+                "paper": TABLE_6[net] if paper is not None else "-",
+                "ours": mean_and_std(ours),
+                "difference": f"{ours.mean() - paper:+.2f}" if paper is not None else "-",
+                "training error": mean_and_std(runs["train_error"]),
+                "iterations": f"{study.iterations:,}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def table_6_markdown(study: Study) -> str:
+    """Table 6 as Markdown, with what it was measured on and what did not finish."""
+    demo = " on the demo set (not CIFAR-10)" if study.dataset == "demo set" else ""
+    lines = [f"**Table 6{demo}: test error in percent, last iteration.** {study.describe()}.", ""]
+    lines += [table_6(study).to_markdown(index=False, disable_numparse=True)]
+    if study.others:
+        lines += ["", "Not in the table:", ""]
+        lines += [f"- {name}: {outcome}{f' ({reason})' if reason else ''}" for name, outcome, reason in study.others]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,63 @@
+"""Redrawing everything from records."""
+
+from pathlib import Path
+
+from plainres.report.figures import save_figures
+from plainres.report.records import Study, find_studies
+from plainres.report.tables import table_6, table_6_markdown
+from plainres.report.verdict import verdict
+
+README_MARKS = ("<!-- study: drawn by `make figures` -->", "<!-- end of study -->")
+
+
+def write_study(study: Study) -> list[Path]:
+    """Write a study's figures, Table 6, runs.csv and verdict into its folder, from its records alone."""
+    texts = {
+        "table6.md": table_6_markdown(study),
+        "table6.csv": table_6(study).to_csv(index=False),
+        "runs.csv": study.finals().to_csv(index=False, float_format="%.6g"),
+        "verdict.md": verdict(study),
+    }
+    written = save_figures(study)
+    for name, text in texts.items():
+        path = study.folder / name
+        path.write_text(text)
+        written.append(path)
+    return written
+
+
+def front_study(studies: list[Study]) -> Study | None:
+    """The study that the README shows: on CIFAR-10, the largest budget, then the most runs."""
+    real = [study for study in studies if study.runs and study.dataset == "CIFAR-10"]
+    return max(real, key=lambda study: (study.iterations, len(study.runs)), default=None)
+
+
+def readme_section(study: Study, root: Path) -> str:
+    """The README's figure, table and verdict of a study, with paths relative to `root`."""
+    folder = study.folder.resolve().relative_to(root.resolve()).as_posix()
+    return "\n".join(
+        [
+            f"![Training and test error of plain and residual nets]({folder}/figure6.png)",
+            "",
+            table_6_markdown(study).strip(),
+            "",
+            verdict(study).strip(),
+        ]
+    )
+
+
+def update_readme(readme: Path, study: Study) -> None:
+    """Put a study's section between the README's marks."""
+    begin, end = README_MARKS
+    before, _, rest = readme.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    readme.write_text(f"{before}{begin}\n{readme_section(study, readme.parent)}\n{end}{after}")
+
+
+def write_all(results: Path) -> list[Study]:
+    """Redraw every study below a results folder that has a finished run; returns all studies found."""
+    studies = find_studies(results)
+    for study in studies:
+        if study.runs:
+            write_study(study)
+    return studies
