@@ -1,0 +1,44 @@
+# `make help` lists the targets. PYTHON=, DATA_DIR= and ARGS= can be given on the command line.
+PYTHON ?= python3
+DATA_DIR ?= data
+ARGS ?=
+export DATA_DIR
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce-cifar demo figures test lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## build .venv with the tested versions (done by every other target when needed)
+
+# A half-built environment has no .ready and is built anew.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: plainres needs Python 3.11 or 3.12; name one with PYTHON="; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev,notebooks]'
+	@touch $@
+
+reproduce-cifar: setup ## plain against residual nets on CIFAR-10: train, draw figures, Table 6 (ARGS= for options)
+	@$(BIN)/python experiments/cifar10_depth.py $(ARGS)
+	@$(BIN)/python -m plainres.report results --readme README.md > /dev/null
+
+demo: setup ## the same pipeline on the embedded demo set, offline, in under 3 minutes, into results/demo
+	@$(BIN)/python experiments/cifar10_depth.py --demo $(ARGS)
+
+figures: setup ## redraw every figure and table, and the README's, from the records in results/
+	@$(BIN)/python -m plainres.report results --readme README.md
+
+test: setup ## run the tests (those of real CIFAR-10 want DATA_DIR=)
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: setup ## check style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean: ## remove the environment and caches; records stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
