@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar demo figures test lint clean
+.PHONY: help setup reproduce-cifar demo figures test test-faults lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ figures: setup ## redraw every figure and table, and the README's, from the reco
 	@$(BIN)/python -m plainres.report results --readme README.md
 
 test: setup ## run the tests (those of real CIFAR-10 want DATA_DIR=)
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+
+test-faults: setup ## kill a training 40 times and inject every other fault (the short form is in `make test`)
+	@KILLS=40 $(BIN)/python -m pytest -q -s tests/test_faults.py $(ARGS)
 
 lint: setup ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

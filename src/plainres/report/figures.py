@@ -19,6 +19,7 @@ COLOURS = plt.get_cmap("viridis")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 TITLES = {"plain": "plain nets", "residual": "residual nets"}
 PAPER_TOP = 20.0
+FEW = 4
 
 
 def _curves(study: Study, net: str, column: str) -> pd.DataFrame:
@@ -41,8 +42,9 @@ def _draw(axes: Axes, study: Study, nets: list[str], style: dict[str, tuple], co
         for column in columns:
             curve = _curves(study, net, column)
             line = {"ls": "--", "lw": 1.1} if column == "train_error" else {"ls": "-", "lw": 2.2}
-            few = len(curve) <= 8
-            axes.plot(curve.index, curve["mean"], color=colour, marker=marker if few else None, ms=6, **line)
+            if len(curve) <= FEW:  # two passes over the test set are two points, not a curve
+                line |= {"ls": "none", "marker": marker, "ms": 7, "clip_on": False, "zorder": 3}
+            axes.plot(curve.index, curve["mean"], color=colour, **line)
             axes.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
     n = study.iterations
     for drop in (n // 2, 3 * n // 4):
@@ -110,8 +112,10 @@ def figure_6(study: Study) -> Figure | None:
         axes.set_ylabel("error (%)")
         axes.tick_params(labelleft=True)
         handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
+        few = all(len(_curves(study, net, "test_error")) <= FEW for net in nets)
+        test = {"ls": "none", "marker": "o"} if few else {"lw": 2.2}
         handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
-        handles += [Line2D([], [], color="0.3", lw=2.2, label="test")]
+        handles += [Line2D([], [], color="0.3", label="test", **test)]
         axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
     _caption(figure, study, "Training and test error against iterations (Figure 6)")
     figure.tight_layout(rect=(0, 0.03, 1, 1))

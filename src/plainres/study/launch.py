@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +17,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from plainres.data import DataMissing
 from plainres.errors import UserError
 from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
 from plainres.training import RunConfig, train_run
+from plainres.training.lock import Busy
+from plainres.training.run import make_data
+from plainres.training.stop import Stopped, StopRequest
 
 FAILURES = ("diverged", "failed", "blocked")
+BUSY_SECONDS = 2.0
+BUSY_STATUS = os.EX_TEMPFAIL  # a worker's, when another process is training its run
 
 
 def run_study(
@@ -58,10 +64,12 @@ def run_study(
     if plan_only:
         return 0
     _require_writable(results)
+    if to_do:
+        make_data(to_do[0], data_dir).prepare_data()
     if len(gpus) > 1:
         outcomes = _side_by_side(to_do, data_dir, results, gpus)
     else:
-        outcomes = {config: _one(config, data_dir, results, device) for config in to_do}
+        outcomes = _one_after_another(to_do, data_dir, results, device)
     return _summarize(runs, outcomes, console)
 
 
@@ -82,11 +90,33 @@ def _require_writable(results: Path) -> None:
         raise UserError(f"{results.absolute()}: results cannot be written there ({error.strerror})") from None
 
 
+def _one_after_another(
+    configs: Sequence[RunConfig], data_dir: Path, results: Path, device: torch.device
+) -> dict[RunConfig, tuple[str, str]]:
+    """Train the runs in turn; one that another process is training is looked at again after the others."""
+    outcomes: dict[RunConfig, tuple[str, str]] = {}
+    waiting, told = list(configs), set()
+    while waiting:
+        busy = []
+        for config in waiting:
+            try:
+                outcomes[config] = _one(config, data_dir, results, device)
+            except Busy as error:
+                busy.append(config)
+                if config not in told:
+                    print(f"{error}: leaving it alone until that ends", flush=True)
+                    told.add(config)
+        if len(busy) == len(waiting):
+            time.sleep(BUSY_SECONDS)
+        waiting = busy
+    return outcomes
+
+
 def _one(config: RunConfig, data_dir: Path, results: Path, device: torch.device) -> tuple[str, str]:
     """Train one run; outcome and reason."""
     try:
         run = train_run(config, data_dir, results, device)
-    except DataMissing:
+    except (Busy, Stopped):
         raise
     except UserError as error:
         return "failed", str(error)
@@ -99,28 +129,51 @@ def _one(config: RunConfig, data_dir: Path, results: Path, device: torch.device)
 def _side_by_side(
     configs: Sequence[RunConfig], data_dir: Path, results: Path, gpus: list[int]
 ) -> dict[RunConfig, tuple[str, str]]:
-    """One process per run, one run per GPU at a time."""
+    """One process per run, one run per GPU at a time. A signal is passed on, and no further run is started."""
     free: SimpleQueue[int] = SimpleQueue()
     for gpu in gpus:
         free.put(gpu)
+    running: set[subprocess.Popen] = set()
+
+    def forward(signum: int) -> None:
+        for process in list(running):
+            process.send_signal(signum)
+
+    def train(config: RunConfig, gpu: int) -> tuple[int, str]:
+        command = [sys.executable, "-m", "plainres.study.worker"]
+        command += [json.dumps(asdict(config)), str(data_dir), str(results)]
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": _visible(gpu)}
+        # In a session of its own a worker gets a terminal's Ctrl-C from us alone, and once.
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        running.add(process)
+        last = ""
+        with process:
+            for line in process.stderr:
+                sys.stderr.write(line)
+                last = line.strip() or last
+        running.discard(process)
+        return process.returncode, last
 
     def one(config: RunConfig) -> tuple[str, str]:
         gpu = free.get()
         try:
-            command = [sys.executable, "-m", "plainres.study.worker"]
-            command += [json.dumps(asdict(config)), str(data_dir), str(results)]
-            environment = os.environ | {"CUDA_VISIBLE_DEVICES": _visible(gpu)}
-            done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
+            status = BUSY_STATUS
+            while status == BUSY_STATUS:
+                if stop.signum is not None:
+                    return "stopped", ""
+                status, last = train(config, gpu)
+                if status == BUSY_STATUS:
+                    time.sleep(BUSY_SECONDS)
         finally:
             free.put(gpu)
-        sys.stderr.write(done.stderr)
-        if done.returncode:
-            last = done.stderr.strip().splitlines()
-            return "failed", last[-1] if last else f"exit status {done.returncode}"
-        return plan_study([config], results)[0].status, ""
+        if status < 0:
+            return "failed", f"the process was killed by {signal.Signals(-status).name}"
+        return ("failed", last) if status else (plan_study([config], results)[0].status, "")
 
-    with ThreadPoolExecutor(len(gpus)) as pool:
-        return dict(zip(configs, pool.map(one, configs), strict=True))
+    with StopRequest(forward) as stop, ThreadPoolExecutor(len(gpus)) as pool:
+        outcomes = dict(zip(configs, pool.map(one, configs), strict=True))
+    stop.check("every run with its checkpoint written")
+    return outcomes
 
 
 def _visible(gpu: int) -> str:

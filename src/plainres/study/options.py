@@ -12,6 +12,7 @@ from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.training.config import PAPER_ITERATIONS
 from plainres.training.device import choose_device, fast_precision
+from plainres.training.stop import Stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,8 @@ def run_command(main: Callable[[], int]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        sys.exit(stopped.exit_status)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

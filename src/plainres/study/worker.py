@@ -5,12 +5,28 @@ import sys
 from pathlib import Path
 
 from plainres.errors import UserError
+from plainres.study.launch import BUSY_STATUS
 from plainres.training import RunConfig, train_run
 from plainres.training.device import choose_device
+from plainres.training.lock import Busy
+from plainres.training.stop import Stopped
 
-if __name__ == "__main__":
+
+def main() -> int:
     config_json, data_dir, results = sys.argv[1:]
     try:
         train_run(RunConfig(**json.loads(config_json)), Path(data_dir), Path(results), choose_device())
+    except Busy as error:
+        print(error, file=sys.stderr)
+        return BUSY_STATUS
     except UserError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,33 +1,34 @@
 """What watches a run: its record, its checkpoints, and the progress that a person sees."""
 
-import os
 import sys
 import time
-from pathlib import Path
 
 import pytorch_lightning as pl
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from plainres.training.checkpoints import checkpoint_path, prune
 from plainres.training.module import ClassificationModule
 from plainres.training.record import Record
-
-CHECKPOINT_SECONDS = 30.0
-CHECKPOINTS_KEPT = 2
+from plainres.training.stop import StopRequest
 
 
 class Recorder(pl.Callback):
-    """Writes metrics.csv as its rows come, and a checkpoint for resuming when the last is 30 seconds old.
+    """Writes metrics.csv as its rows come, and checkpoints: when the last is old enough, and when a signal came.
 
     Args:
         record: where to.
-        checkpoint_seconds: time between checkpoints.
+        checkpoint_seconds: least time between checkpoints.
+        stop: the run's request to stop; once it came, the step is finished and `Stopped` raised.
     """
 
-    def __init__(self, record: Record, checkpoint_seconds: float = CHECKPOINT_SECONDS):
-        self.record = record
-        self.checkpoint_seconds = checkpoint_seconds
+    def __init__(self, record: Record, checkpoint_seconds: float, stop: StopRequest):
+        self.record, self.checkpoint_seconds, self.stop = record, checkpoint_seconds, stop
         self.saved_at = time.monotonic()
         self.rows_written = 0
+
+    def on_train_start(self, *_: object) -> None:
+        # Lightning's own handler of SIGTERM would end the process with status 0 and without a checkpoint.
+        self.stop.take_signals()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
         if len(module.rows) != self.rows_written:
@@ -43,32 +44,18 @@ class Recorder(pl.Callback):
 
     def _save_when_due(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         done = module.iteration == module.config.iterations
-        if done or time.monotonic() - self.saved_at >= self.checkpoint_seconds:
-            self.save(trainer, module)
-
-    def save(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
-        """Write a checkpoint under a temporary name, rename it, and drop all but the last two."""
-        folder = self.record.checkpoints
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"iteration-{module.iteration:07d}.ckpt"
-        temporary = path.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
-        os.replace(temporary, path)
-        for old in list_checkpoints(folder)[:-CHECKPOINTS_KEPT]:
-            old.unlink()
-        self.saved_at = time.monotonic()
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("iteration-*.ckpt"))
+        due = time.monotonic() - self.saved_at >= self.checkpoint_seconds
+        if done or due or self.stop.signum is not None:
+            trainer.save_checkpoint(checkpoint_path(self.record.checkpoints, module.iteration))
+            prune(self.record.checkpoints)
+            self.saved_at = time.monotonic()
+        self.stop.check(f"{module.name} at iteration {module.iteration:,} of {module.config.iterations:,}")
 
 
 class ProgressBar(pl.Callback):
     """A live bar with errors and time left on a terminal; elsewhere a line every eighth of the run."""
 
-    def __init__(self, config_name: str, iterations: int):
-        self.name, self.iterations = config_name, iterations
+    def __init__(self) -> None:
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
@@ -77,7 +64,9 @@ class ProgressBar(pl.Callback):
             columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
             self.bar = Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[errors]}"))
             self.bar.start()
-            self.task = self.bar.add_task(self.name, total=self.iterations, completed=module.iteration, errors="")
+            self.task = self.bar.add_task(
+                module.name, total=module.config.iterations, completed=module.iteration, errors=""
+            )
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
         if self.bar is not None:
@@ -88,7 +77,7 @@ class ProgressBar(pl.Callback):
             self.bar.update(self.task, completed=module.iteration, errors=(running or self._errors(module)) + test)
         elif len(module.rows) >= self.rows_told + 8:
             self.rows_told = len(module.rows)
-            print(f"{self.name}  {module.iteration}/{self.iterations}  {self._errors(module)}", flush=True)
+            print(f"{module.name}  {module.iteration}/{module.config.iterations}  {self._errors(module)}", flush=True)
 
     @staticmethod
     def _errors(module: ClassificationModule) -> str:

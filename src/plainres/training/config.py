@@ -9,7 +9,7 @@ from plainres.data import DATASETS, TRAIN_SETS
 from plainres.errors import UserError
 from plainres.nets.blocks import SHORTCUTS
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp64", "fp32", "bf16")
 ROWS = 64  # of metrics.csv, whatever the budget
 PAPER_ITERATIONS = 64_000
 WARMUP_DEPTH = 110  # this depth and more begin at a tenth of the learning rate
@@ -26,7 +26,7 @@ class RunConfig:
         iterations: the budget N; the learning rate falls tenfold at N/2 and 3N/4.
         dataset: "cifar10" or "demo".
         train_set: "50k", or "45k" with 5,000 images held out for validation.
-        precision: "fp32", or "bf16" (autocast; weights, statistics and loss stay fp32).
+        precision: "fp32", "bf16" (autocast; weights, statistics and loss stay fp32), or "fp64" for proofs.
         batch_size, lr, momentum, weight_decay: of SGD (section 4.2).
 
     Raises:

@@ -38,10 +38,13 @@ class Tally:
 
 
 def score(net: nn.Module, images: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    """Mean cross entropy (fp32, differentiable) and number of wrong answers of one batch, both 0-dim."""
+    """Mean cross entropy (fp32, or fp64 at that precision; differentiable) and number of wrong answers, both 0-dim."""
+    if precision == "fp64":
+        images = images.double()
     with autocast(images.device, precision):
         logits = net(images)
-    logits = logits.float()
+    if precision == "bf16":
+        logits = logits.float()
     return cross_entropy(logits, labels), (logits.argmax(1) != labels).sum()
 
 
@@ -65,8 +68,8 @@ def with_exact_bn(net: nn.Module, data: CifarData, precision: str) -> nn.Module:
     The authors' released nets hold such averages; training leaves moving ones (footnote to their release).
     """
     exact = copy.deepcopy(net)
-    batches = (data.inputs(rows)[0] for rows in data.views("train"))
-    device = next(net.parameters()).device
-    with autocast(device, precision):
+    parameter = next(net.parameters())
+    batches = (data.inputs(rows)[0].to(parameter.dtype) for rows in data.views("train"))
+    with autocast(parameter.device, precision):
         update_bn(batches, exact)
     return exact.eval()

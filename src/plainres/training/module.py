@@ -47,6 +47,8 @@ class ClassificationModule(pl.LightningModule):
         self.automatic_optimization = False
         self.config = config
         self.net = net.to(memory_format=torch.channels_last)
+        if config.precision == "fp64":
+            self.net.double()
         self.iteration = 0
         self.warmup_end = None if has_warmup(config) else 0
         self.rows: list[dict] = []
@@ -61,6 +63,11 @@ class ClassificationModule(pl.LightningModule):
     @property
     def data(self) -> CifarData:
         return self.trainer.datamodule
+
+    @property
+    def name(self) -> str:
+        """What messages call the run."""
+        return f"{self.config.net} seed {self.config.seed}"
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
@@ -163,6 +170,7 @@ class ClassificationModule(pl.LightningModule):
         checkpoint.pop("loops")
         checkpoint["run"] = {
             "config_hash": self.config.hash,
+            "random_state": torch.get_rng_state(),
             "since_row": vars(self.since_row),
             "since_window": vars(self.since_window),
             **{name: getattr(self, name) for name in self.STATE},
@@ -170,6 +178,7 @@ class ClassificationModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         state = checkpoint["run"]
+        torch.set_rng_state(state["random_state"].cpu())
         for name in self.STATE:
             setattr(self, name, state[name])
         vars(self.since_row).update(state["since_row"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+        with suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 class Record:
@@ -66,8 +69,8 @@ class Record:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.run_json}: not a readable record ({error!r}); move {self.folder} away") from None
-        if run_hash != self.config.hash:
-            wanted = asdict(self.config)
+        wanted = asdict(self.config)
+        if run_hash != self.config.hash or recorded != wanted:
             differences = ", ".join(
                 f"{key} is {recorded.get(key)!r} there and {wanted.get(key)!r} here"
                 for key in sorted({*recorded, *wanted})

@@ -11,16 +11,21 @@ import torch
 from torch import nn
 
 from plainres.data import CifarData
+from plainres.errors import UserError
 from plainres.nets import cifar_net, count_complexity
 from plainres.nets.weights import weights_bytes
-from plainres.training.callbacks import ProgressBar, Recorder, list_checkpoints
+from plainres.training.callbacks import ProgressBar, Recorder
+from plainres.training.checkpoints import AtomicCheckpointIO, latest_usable
 from plainres.training.config import RunConfig
 from plainres.training.device import describe_hardware, describe_software
-from plainres.training.evaluation import evaluate, with_exact_bn
+from plainres.training.evaluation import Tally, evaluate, with_exact_bn
+from plainres.training.lock import sole_writer
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.record import UNFINISHED, Record, write_atomic
+from plainres.training.stop import StopRequest
 
 CLASSES = 10
+CHECKPOINT_SECONDS = 30.0
 
 
 def make_data(config: RunConfig, data_dir: Path) -> CifarData:
@@ -37,7 +42,12 @@ def make_net(config: RunConfig) -> nn.Module:
 
 
 def train_run(
-    config: RunConfig, data_dir: Path, results: Path, device: torch.device, callbacks: tuple[pl.Callback, ...] = ()
+    config: RunConfig,
+    data_dir: Path,
+    results: Path,
+    device: torch.device,
+    callbacks: tuple[pl.Callback, ...] = (),
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> dict:
     """Train one net, resuming where an earlier sitting stopped, and leave its record below `results`.
 
@@ -47,18 +57,40 @@ def train_run(
         results: results folder; the record goes to `results / config.folder`.
         device: where to train.
         callbacks: further Lightning callbacks.
+        checkpoint_seconds: least time between checkpoints.
 
     Returns:
         What run.json holds: `outcome` is "finished", or "diverged" where the loss was no longer finite.
 
     Raises:
-        UserError: data or record cannot be used.
+        Busy: another process is training this run.
+        Stopped: SIGINT, SIGTERM or SIGUSR1 came; a checkpoint is written.
+        UserError: data or record cannot be used, the disk is full, or the device's memory too small.
     """
-    record = Record(results, config)
-    recorded = record.read()
-    if recorded is not None and recorded["outcome"] != UNFINISHED:
-        return recorded
+    with sole_writer(results, config), StopRequest() as stop:
+        record = Record(results, config)
+        recorded = record.read()
+        if recorded is not None and recorded["outcome"] != UNFINISHED:
+            shutil.rmtree(record.checkpoints, ignore_errors=True)
+            return recorded
+        try:
+            return _train(config, data_dir, record, device, callbacks, checkpoint_seconds, stop)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: lower the "
+                f"batch size, or free the device ({str(error).splitlines()[0]})"
+            ) from None
 
+
+def _train(
+    config: RunConfig,
+    data_dir: Path,
+    record: Record,
+    device: torch.device,
+    callbacks: tuple[pl.Callback, ...],
+    checkpoint_seconds: float,
+    stop: StopRequest,
+) -> dict:
     data = make_data(config, data_dir)
     data.prepare_data()
     data.setup()
@@ -73,14 +105,14 @@ def train_run(
     }
     record.write(UNFINISHED, facts)
     try:
-        _fit(module, data, record, device, callbacks)
+        _fit(module, data, record, device, (Recorder(record, checkpoint_seconds, stop), ProgressBar(), *callbacks))
     except Diverged as error:
         record.write_metrics(module.rows)
         return record.write("diverged", {"reason": str(error), "final": _last(module), **facts})
 
     net = module.net.to(device)
     data.to(device)
-    final = _last(module) | _final_errors(net, data, config)
+    final = _last(module) | _final_errors(net, data, config, stop)
     facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
     architecture = {"family": "cifar", "depth": config.depth, "shortcut": config.shortcut, "num_classes": CLASSES}
     recipe = {"config": asdict(config), "final": final, "provenance": facts["provenance"]}
@@ -97,20 +129,17 @@ def _fit(
     device: torch.device,
     callbacks: tuple[pl.Callback, ...],
 ) -> None:
-    """Run Lightning's Trainer from the last checkpoint, or from the start, to the last iteration."""
-    checkpoint = next(reversed(list_checkpoints(record.checkpoints)), None)
-    if checkpoint is not None:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state["run"]["iteration"] == module.config.iterations:
-            module.load_state_dict(state["state_dict"])
-            module.on_load_checkpoint(state)
-            return
+    """Run Lightning's Trainer from the last usable checkpoint, or from the start, to the last iteration."""
+    found = latest_usable(record.checkpoints, module.config.hash)
+    if found is not None and found[1]["run"]["iteration"] == module.config.iterations:
+        module.load_state_dict(found[1]["state_dict"])
+        module.on_load_checkpoint(found[1])
+        return
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
+        # Lightning 2.6 on torch 2.15
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
         # Batches are gathered from memory: no worker could make that faster.
-        warnings.filterwarnings(
-            "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated"
-        )  # Lightning 2.6 on torch 2.15
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -123,13 +152,10 @@ def _fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            callbacks=[
-                Recorder(record),
-                ProgressBar(f"{module.config.net} seed {module.config.seed}", module.config.iterations),
-                *callbacks,
-            ],
+            plugins=[AtomicCheckpointIO()],
+            callbacks=list(callbacks),
         )
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        trainer.fit(module, datamodule=data, ckpt_path=found and found[0])
 
 
 def _last(module: ClassificationModule) -> dict:
@@ -143,13 +169,18 @@ def _last(module: ClassificationModule) -> dict:
     return last
 
 
-def _final_errors(net: nn.Module, data: CifarData, config: RunConfig) -> dict:
+def _final_errors(net: nn.Module, data: CifarData, config: RunConfig, stop: StopRequest) -> dict:
     """Errors in percent on the clean training set, and again with BN statistics averaged over all of it."""
+
+    def error(of: nn.Module, part: str) -> Tally:
+        stop.check(f"{config.net} seed {config.seed} after its last iteration")
+        return evaluate(of, data, part, config.precision)
+
+    clean = error(net, "train")
     exact = with_exact_bn(net, data, config.precision)
-    clean = evaluate(net, data, "train", config.precision)
     return {
         "clean_train_loss": clean.mean_loss,
         "clean_train_error": clean.error,
-        "exact_bn_clean_train_error": evaluate(exact, data, "train", config.precision).error,
-        "exact_bn_test_error": evaluate(exact, data, "test", config.precision).error,
+        "exact_bn_clean_train_error": error(exact, "train").error,
+        "exact_bn_test_error": error(exact, "test").error,
     }

@@ -1,0 +1,56 @@
+"""One writer a run: who trains it holds a lock that dies with the process."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from plainres.errors import UserError
+from plainres.training.config import RunConfig
+from plainres.training.record import write_atomic
+
+
+class Busy(UserError):
+    """Another process is training the run."""
+
+
+@contextmanager
+def sole_writer(results: Path, config: RunConfig) -> Iterator[None]:
+    """Hold the run's lock.
+
+    The lock is the operating system's, on a file in `results/.locks`, so that of a dead process is free at once.
+
+    Raises:
+        Busy: another process holds it; the message names host, process and since when.
+        UserError: the results folder cannot be written.
+    """
+    path = results / ".locks" / ("-".join(config.folder.parts) + ".lock")
+    holder_json = path.with_suffix(".json")
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy(f"{results / config.folder} is being trained by {_read_holder(holder_json)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be locked ({error.strerror or error})") from None
+    try:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        write_atomic(holder_json, json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now}))
+        yield
+        holder_json.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return f"process {holder['process']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):  # it has only just taken the lock
+        return "another process"
