@@ -1,0 +1,39 @@
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from plainres.data import cifar_data
+
+ROOT = Path(__file__).parents[1]
+
+# The nets here are too small to share a step, and threads that wait for each other slow everything else down.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    """A demo set small enough that a run takes seconds."""
+    monkeypatch.setattr(cifar_data, "DEMO_TRAIN", 640)
+    monkeypatch.setattr(cifar_data, "DEMO_TEST", 160)
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    folder = Path(os.environ.get("DATA_DIR", "data"))
+    if not (folder / "cifar-10-batches-py").exists():
+        pytest.skip(f"no CIFAR-10 in DATA_DIR ({folder})")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+with warnings.catch_warnings():
+    # torchvision imports what NumPy 2.4 deprecates; once is enough, before warnings are errors.
+    warnings.simplefilter("ignore")
+    import torchvision  # noqa: F401

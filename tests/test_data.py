@@ -1,0 +1,163 @@
+"""The training stream, the gather, the split, the demo set, and data that is missing or altered."""
+
+import shutil
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import pad
+from torchvision.datasets import CIFAR10
+
+from plainres.data import CifarData, DataMissing, ImageSet, batch_table, demo_set
+from plainres.data.batches import single_views
+from plainres.data.cifar10 import require_cifar10, validation_split
+
+
+@given(seed=st.integers(0, 2**32), images=st.integers(5, 60), iterations=st.integers(1, 40), batch=st.integers(1, 16))
+@settings(deadline=None, max_examples=30)
+def test_every_window_of_the_stream_holds_each_image_once(seed, images, iterations, batch):
+    table = batch_table(seed, iterations, images, batch)
+    assert table.shape == (iterations, batch, 4)
+    index = table[..., 0].flatten()
+    for start in range(0, len(index) - images + 1, images):
+        assert index[start : start + images].sort().values.tolist() == list(range(images))
+    assert table[..., 1:3].min() >= 0 and table[..., 1:3].max() <= 8
+    assert set(table[..., 3].unique().tolist()) <= {0, 1}
+
+
+def test_all_offsets_and_flips_are_equally_likely():
+    table = batch_table(0, 400, 1000).reshape(-1, 4)
+    for column, values in ((1, 9), (2, 9), (3, 2)):
+        counts = table[:, column].bincount()
+        assert len(counts) == values
+        assert (counts / len(table) - 1 / values).abs().max() < 0.01
+
+
+@given(seed=st.integers(0, 99), short=st.integers(1, 20), more=st.integers(0, 20))
+@settings(deadline=None, max_examples=10)
+def test_table_is_a_function_of_its_arguments_and_longer_runs_begin_alike(seed, short, more):
+    torch.manual_seed(short)
+    long = batch_table(seed, short + more, 50, 16)
+    assert torch.equal(batch_table(seed, short, 50, 16), long[:short])
+    assert not torch.equal(batch_table(seed + 1, short, 50, 16), long[:short])
+
+
+def plain_augmentation(image, mean, dy, dx, flip):
+    """The paper's words one by one: subtract the mean, pad 4, crop, flip."""
+    padded = pad((image.float() - mean).permute(2, 0, 1) / 255, (4, 4, 4, 4))
+    crop = padded[:, dy : dy + 32, dx : dx + 32]
+    return crop.flip(2) if flip else crop
+
+
+def test_gather_equals_pad_crop_flip_bit_for_bit():
+    pixels, labels = demo_set(60, seed=3)
+    mean = pixels.float().mean(0)
+    rows = batch_table(0, 3, 60, 64).reshape(-1, 4)
+    images, gathered_labels = ImageSet(pixels, labels, mean).gather(rows)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    for image, label, (index, dy, dx, flip) in zip(images, gathered_labels, rows.tolist(), strict=True):
+        assert torch.equal(image, plain_augmentation(pixels[index], mean, dy, dx, flip))
+        assert label == labels[index]
+
+
+def test_single_views_are_the_images_themselves():
+    pixels, labels = demo_set(30, seed=3)
+    mean = pixels.float().mean(0)
+    images, same_labels = ImageSet(pixels, labels, mean).gather(single_views(30))
+    assert torch.equal(images, ((pixels.float() - mean) / 255).permute(0, 3, 1, 2))
+    assert torch.equal(labels, same_labels)
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_data_module_views_every_image_once_and_knows_its_mean():
+    data = CifarData("demo", iterations=64)
+    data.setup()
+    for part in ("train", "test"):
+        rows = torch.cat(list(data.views(part, 64)))
+        assert torch.equal(rows, single_views(len(data.parts[part])))
+    train = torch.cat([data.inputs(rows)[0] for rows in data.views("train")])
+    assert train.mean(0).abs().max() < 1e-5
+    raw = torch.cat([data.inputs(rows)[0] for rows in data.views("train")]) + data.mean
+    assert raw.min() >= -1e-6 and raw.max() <= 1 + 1e-6
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_training_loader_yields_the_span():
+    data = CifarData("demo", iterations=64)
+    data.setup()
+    data.span = (10, 20)
+    assert torch.equal(torch.stack(list(data.train_dataloader())), data.table[10:20])
+
+
+def test_validation_split_is_fixed_stratified_and_disjoint():
+    labels = torch.arange(50_000) % 10
+    training, validation = validation_split(labels)
+    assert len(training) == 45_000 and len(validation) == 5_000
+    assert torch.equal(torch.cat((training, validation)).sort().values, torch.arange(50_000))
+    assert labels[validation].bincount().tolist() == [500] * 10
+    torch.manual_seed(1)
+    assert torch.equal(validation_split(labels)[1], validation)
+
+
+def test_demo_set_is_the_same_everywhere_and_its_parts_differ():
+    pixels, labels = demo_set(50, seed=0)
+    again, _ = demo_set(50, seed=0)
+    assert torch.equal(pixels, again)
+    assert not torch.equal(pixels, demo_set(50, seed=1)[0])
+    assert labels.bincount().tolist() == [5] * 10
+    assert pixels.shape == (50, 32, 32, 3) and pixels.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dataset": "mnist"}, "data set must be one of cifar10, demo"),
+        ({"train_set": "40k"}, "training set must be one of 50k, 45k"),
+        ({"dataset": "demo", "train_set": "45k"}, "no validation split"),
+    ],
+)
+def test_unknown_data_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CifarData(**arguments)
+
+
+def refuse_download(*_arguments, **_options):
+    raise OSError("Network is unreachable")
+
+
+def test_missing_data_says_where_it_looked_and_what_to_fetch(tmp_path, monkeypatch):
+    monkeypatch.setattr("plainres.data.cifar10.CIFAR10.download", refuse_download)
+    with pytest.raises(DataMissing) as error:
+        require_cifar10(tmp_path)
+    for words in (str(tmp_path), CIFAR10.url, CIFAR10.tgz_md5, "DATA_DIR="):
+        assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def copied_data(real_data_dir, tmp_path):
+    shutil.copytree(real_data_dir / "cifar-10-batches-py", tmp_path / "cifar-10-batches-py")
+    return tmp_path
+
+
+@pytest.mark.parametrize("damage", ["removed", "truncated", "altered"])
+def test_damaged_file_is_named_with_its_md5(copied_data, damage):
+    path = copied_data / "cifar-10-batches-py" / "data_batch_3"
+    if damage == "removed":
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[:-100] if damage == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match="data_batch_3: expected md5 54ebc095f3ab1f0389bbae665268c751"):
+        require_cifar10(copied_data)
+
+
+def test_real_cifar10(real_data_dir):
+    data = CifarData("cifar10", real_data_dir, "45k", iterations=64)
+    data.prepare_data()
+    data.setup()
+    assert {name: len(part) for name, part in data.parts.items()} == {"train": 45_000, "test": 10_000, "val": 5_000}
+    assert data.parts["val"].labels.bincount().tolist() == [500] * 10
+    assert data.parts["test"].labels[:5].tolist() == [3, 8, 8, 0, 6]
+    assert data.mean.mean((1, 2)).tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)

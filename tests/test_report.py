@@ -1,0 +1,188 @@
+"""Figures, tables and verdicts from hand-made records; records that are partial, diverged or unreadable."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from plainres.report import find_studies, read_study, write_study
+from plainres.report.figures import figure_1, figure_6
+from plainres.report.tables import table_6, table_6_markdown
+from plainres.report.verdict import verdict
+from plainres.report.write import README_MARKS, front_study, update_readme
+from plainres.training import RunConfig
+
+
+def write_run(results, train_error, test_error, outcome="finished", **config):
+    """A record as training would leave it, with errors that fall to the given ones."""
+    config = RunConfig(**{"iterations": 64_000} | config)
+    folder = results / config.folder
+    folder.mkdir(parents=True)
+    steps = np.arange(1, 65) * config.iterations // 64
+    frame = pd.DataFrame({"iteration": steps, "train_error": np.linspace(90, train_error, 64)})
+    frame["test_error"] = np.linspace(90, test_error, 64)
+    frame.to_csv(folder / "metrics.csv", index=False)
+    final = {"iteration": config.iterations, "train_error": train_error, "test_error": test_error}
+    run = {
+        "study": config.study,
+        "net": config.net,
+        "outcome": outcome,
+        "config": asdict(config),
+        "config_hash": config.hash,
+        "complexity": {"parameters": 269_722, "multiply_adds": 40_551_040},
+        "final": final | {"best_test_error": test_error, "best_test_iteration": config.iterations},
+        "warmup_end": 0,
+        "seconds": 10.0,
+        "provenance": {"commit": "abc", "hardware": {"cpu": "test CPU", "threads": 2}},
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    return folder
+
+
+@pytest.fixture
+def study(tmp_path):
+    for shortcut, depth, train, test in (
+        (None, 20, 5.0, 9.0),
+        (None, 56, 12.0, 14.0),
+        ("A", 20, 3.0, 8.5),
+        ("A", 56, 1.0, 7.0),
+    ):
+        for seed in (0, 1):
+            write_run(tmp_path, train + seed, test + seed, depth=depth, shortcut=shortcut, seed=seed)
+    return read_study(tmp_path / "cifar10-64k-fp32")
+
+
+def test_table_6_has_means_and_differences(study):
+    table = table_6(study).set_index("net")
+    assert list(table.index) == ["plain-20", "plain-56", "resnet-20", "resnet-56"]
+    assert table.loc["resnet-56", "paper"] == "6.97"
+    assert table.loc["resnet-56", "ours"] == "7.50 ± 0.71 (n = 2)"
+    assert table.loc["resnet-56", "difference"] == "+0.53"
+    assert table.loc["plain-56", "paper"] == "-"
+    assert table.loc["plain-56", "parameters"] == "0.27M"
+
+
+def test_resnet_110_is_compared_with_the_papers_mean(tmp_path):
+    write_run(tmp_path, 0.1, 6.50, depth=110)
+    table = table_6(read_study(tmp_path / "cifar10-64k-fp32")).set_index("net")
+    assert table.loc["resnet-110", "difference"] == "-0.11"
+    assert "best of 5" in table.loc["resnet-110", "paper"]
+    assert table.loc["resnet-110", "ours"] == "6.50 (n = 1)"
+
+
+def test_verdict_says_what_the_records_carry(study):
+    text = verdict(study)
+    assert "the training error goes from 5.5 to 12.5%" in text
+    assert "ends worse on its own training set, which is degradation" in text
+    assert "+11.0 and +7.0 at 56 layers" in text
+    assert "the deeper residual net is the better one" in text
+    assert "No interval" not in text
+
+
+def test_verdict_of_a_short_budget_does_not_claim_the_end(tmp_path):
+    for depth, error in ((20, 40.0), (44, 60.0)):
+        write_run(tmp_path, error, error, depth=depth, shortcut=None, iterations=1_000)
+    text = verdict(read_study(tmp_path / "cifar10-1k-fp32"))
+    assert "cannot tell a worse end from a slower start" in text
+    assert "1.6% of the paper's 64,000 iterations" in text
+    assert "One run a net: no interval can be given." in text
+
+
+def test_no_degradation_is_said_too(tmp_path):
+    for depth, error in ((20, 10.0), (44, 8.0)):
+        write_run(tmp_path, error, error, depth=depth, shortcut=None)
+    assert "no degradation at this budget" in verdict(read_study(tmp_path / "cifar10-64k-fp32"))
+
+
+def test_figures_show_every_net(study):
+    panels = figure_6(study).axes
+    assert [axes.get_title() for axes in panels] == ["plain nets", "residual nets"]
+    assert [axes.get_ylim() for axes in panels] == [(0, 20), (0, 20)]
+    for axes, prefix in zip(panels, ("plain", "resnet"), strict=True):
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert labels == [f"{prefix}-20", f"{prefix}-56", "training", "test"]
+    line = panels[0].get_lines()[1]
+    assert line.get_ydata()[-1] == pytest.approx(9.5)  # the mean over seeds of plain-20's last test error
+    assert len(figure_1(study).axes) == 2
+
+
+def test_report_is_written_whole_and_alike_each_time(study):
+    first = {path: path.read_bytes() for path in write_study(study)}
+    assert {path.name for path in first} == {
+        *("figure1.png", "figure1.svg", "figure6.png", "figure6.svg"),
+        *("table6.md", "table6.csv", "runs.csv", "verdict.md"),
+    }
+    assert all(path.read_bytes() == first[path] for path in write_study(study))
+
+
+def test_demo_is_named_everywhere(tmp_path):
+    for depth in (8, 20):
+        write_run(tmp_path, 30.0, 30.0, depth=depth, shortcut=None, dataset="demo", iterations=64)
+    study = read_study(tmp_path / "demo-64-fp32")
+    assert "not CIFAR-10" in table_6_markdown(study) and "demo set" in verdict(study)
+    for figure in (figure_1(study), figure_6(study)):
+        assert "DEMO SET, not CIFAR-10" in figure.get_suptitle()
+    assert front_study([study]) is None
+
+
+@pytest.fixture
+def damaged(study):
+    """The study with a record of each bad kind in place of four good ones' seeds."""
+    results = study.folder.parent
+    write_run(results, 50.0, 50.0, outcome="running", depth=32, shortcut=None)
+    write_run(results, 90.0, 90.0, outcome="diverged", depth=44, shortcut=None)
+    (write_run(results, 5.0, 5.0, depth=32) / "run.json").write_text('{"outcome": "finis')
+    metrics = write_run(results, 5.0, 5.0, depth=44) / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace("train_error", "error"))
+    metrics = write_run(results, 5.0, 5.0, depth=44, seed=1) / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace("\n1000,", "\none thousand,"))
+    metrics = write_run(results, 5.0, 5.0, depth=44, seed=2) / "metrics.csv"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
+    return read_study(study.folder)
+
+
+def test_bad_records_are_listed_and_never_averaged_in(study, damaged):
+    assert table_6(damaged).equals(table_6(study))
+    told = {(name, outcome) for name, outcome, _ in damaged.others}
+    assert told == {
+        ("plain-32/seed-0", "partial"),
+        ("plain-44/seed-0", "diverged"),
+        ("resnet-32/seed-0", "unreadable"),
+        ("resnet-44/seed-0", "unreadable"),
+        ("resnet-44/seed-1", "unreadable"),
+        ("resnet-44/seed-2", "unreadable"),
+    }
+    text = table_6_markdown(damaged)
+    assert all(name in text for name, _ in told)
+
+
+def test_studies_are_found_and_the_largest_budget_is_shown_first(study, tmp_path):
+    write_run(tmp_path, 40.0, 40.0, depth=20, iterations=1_000)
+    studies = find_studies(tmp_path)
+    assert [found.name for found in studies] == ["cifar10-1k-fp32", "cifar10-64k-fp32"]
+    assert front_study(studies).name == "cifar10-64k-fp32"
+
+
+def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{README_MARKS[0]}\nold\n{README_MARKS[1]}\nafter\n")
+    for _ in range(2):
+        update_readme(readme, study)
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert text.count("cifar10-64k-fp32/figure6.png") == 1
+
+
+def test_report_needs_no_torch():
+    code = "import sys, plainres.report; sys.exit('torch' in sys.modules or 'pytorch_lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_no_records_is_one_clear_line(tmp_path):
+    command = [sys.executable, "-m", "plainres.report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: no records below") and done.stderr.count("\n") == 1

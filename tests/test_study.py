@@ -1,0 +1,164 @@
+"""The experiment's command line: plan, resume, skip, failures, bad input, and the demo in CIFAR-10's place."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+from conftest import ROOT
+
+from plainres.study import launch, run_command
+from plainres.training import Record, RunConfig
+
+pytestmark = pytest.mark.usefixtures("small_demo")
+
+
+@pytest.fixture
+def experiment(monkeypatch, capsys, tmp_path):
+    """Runs experiments/cifar10_depth.py in this process, with nets and budgets of seconds; (status, out, err)."""
+    path = ROOT / "experiments" / "cifar10_depth.py"
+    spec = importlib.util.spec_from_file_location("cifar10_depth", path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "DEMO", {"plain": (8,), "residual": (8,)})
+    monkeypatch.setattr(module, "DEMO_ITERATIONS", 64)
+    monkeypatch.setattr(launch, "calibrate", lambda *_: 1e-12)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [path.name, "--device", "cpu", "--results", str(tmp_path), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            run_command(module.main)
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def one_line(text):
+    return text.startswith("error: ") and text.count("\n") == 1
+
+
+def test_plan_trains_nothing(experiment, tmp_path):
+    status, out, _ = experiment("--demo", "--plan")
+    assert status == 0
+    assert "plain-8" in out and "missing" in out and "2 of 2 runs to train" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_study_ends_with_figures_and_is_not_repeated(experiment, tmp_path, monkeypatch):
+    status, out, _ = experiment("--demo")
+    assert status == 0
+    assert "demo set" in out and "says nothing about CIFAR-10" in out
+    folder = tmp_path / "demo" / "demo-64-bf16"
+    if not folder.exists():
+        folder = tmp_path / "demo" / "demo-64-fp32"
+    for name in ("figure6.png", "figure6.svg", "table6.md", "table6.csv", "runs.csv", "verdict.md"):
+        assert (folder / name).stat().st_size > 0
+    monkeypatch.setattr(launch, "train_run", None)
+    status, out, _ = experiment("--demo")
+    assert status == 0 and out.count("│ finished │") == 2
+
+
+def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
+    trained = []
+
+    def train(config, *_):
+        trained.append(config.net)
+        if config.shortcut is None:
+            raise RuntimeError("cosmic ray")
+        return {"outcome": "finished"}
+
+    monkeypatch.setattr(launch, "train_run", train)
+    status, out, _ = experiment("--demo")
+    assert status == 1
+    assert trained == ["plain-8", "resnet-8"]
+    assert "1 of 2 runs did not finish" in out and "RuntimeError: cosmic ray" in out
+
+
+def test_diverged_run_is_told(experiment, monkeypatch):
+    monkeypatch.setattr(launch, "train_run", lambda *_: {"outcome": "diverged", "reason": "training loss is nan"})
+    status, out, _ = experiment("--demo", "--kinds", "plain")
+    assert status == 1 and "diverged" in out and "training loss is nan" in out
+
+
+def test_record_of_another_configuration_blocks_only_its_run(experiment, monkeypatch, tmp_path):
+    config = RunConfig(depth=8, shortcut=None, iterations=64, dataset="demo", precision="fp32")
+    folder = tmp_path / "demo" / config.folder
+    folder.mkdir(parents=True)
+    recorded = {"outcome": "finished", "config_hash": "x", "config": {"momentum": 0.5}}
+    (folder / "run.json").write_text(json.dumps(recorded))
+    trained = []
+    monkeypatch.setattr(launch, "train_run", lambda c, *_: trained.append(c.net) or {"outcome": "finished"})
+    status, out, _ = experiment("--demo", "--precision", "fp32")
+    assert status == 1 and trained == ["resnet-8"]
+    assert "momentum is 0.5 there and 0.9 here" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--depths", "21"], "depth must be 6n+2"),
+        (["--iterations", "63"], "iterations must be 64 or more, not 63"),
+        (["--device", "tpu"], "device must be auto, cpu, cuda"),
+        (["--demo", "--train-set", "45k"], "no validation split"),
+        (["--seeds", "-1"], "seed must be"),
+    ],
+)
+def test_bad_values_are_one_line(experiment, arguments, message):
+    status, _, err = experiment(*arguments)
+    assert status == 2 and one_line(err) and message in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--iterations", "many"], ["--precision", "fp16"], ["--kinds", "dense"], ["--depths", "deep"]]
+)
+def test_unknown_words_are_refused_before_anything_happens(experiment, arguments, tmp_path):
+    status, _, err = experiment(*arguments)
+    assert status == 2 and arguments[0] in err and arguments[1] in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_cuda_asked_for_but_absent(experiment, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    status, _, err = experiment("--device", "cuda")
+    assert status == 2 and one_line(err) and "PyTorch sees 0 CUDA devices" in err
+
+
+def test_results_folder_that_cannot_be_written(experiment, tmp_path):
+    (tmp_path / "file").touch()
+    status, _, err = experiment("--demo", "--results", str(tmp_path / "file"))
+    assert status == 2 and one_line(err) and "results cannot be written there" in err
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    def refuse(*_arguments, **_options):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("plainres.data.cifar10.CIFAR10.download", refuse)
+    return ["--data-dir", str(tmp_path / "nowhere")]
+
+
+def test_strict_stops_without_data(experiment, offline, monkeypatch):
+    monkeypatch.setenv("STRICT", "1")
+    status, _, err = experiment("--depths", "8", "--iterations", "64", *offline)
+    assert status == 2 and "could not be downloaded" in err and "DATA_DIR=" in err
+
+
+def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, tmp_path):
+    status, out, err = experiment("--depths", "8", "--iterations", "64", *offline)
+    assert status == 0
+    assert err.count("could not be downloaded") == 2
+    assert "DEMO SET, not CIFAR-10" in err.splitlines()[-1]
+    assert "Table 6 on the demo set" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_status_of_a_run_that_was_started(tmp_path):
+    config = RunConfig(depth=8, iterations=64, dataset="demo")
+    record = Record(tmp_path, config)
+    assert record.status() == "missing"
+    record.write("running", {})
+    assert record.status() == "partial"

@@ -1,0 +1,226 @@
+"""Whole runs on a small demo set: the mathematics, the record, resuming, and what goes wrong."""
+
+import json
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.nn.functional import cross_entropy
+
+from plainres.data import CifarData
+from plainres.nets import load_net
+from plainres.training import Record, RunConfig, train_run
+from plainres.training.run import make_net
+from plainres.training.schedule import learning_rate
+
+pytestmark = pytest.mark.usefixtures("small_demo")
+CPU = torch.device("cpu")
+TIMES = ["images_per_second", "seconds"]
+
+
+def config(**changes) -> RunConfig:
+    return RunConfig(**{"depth": 8, "iterations": 64, "dataset": "demo", "batch_size": 32} | changes)
+
+
+def train(results, run_config, *callbacks, checkpoint_seconds=30.0):
+    return train_run(run_config, results, results, CPU, callbacks, checkpoint_seconds)
+
+
+def metrics(results, run_config) -> pd.DataFrame:
+    return pd.read_csv(results / run_config.folder / "metrics.csv")
+
+
+class Interrupt(pl.Callback):
+    """Raises once a number of iterations is done, like a crash."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def on_train_batch_end(self, trainer, module, *_):
+        if module.iteration == self.iteration:
+            raise RuntimeError("crash")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr("plainres.data.cifar_data.DEMO_TRAIN", 640)
+    patch.setattr("plainres.data.cifar_data.DEMO_TEST", 160)
+    results = tmp_path_factory.mktemp("results")
+    run = train(results, config())
+    patch.undo()
+    return results, run
+
+
+def test_training_equals_a_loop_written_out_by_hand(tmp_path):
+    """Momentum, decay of every parameter, schedule and batches against plain tensor arithmetic."""
+    run_config = config(precision="fp64", weight_decay=0.01)
+    train(tmp_path, run_config)
+    net = make_net(run_config).double()
+    data = CifarData("demo", tmp_path, iterations=64, batch_size=32)
+    data.setup()
+    velocity = [torch.zeros_like(p) for p in net.parameters()]
+    losses, errors = [], []
+    for iteration, rows in enumerate(data.table):
+        images, labels = data.inputs(rows)
+        logits = net(images.double())
+        loss = cross_entropy(logits, labels)
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        with torch.no_grad():
+            for p, v, g in zip(net.parameters(), velocity, gradients, strict=True):
+                v.mul_(0.9).add_(g + 0.01 * p)
+                p -= learning_rate(run_config, iteration, False) * v
+        losses.append(loss.item())
+        errors.append(100 * (logits.argmax(1) != labels).float().mean().item())
+    recorded = metrics(tmp_path, run_config)
+    assert recorded["train_loss"].tolist() == pytest.approx(losses, rel=1e-5)
+    assert recorded["train_error"].tolist() == pytest.approx(errors, rel=1e-5)
+
+
+def test_record_is_complete(finished):
+    results, run = finished
+    folder = results / "demo-64-fp32" / "resnet-8-batch32" / "seed-0"
+    assert {path.name for path in folder.iterdir()} == {"run.json", "metrics.csv", "weights.safetensors"}
+    assert json.loads((folder / "run.json").read_text()) == run
+    assert run["outcome"] == "finished" and run["config_hash"] == config().hash
+    assert run["complexity"]["parameters"] == 75_290
+    assert run["final"]["iteration"] == 64
+    assert {"commit", "dirty", "torch", "hardware", "data_md5"} <= run["provenance"].keys()
+    rows = metrics(results, config())
+    assert rows["iteration"].tolist() == list(range(1, 65))
+    assert rows["lr"].tolist() == pytest.approx([0.1] * 32 + [0.01] * 16 + [0.001] * 16)
+    assert rows["epoch"].iloc[-1] == pytest.approx(64 * 32 / 640, rel=1e-3)
+    assert rows["test_error"].notna().sum() == 1
+    assert rows["test_error"].iloc[-1] == pytest.approx(run["final"]["test_error"], abs=1e-3)
+    assert rows["seconds"].is_monotonic_increasing
+
+
+def test_recorded_weights_give_the_recorded_test_error(finished):
+    results, run = finished
+    net = load_net(results / config().folder / "weights.safetensors")
+    data = CifarData("demo", results, iterations=64)
+    data.setup()
+    wrong = total = 0
+    for rows in data.views("test"):
+        images, labels = data.inputs(rows, "test")
+        wrong += (net(images + data.mean).argmax(1) != labels).sum().item()
+        total += len(labels)
+    assert 100 * wrong / total == pytest.approx(run["final"]["test_error"], abs=1.3)
+    assert net.recipe["config"]["depth"] == 8
+
+
+def test_finished_run_is_not_trained_again(finished):
+    results, run = finished
+    assert train(results, config(), Interrupt(1)) == run
+
+
+class Iterations(pl.Callback):
+    """Remembers which iterations were trained."""
+
+    def __init__(self):
+        self.done = []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.done.append(module.iteration)
+
+
+def assert_same_run(results, others, run_config):
+    """Two records hold the same rows, but for times, and bit for bit the same weights."""
+    rows = [metrics(folder, run_config).drop(columns=TIMES) for folder in (results, others)]
+    pd.testing.assert_frame_equal(*rows)
+    nets = [load_net(folder / run_config.folder / "weights.safetensors").state_dict() for folder in (results, others)]
+    assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])
+
+
+@pytest.mark.parametrize("crash_at", [1, 33, 63])
+def test_resumed_run_equals_an_undisturbed_one(tmp_path, crash_at, finished):
+    undisturbed, _ = finished
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path, config(), Interrupt(crash_at), checkpoint_seconds=0)
+    assert Record(tmp_path, config()).status() == "partial"
+    after = Iterations()
+    assert train(tmp_path, config(), after)["outcome"] == "finished"
+    assert after.done == list(range(crash_at + 1, 65))
+    assert_same_run(tmp_path, undisturbed, config())
+
+
+def test_seed_decides_everything(finished, tmp_path):
+    _, run = finished
+    assert train(tmp_path, config())["final"] == run["final"]
+    assert train(tmp_path, config(seed=1))["final"] != run["final"]
+
+
+def test_plain_twin_is_a_run_of_its_own(finished):
+    results, _ = finished
+    plain = train(results, config(shortcut=None))
+    assert plain["net"] == "plain-8-batch32"
+    assert plain["complexity"]["parameters"] == 75_290
+
+
+def test_warm_up_ends_at_its_cap_at_the_latest(tmp_path):
+    deep = config(depth=110, batch_size=2)
+    assert train(tmp_path, deep)["warmup_end"] == 8
+    assert metrics(tmp_path, deep)["lr"].tolist()[:10] == pytest.approx([0.01] * 8 + [0.1] * 2)
+
+
+def test_diverged_run_is_recorded_as_such(tmp_path):
+    run = train(tmp_path, config(lr=1e30))
+    assert run["outcome"] == "diverged"
+    assert "training loss is" in run["reason"]
+    assert Record(tmp_path, config(lr=1e30)).status() == "diverged"
+    assert not metrics(tmp_path, config(lr=1e30)).empty
+
+
+def test_record_of_another_configuration_is_never_mixed(finished, tmp_path):
+    results, _ = finished
+    folder = tmp_path / config().folder
+    folder.mkdir(parents=True)
+    recorded = json.loads((results / config().folder / "run.json").read_text())
+    recorded["config"]["momentum"] = 0.5
+    recorded["config_hash"] = "0" * 12
+    (folder / "run.json").write_text(json.dumps(recorded))
+    with pytest.raises(ValueError, match=r"momentum is 0\.5 there and 0\.9 here"):
+        train(tmp_path, config())
+
+
+def test_unreadable_record_is_named(tmp_path):
+    folder = tmp_path / config().folder
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"outcome": "fin')
+    with pytest.raises(ValueError, match=r"run.json: not a readable record"):
+        train(tmp_path, config())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": 21}, r"depth must be 6n\+2"),
+        ({"shortcut": "D"}, "shortcut must be one of None, A, B, C, not D"),
+        ({"precision": "fp16"}, "precision must be one of fp64, fp32, bf16, not fp16"),
+        ({"iterations": 63}, "iterations must be 64 or more, not 63"),
+        ({"dataset": "mnist"}, "data set must be one of"),
+        ({"train_set": "10k"}, "training set must be one of"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_bad_configuration_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+def test_names():
+    def path(**c):
+        return RunConfig(depth=56, **c).folder.as_posix()
+
+    assert path(precision="bf16") == "cifar10-64k-bf16/resnet-56/seed-0"
+    assert path(shortcut=None, seed=3, iterations=1_500) == "cifar10-1500-fp32/plain-56/seed-3"
+    assert path(shortcut="B", train_set="45k", iterations=2_000) == "cifar10-45k-2k-fp32/resnet-56-b/seed-0"
+    assert path(shortcut=None, lr=0.01) == "cifar10-64k-fp32/plain-56-lr0.01/seed-0"
+
+
+def test_bf16_learns_too(tmp_path):
+    run = train(tmp_path, config(precision="bf16"))
+    assert run["outcome"] == "finished"
+    rows = metrics(tmp_path, config(precision="bf16"))
+    assert rows["train_loss"].tail(16).mean() < rows["train_loss"].head(16).mean()
