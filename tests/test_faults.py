@@ -63,7 +63,12 @@ def test_killed_at_random_moments_ends_as_if_undisturbed(tmp_path):
         known = {path.name for path in list_checkpoints(folder)}
         while process.poll() is None and {path.name for path in list_checkpoints(folder)} <= known:
             time.sleep(0.01)  # until it trains
-        time.sleep(moments.uniform(0, 0.15))
+        if kills % 2:  # in the middle of writing a checkpoint
+            deadline = time.monotonic() + 5
+            while not any(folder.glob("*.tmp")) and time.monotonic() < deadline:
+                pass
+        else:
+            time.sleep(moments.uniform(0, 0.15))
         process.kill()
         assert process.wait() == -signal.SIGKILL, "the run ended before it was killed: raise its iterations"
         kills += 1

@@ -81,7 +81,7 @@ def test_training_equals_a_loop_written_out_by_hand(tmp_path):
 def test_record_is_complete(finished):
     results, run = finished
     folder = results / "demo-64-fp32" / "resnet-8-batch32" / "seed-0"
-    assert {path.name for path in folder.iterdir()} == {"run.json", "metrics.csv", "weights.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"run.json", "metrics.csv", "probes.csv", "weights.safetensors"}
     assert json.loads((folder / "run.json").read_text()) == run
     assert run["outcome"] == "finished" and run["config_hash"] == config().hash
     assert run["complexity"]["parameters"] == 75_290
@@ -196,7 +196,7 @@ def test_unreadable_record_is_named(tmp_path):
     ("changes", "message"),
     [
         ({"depth": 21}, r"depth must be 6n\+2"),
-        ({"shortcut": "D"}, "shortcut must be one of None, A, B, C, not D"),
+        ({"shortcut": "D"}, "shortcut must be one of None, A, B, C, highway, not D"),
         ({"precision": "fp16"}, "precision must be one of fp64, fp32, bf16, not fp16"),
         ({"iterations": 63}, "iterations must be 64 or more, not 63"),
         ({"dataset": "mnist"}, "data set must be one of"),

@@ -119,5 +119,9 @@ class CifarData(pl.LightningDataModule):
         rows = single_views(len(images)).to(images.labels.device)
         return DataLoader(rows, batch_size=None, sampler=BatchSampler(range(len(rows)), batch_size, drop_last=False))
 
+    def first(self, images: int, batch_size: int = TEST_BATCH) -> tuple[Tensor, ...]:
+        """Rows that show the first training images (at most all of them) unaugmented, in batches."""
+        return single_views(min(images, len(self.parts["train"]))).to(self.table.device).split(batch_size)
+
     def val_dataloader(self) -> list[DataLoader]:
         return [self.views(part) for part in self.evaluated]

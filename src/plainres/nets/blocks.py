@@ -6,7 +6,12 @@ from torch.nn.functional import pad, relu
 
 from plainres.errors import UserError
 
-SHORTCUTS = (None, "A", "B", "C")
+SHORTCUTS = (None, "A", "B", "C", "highway")
+NORMS = ("batch", "none")
+INITS = ("he", "naive")
+
+GATE_BIAS = -2.0  # transform gates begin nearly closed, as Srivastava et al. (2015) advise
+NAIVE_STD = 0.01
 
 
 class PadShortcut(nn.Module):
@@ -22,27 +27,28 @@ class PadShortcut(nn.Module):
         return pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
 
-def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Options B and C: a 1x1 convolution and its batch normalization (section 3.3)."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-        nn.BatchNorm2d(out_channels),
-    )
+def normalization(norm: str, channels: int) -> nn.Module:
+    """Batch normalization, or nothing in its place."""
+    return nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity()
 
 
-def make_shortcut(option: str | None, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+def make_shortcut(option: str | None, in_channels: int, out_channels: int, stride: int, norm: str) -> nn.Module | None:
     """The shortcut of one block: None for a plain net, else a module that maps the block's input to its output's shape.
+
+    Options A, B (projection where dimensions grow) and C (projections everywhere) are of section 3.3; a highway
+    block carries its input as A does.
 
     Raises:
         UserError: `option` is none of `SHORTCUTS`.
     """
     if option not in SHORTCUTS:
-        raise UserError(f"shortcut must be one of {SHORTCUTS}, not {option!r}")
+        raise UserError(f"shortcut must be one of {', '.join(map(str, SHORTCUTS))}, not {option}")
     if option is None:
         return None
     grows = stride != 1 or in_channels != out_channels
     if option == "C" or (option == "B" and grows):
-        return projection(in_channels, out_channels, stride)
+        conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=norm == "none")
+        return nn.Sequential(conv, normalization(norm, out_channels))
     return PadShortcut(in_channels, out_channels, stride) if grows else nn.Identity()
 
 
@@ -53,31 +59,46 @@ class BasicBlock(nn.Module):
         in_channels: channels of the input (B, in_channels, H, W).
         channels: channels of both convolutions and of the output (B, channels, H / stride, W / stride).
         stride: of the first convolution.
-        shortcut: None for the plain block, "A", "B" or "C" for the residual one.
+        shortcut: None for the plain block; "A", "B" or "C" for the residual one; "highway" for a gated one,
+            T(x) F(x) + (1 - T(x)) x with T the sigmoid of a 3x3 convolution.
+        norm: "batch", or "none" (convolutions then have biases).
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str | None = "A"):
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, shortcut: str | None = "A", norm: str = "batch"
+    ):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        bias = norm == "none"
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=bias)
+        self.bn1 = normalization(norm, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
+        self.bn2 = normalization(norm, channels)
         # torchvision's name for the shortcut, so that its weights load.
-        self.downsample = make_shortcut(shortcut, in_channels, channels, stride)
+        self.downsample = make_shortcut(shortcut, in_channels, channels, stride, norm)
+        gated = shortcut == "highway"
+        self.gate = nn.Conv2d(in_channels, channels, 3, stride, padding=1) if gated else None
 
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        if self.downsample is not None:
+        if self.gate is not None:
+            out = torch.lerp(self.downsample(x), out, torch.sigmoid(self.gate(x)))
+        elif self.downsample is not None:
             out = out + self.downsample(x)  # y = F(x) + x, equation 1: all that a plain block lacks
         return relu(out)
 
 
 @torch.no_grad()
-def he_initialize(net: nn.Module) -> None:
-    """He initialization: weights from N(0, 2 / fan_in), biases zero (the paper's reference [13], section 2.2)."""
-    for module in net.modules():
+def initialize(net: nn.Module, init: str = "he") -> None:
+    """Weights from N(0, 2 / fan_in) (He, the paper's reference [13], section 2.2) or from N(0, 0.01^2); biases zero.
+
+    Gates of highway blocks get a negative bias.
+    """
+    for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if init == "he":
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            else:
+                nn.init.normal_(module.weight, std=NAIVE_STD)
             if module.bias is not None:
-                nn.init.zeros_(module.bias)
+                nn.init.constant_(module.bias, GATE_BIAS if name.endswith("gate") else 0.0)

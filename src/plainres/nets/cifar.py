@@ -1,10 +1,12 @@
 """Plain and residual nets for 32x32 images (section 4.2)."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from plainres.errors import UserError
-from plainres.nets.blocks import BasicBlock, he_initialize
+from plainres.nets.blocks import INITS, NORMS, BasicBlock, initialize, normalization
 
 
 class CifarNet(nn.Module):
@@ -14,20 +16,21 @@ class CifarNet(nn.Module):
     logits (B, num_classes). Made by `cifar_net`.
     """
 
-    def __init__(self, blocks_per_stage: int, shortcut: str | None, num_classes: int):
+    def __init__(self, blocks_per_stage: int, shortcut: str | None, num_classes: int, norm: str, init: str):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, 1, blocks_per_stage, shortcut)
-        self.layer2 = self._stage(16, 32, 2, blocks_per_stage, shortcut)
-        self.layer3 = self._stage(32, 64, 2, blocks_per_stage, shortcut)
-        self.fc = nn.Linear(64, num_classes)
-        he_initialize(self)
+        block = partial(BasicBlock, shortcut=shortcut, norm=norm)
 
-    @staticmethod
-    def _stage(in_channels: int, channels: int, stride: int, blocks: int, shortcut: str | None) -> nn.Sequential:
-        first = BasicBlock(in_channels, channels, stride, shortcut)
-        return nn.Sequential(first, *(BasicBlock(channels, channels, 1, shortcut) for _ in range(blocks - 1)))
+        def stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+            rest = (block(channels, channels) for _ in range(blocks_per_stage - 1))
+            return nn.Sequential(block(in_channels, channels, stride), *rest)
+
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=norm == "none")
+        self.bn1 = normalization(norm, 16)
+        self.layer1 = stage(16, 16, 1)
+        self.layer2 = stage(16, 32, 2)
+        self.layer3 = stage(32, 64, 2)
+        self.fc = nn.Linear(64, num_classes)
+        initialize(self, init)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, 32, 32)
         x = relu(self.bn1(self.conv1(x)))  # (B, 16, 32, 32)
@@ -37,19 +40,25 @@ class CifarNet(nn.Module):
         return self.fc(x.mean((2, 3)))  # (B, num_classes)
 
 
-def cifar_net(depth: int, shortcut: str | None = "A", num_classes: int = 10) -> CifarNet:
-    """The paper's CIFAR net of `depth` layers, He-initialized from PyTorch's global random state.
+def cifar_net(
+    depth: int, shortcut: str | None = "A", num_classes: int = 10, *, norm: str = "batch", init: str = "he"
+) -> CifarNet:
+    """The paper's CIFAR net of `depth` layers, initialized from PyTorch's global random state.
 
     Args:
         depth: number of conv and fully connected layers, 6n+2 with n >= 1 (8, 14, 20, ..., 110, 1202).
         shortcut: None for the plain net; "A" (zero padding, the paper's choice on CIFAR), "B" (projection where
-            dimensions grow) or "C" (projections everywhere) for the residual net. Plain and A have the same
-            parameters, and from the same random state the same initial weights.
+            dimensions grow) or "C" (projections everywhere) for the residual net; "highway" for gated shortcuts.
+            Plain and A have the same parameters, and from the same random state the same initial weights.
         num_classes: outputs of the classifier.
+        norm: "batch", or "none" to leave batch normalization out.
+        init: "he", or "naive" for weights from N(0, 0.01^2).
 
     Raises:
-        UserError: `depth` is not 6n+2, or `shortcut` is unknown.
+        UserError: `depth` is not 6n+2, or another argument is unknown.
     """
     if depth < 8 or (depth - 2) % 6:
         raise UserError(f"depth must be 6n+2 (8, 14, 20, 26, 32, ...), not {depth}")
-    return CifarNet((depth - 2) // 6, shortcut, num_classes)
+    if norm not in NORMS or init not in INITS:
+        raise UserError(f"norm must be one of {', '.join(NORMS)} and init one of {', '.join(INITS)}")
+    return CifarNet((depth - 2) // 6, shortcut, num_classes, norm, init)

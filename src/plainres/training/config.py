@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from plainres.data import DATASETS, TRAIN_SETS
 from plainres.errors import UserError
-from plainres.nets.blocks import SHORTCUTS
+from plainres.nets.blocks import INITS, NORMS, SHORTCUTS
 
 PRECISIONS = ("fp64", "fp32", "bf16")
 ROWS = 64  # of metrics.csv, whatever the budget
@@ -21,9 +21,11 @@ class RunConfig:
 
     Attributes:
         depth: layers of the net, 6n+2.
-        shortcut: None (plain), "A", "B" or "C".
+        shortcut: None (plain), "A", "B", "C" or "highway".
         seed: of the initial weights and of the batches.
         iterations: the budget N; the learning rate falls tenfold at N/2 and 3N/4.
+        norm: "batch", or "none" for nets without batch normalization (whose convolutions then have biases).
+        init: "he", or "naive" (all weights from N(0, 0.01^2)).
         dataset: "cifar10" or "demo".
         train_set: "50k", or "45k" with 5,000 images held out for validation.
         precision: "fp32", "bf16" (autocast; weights, statistics and loss stay fp32), or "fp64" for proofs.
@@ -35,6 +37,8 @@ class RunConfig:
 
     depth: int
     shortcut: str | None = "A"
+    norm: str = "batch"
+    init: str = "he"
     seed: int = 0
     iterations: int = PAPER_ITERATIONS
     dataset: str = "cifar10"
@@ -54,6 +58,8 @@ class RunConfig:
             raise UserError(f"seed must be between 0 and 2^63 - 1, not {self.seed}")
         for name, value, known in (
             ("shortcut", self.shortcut, SHORTCUTS),
+            ("norm", self.norm, NORMS),
+            ("init", self.init, INITS),
             ("precision", self.precision, PRECISIONS),
             ("data set", self.dataset, DATASETS),
             ("training set", self.train_set, TRAIN_SETS),
@@ -72,10 +78,14 @@ class RunConfig:
     @property
     def net(self) -> str:
         """The net's name as in the paper (`plain-56`, `resnet-56`, `resnet-56-b`), and where it departs from it."""
-        kind = "plain" if self.shortcut is None else "resnet"
+        kind = {None: "plain", "highway": "highway"}.get(self.shortcut, "resnet")
         name = f"{kind}-{self.depth}"
-        if self.shortcut not in (None, "A"):
+        if self.shortcut in ("B", "C"):
             name += f"-{self.shortcut.lower()}"
+        if self.norm != "batch":
+            name += "-nobn"
+        if self.init != "he":
+            name += f"-{self.init}"
         for field, short in (
             ("batch_size", "batch"),
             ("lr", "lr"),
@@ -93,5 +103,9 @@ class RunConfig:
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits that any change of the configuration changes."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """Twelve hex digits that any change of the configuration changes.
+
+        Fields at their defaults do not count, so that a field added later leaves older records valid.
+        """
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]

@@ -3,7 +3,7 @@
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 import pandas as pd
@@ -69,6 +69,8 @@ class Record:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.run_json}: not a readable record ({error!r}); move {self.folder} away") from None
+        # A field that a record does not name was added since, and had its default.
+        recorded = {f.name: f.default for f in fields(self.config) if f.default is not MISSING} | recorded
         wanted = asdict(self.config)
         if run_hash != self.config.hash or recorded != wanted:
             differences = ", ".join(

@@ -21,6 +21,7 @@ from plainres.training.device import describe_hardware, describe_software
 from plainres.training.evaluation import Tally, evaluate, with_exact_bn
 from plainres.training.lock import sole_writer
 from plainres.training.module import ClassificationModule, Diverged
+from plainres.training.probes import Prober
 from plainres.training.record import UNFINISHED, Record, write_atomic
 from plainres.training.stop import StopRequest
 
@@ -38,7 +39,18 @@ def make_net(config: RunConfig) -> nn.Module:
     """The net of a run with its initial weights, a function of the seed; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return cifar_net(config.depth, config.shortcut, CLASSES)
+        return cifar_net(**architecture(config))
+
+
+def architecture(config: RunConfig) -> dict:
+    """The arguments of `cifar_net` for a run."""
+    return {
+        "depth": config.depth,
+        "shortcut": config.shortcut,
+        "num_classes": CLASSES,
+        "norm": config.norm,
+        "init": config.init,
+    }
 
 
 def train_run(
@@ -105,7 +117,8 @@ def _train(
     }
     record.write(UNFINISHED, facts)
     try:
-        _fit(module, data, record, device, (Recorder(record, checkpoint_seconds, stop), ProgressBar(), *callbacks))
+        watchers = (Prober(record), Recorder(record, checkpoint_seconds, stop), ProgressBar(), *callbacks)
+        _fit(module, data, record, device, watchers)
     except Diverged as error:
         record.write_metrics(module.rows)
         return record.write("diverged", {"reason": str(error), "final": _last(module), **facts})
@@ -114,9 +127,9 @@ def _train(
     data.to(device)
     final = _last(module) | _final_errors(net, data, config, stop)
     facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
-    architecture = {"family": "cifar", "depth": config.depth, "shortcut": config.shortcut, "num_classes": CLASSES}
     recipe = {"config": asdict(config), "final": final, "provenance": facts["provenance"]}
-    write_atomic(record.folder / "weights.safetensors", weights_bytes(net.cpu(), data.mean, architecture, recipe))
+    family = {"family": "cifar"} | architecture(config)
+    write_atomic(record.folder / "weights.safetensors", weights_bytes(net.cpu(), data.mean, family, recipe))
     finished = record.write("finished", facts)
     shutil.rmtree(record.checkpoints, ignore_errors=True)
     return finished

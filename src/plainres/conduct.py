@@ -1,0 +1,38 @@
+"""An experiment from its runs to its figures: the one place that knows both the study and the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from plainres.report import read_study, write_study
+from plainres.report.tables import table_6_markdown
+from plainres.report.verdict import verdict
+from plainres.study import StudyOptions, run_study
+from plainres.training import RunConfig
+
+
+def conduct(
+    configs: Sequence[RunConfig], options: StudyOptions, device: torch.device, results: Path | None = None
+) -> int:
+    """Train what is missing of the runs, then draw and print what their records say.
+
+    Args:
+        configs: the runs; those of one budget and precision make one study.
+        options: the command line's.
+        device: where to train.
+        results: results folder, where not the options'.
+
+    Returns:
+        Exit status: 1 where a run diverged or failed, else 0.
+    """
+    results = results or options.results
+    status = run_study(configs, options.data_dir, results, device, options.plan)
+    if options.plan:
+        return status
+    for name in dict.fromkeys(config.study for config in configs):
+        study = read_study(results / name)
+        if study.runs:
+            write_study(study)
+            print(f"\n{table_6_markdown(study)}\n{verdict(study)}\nFigures and tables: {study.folder}/")
+    return status

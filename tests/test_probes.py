@@ -1,0 +1,141 @@
+"""Layer responses, forward variances and gradients: known answers, and a net that is left as it was."""
+
+import pandas as pd
+import pytest
+import torch
+from test_training import CPU, Interrupt, config, train
+from torch import nn
+
+from plainres.data import CifarData
+from plainres.nets import cifar_net, extend_with_identity, load_net
+from plainres.training import Record
+from plainres.training.probes import COLUMNS, probe, probe_points
+
+pytestmark = pytest.mark.usefixtures("small_demo")
+
+
+@pytest.fixture
+def data():
+    data = CifarData("demo", iterations=64)
+    data.setup()
+    return data
+
+
+def probes(results, run_config):
+    return pd.read_csv(results / run_config.folder / "probes.csv")
+
+
+def test_probing_changes_nothing(data):
+    net = cifar_net(8)
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    probe(net, data, 0, "fp32")
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+    assert net.training and not any(m._forward_hooks for m in net.modules())
+
+
+def test_responses_are_those_after_bn(data):
+    net = cifar_net(14, "B")
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.weight, 0.5)
+    rows = pd.DataFrame(probe(net, data, 0, "fp32"))
+    assert list(rows.columns) == COLUMNS
+    assert rows["layer"].tolist() == list(range(1, 14)) and rows["name"].iloc[0] == "conv1"
+    outputs = []
+    hook = net.bn1.register_forward_hook(lambda *arguments: outputs.append(arguments[-1]))
+    with torch.no_grad():
+        net.eval()
+        for batch in data.first(1_000):
+            net(data.inputs(batch)[0])
+    hook.remove()
+    assert rows["response_std"].iloc[0] == pytest.approx(torch.cat(outputs).std(correction=0).item(), rel=1e-4)
+
+
+def test_gradients_and_variances_are_those_of_the_training_mode(data):
+    net = cifar_net(8, None).double()
+    rows = pd.DataFrame(probe(net, data, 0, "fp64"))
+    (batch,) = data.first(128)
+    images, labels = data.inputs(batch)
+    nn.functional.cross_entropy(net(images.double()), labels).backward()
+    assert rows["gradient_norm"].iloc[0] == pytest.approx(net.conv1.weight.grad.norm().item(), rel=1e-9)
+    variance = net.conv1(images.double()).var(correction=0).item()
+    assert rows["forward_variance"].iloc[0] == pytest.approx(variance, rel=1e-6)
+
+
+def test_run_is_probed_at_its_points_also_when_resumed(tmp_path):
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path, config(), Interrupt(20), checkpoint_seconds=0)
+    train(tmp_path, config())
+    resumed = probes(tmp_path, config())
+    assert sorted(resumed["iteration"].unique()) == probe_points(config()) == [0, 1, 8, 16, 32, 48, 64]
+    assert resumed.groupby("iteration").size().tolist() == [7] * 7
+    undisturbed = tmp_path / "undisturbed"
+    train(undisturbed, config())
+    pd.testing.assert_frame_equal(resumed, probes(undisturbed, config()))
+
+
+def test_recorded_weights_probe_like_the_run_itself(tmp_path, data):
+    train(tmp_path, config())
+    net = load_net(Record(tmp_path, config()).folder / "weights.safetensors").net
+    again = pd.DataFrame(probe(net, data, 64, "fp32"))
+    recorded = probes(tmp_path, config()).query("iteration == 64").reset_index(drop=True)
+    for column in COLUMNS[3:]:
+        assert again[column].tolist() == pytest.approx(recorded[column].tolist(), rel=1e-2)
+
+
+def test_identity_extension_computes_the_same(data):
+    torch.manual_seed(1)
+    net = cifar_net(8, None)
+    for batch in data.first(256, batch_size=64):
+        net(data.inputs(batch)[0])  # moving statistics that are not the initial ones
+    net.eval()
+    deeper = extend_with_identity(net, 20)
+    (batch,) = data.first(64)
+    images, _ = data.inputs(batch)
+    assert torch.allclose(deeper(images), net(images), atol=1e-5)
+    assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in deeper.modules()) == 20
+
+
+def test_identity_extension_refuses_what_it_is_not_for():
+    with pytest.raises(ValueError, match="only a plain net"):
+        extend_with_identity(cifar_net(8, "A"), 20)
+    with pytest.raises(ValueError, match="must be more than 8"):
+        extend_with_identity(cifar_net(8, None), 8)
+
+
+def test_highway_block_is_gated_and_begins_nearly_closed():
+    net = cifar_net(8, "highway")
+    gates = [m for name, m in net.named_modules() if name.endswith("gate")]
+    assert len(gates) == 3 and all((gate.bias == -2).all() for gate in gates)
+    block = net.layer1[0].eval()
+    x = torch.rand(2, 16, 8, 8)
+    with torch.no_grad():
+        nn.init.zeros_(block.gate.weight)
+        block.gate.bias.fill_(-100.0)
+        assert torch.equal(block(x), x)  # closed: carried
+        block.gate.bias.fill_(100.0)
+        opened = block(x)
+        block.gate = None
+        block.downsample = None
+        assert torch.allclose(opened, block(x))  # open: transformed, as in a plain block
+
+
+def test_nets_without_bn_have_biases_and_naive_weights_are_small():
+    net = cifar_net(20, None, norm="none", init="naive")
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert all(conv.bias is not None for conv in convs)
+    assert convs[-1].weight.std().item() == pytest.approx(0.01, rel=0.05)
+    signal = net(torch.rand(8, 3, 32, 32))
+    assert (signal - signal.mean(0)).abs().max() < 1e-6  # vanished: every image gives the same answer
+
+
+def test_variants_train_and_load(tmp_path):
+    for changes in ({"shortcut": "highway"}, {"shortcut": None, "norm": "none", "init": "naive"}):
+        run_config = config(**changes)
+        assert train(tmp_path, run_config)["outcome"] == "finished"
+        load_net(tmp_path / run_config.folder / "weights.safetensors").to(CPU)
+    names = {path.name for path in (tmp_path / "demo-64-fp32").iterdir()}
+    assert names == {"highway-8-batch32", "plain-8-nobn-naive-batch32"}
