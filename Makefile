@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar demo figures test test-faults lint clean
+.PHONY: help setup reproduce-cifar demo figures report claims notebooks test test-faults lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ demo: setup ## the same pipeline on the embedded demo set, offline, in under 3 m
 
 figures: setup ## redraw every figure and table, and the README's, from the records in results/
 	@$(BIN)/python -m plainres.report results --readme README.md
+
+report: figures ## also write results/REPORT.md and the self-contained results/report.html (done by `make figures`)
+
+claims: setup ## judge the paper's claims on the records; fails when one is no longer reproduced
+	@$(BIN)/python -m plainres.report results --claims
+
+notebooks: setup ## run the analysis notebooks on the records, in place
+	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
 test: setup ## run the tests (those of real CIFAR-10 want DATA_DIR=)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)

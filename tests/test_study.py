@@ -13,26 +13,33 @@ from plainres.training import Record, RunConfig
 pytestmark = pytest.mark.usefixtures("small_demo")
 
 
-@pytest.fixture
-def experiment(monkeypatch, capsys, tmp_path):
-    """Runs experiments/cifar10_depth.py in this process, with nets and budgets of seconds; (status, out, err)."""
-    path = ROOT / "experiments" / "cifar10_depth.py"
-    spec = importlib.util.spec_from_file_location("cifar10_depth", path)
+def load_script(name, monkeypatch):
+    """An experiment as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "DEMO", {"plain": (8,), "residual": (8,)})
-    monkeypatch.setattr(module, "DEMO_ITERATIONS", 64)
+    return module
+
+
+def run_script(module, arguments, monkeypatch, capsys):
+    """Run an experiment's command line in this process; (status, out, err)."""
     monkeypatch.setattr(launch, "calibrate", lambda *_: 1e-12)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run_command(module.main)
+    return ended.value.code, *capsys.readouterr()
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [path.name, "--device", "cpu", "--results", str(tmp_path), *arguments])
-        with pytest.raises(SystemExit) as ended:
-            run_command(module.main)
-        return ended.value.code, *capsys.readouterr()
 
-    return run
+@pytest.fixture
+def experiment(monkeypatch, capsys, tmp_path):
+    """Runs experiments/cifar10_depth.py on nets and budgets of seconds."""
+    module = load_script("cifar10_depth", monkeypatch)
+    monkeypatch.setattr(module, "DEMO", {"plain": (8,), "residual": (8,)})
+    monkeypatch.setattr(module, "DEMO_ITERATIONS", 64)
+    common = ["--device", "cpu", "--results", str(tmp_path)]
+    return lambda *arguments: run_script(module, [*common, *arguments], monkeypatch, capsys)
 
 
 def one_line(text):
@@ -154,6 +161,28 @@ def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, t
     assert "DEMO SET, not CIFAR-10" in err.splitlines()[-1]
     assert "Table 6 on the demo set" in out
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+@pytest.mark.parametrize(
+    ("name", "nets"),
+    [
+        ("shortcuts", ["plain-20", "resnet-56", "resnet-20-b", "resnet-56-c", "highway-56"]),
+        ("convergence_problem", ["plain-20-nobn-naive", "plain-56-nobn", "plain-20-naive", "plain-56"]),
+        ("budget", ["plain-20", "resnet-56", "plain-56-lr0.03", "plain-56-lr0.01"]),
+    ],
+)
+def test_other_experiments_plan_their_runs(name, nets, monkeypatch, capsys, tmp_path):
+    arguments = ["--plan", "--device", "cpu", "--results", str(tmp_path)]
+    status, out, _ = run_script(load_script(name, monkeypatch), arguments, monkeypatch, capsys)
+    assert status == 0
+    assert all(f"│ {net} " in out for net in nets)
+
+
+@pytest.mark.parametrize("name", ["identity_extension", "layer_responses"])
+def test_experiments_on_records_say_what_is_missing(name, monkeypatch, capsys, tmp_path):
+    arguments = [str(tmp_path), "56"][: 2 if name == "identity_extension" else 1]
+    status, _, err = run_script(load_script(name, monkeypatch), arguments, monkeypatch, capsys)
+    assert status == 2 and one_line(err) and "weights" in err
 
 
 def test_status_of_a_run_that_was_started(tmp_path):

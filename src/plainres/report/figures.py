@@ -1,11 +1,7 @@
 """Figures 1 and 6 of the paper, drawn from records."""
 
 import math
-from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -56,7 +52,7 @@ def _draw(axes: Axes, study: Study, nets: list[str], style: dict[str, tuple], co
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _style(study: Study, nets: list[str]) -> dict[str, tuple]:
+def style_of(study: Study, nets: list[str]) -> dict[str, tuple]:
     """Colour and marker of each net: one per depth, the same for plain and residual."""
     depths = sorted({run.config["depth"] for run in study.runs})
     places = {depth: i / max(1, len(depths) - 1) for i, depth in enumerate(depths)}
@@ -71,7 +67,7 @@ def _nets(study: Study, kind: str) -> list[str]:
     return sorted(own, key=lambda net: int(net.split("-")[1]))
 
 
-def _caption(figure: Figure, study: Study, title: str) -> None:
+def caption(figure: Figure, study: Study, title: str) -> None:
     demo = " — DEMO SET, not CIFAR-10" if study.dataset == "demo set" else ""
     figure.suptitle(title + demo, fontsize=11)
     figure.text(0.5, 0.01, study.describe(), ha="center", va="bottom", fontsize=7, color="0.35")
@@ -83,7 +79,7 @@ def figure_1(study: Study) -> Figure | None:
     if len(nets) < 2:
         return None
     nets = [nets[0], nets[-1]]
-    style = _style(study, nets)
+    style = style_of(study, nets)
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
     for axes, column, name in zip(panels, ("train_error", "test_error"), ("training", "test"), strict=True):
         _draw(axes, study, nets, style, (column,))
@@ -92,7 +88,7 @@ def figure_1(study: Study) -> Figure | None:
         axes.tick_params(labelleft=True)
     handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
     panels[1].legend(handles=handles, frameon=False, loc="lower left")
-    _caption(figure, study, "Degradation (Figure 1): plain nets, shallow against deep")
+    caption(figure, study, "Degradation (Figure 1): plain nets, shallow against deep")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     return figure
 
@@ -102,7 +98,7 @@ def figure_6(study: Study) -> Figure | None:
     groups = {kind: nets for kind in TITLES if (nets := _nets(study, kind))}
     if not groups:
         return None
-    style = _style(study, [net for nets in groups.values() for net in nets])
+    style = style_of(study, [net for nets in groups.values() for net in nets])
     figure, panels = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4), sharey=True, squeeze=False)
     top = _top(study, list(style))
     for axes, (kind, nets) in zip(panels[0], groups.items(), strict=True):
@@ -117,26 +113,6 @@ def figure_6(study: Study) -> Figure | None:
         handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
         handles += [Line2D([], [], color="0.3", label="test", **test)]
         axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
-    _caption(figure, study, "Training and test error against iterations (Figure 6)")
+    caption(figure, study, "Training and test error against iterations (Figure 6)")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     return figure
-
-
-FIGURES = {"figure1": figure_1, "figure6": figure_6}
-
-
-def save_figures(study: Study) -> list[Path]:
-    """Draw every figure that the study has records for into its folder, as PNG and SVG."""
-    written = []
-    # Without these two, SVG files differ at every drawing.
-    with plt.rc_context({"svg.hashsalt": study.name, "svg.fonttype": "none"}):
-        for name, draw in FIGURES.items():
-            figure = draw(study)
-            if figure is None:
-                continue
-            for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-                path = study.folder / f"{name}{suffix}"
-                figure.savefig(path, dpi=150, metadata=metadata)
-                written.append(path)
-            plt.close(figure)
-    return written

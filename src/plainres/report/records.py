@@ -8,6 +8,7 @@ import pandas as pd
 
 DATASET_NAMES = {"cifar10": "CIFAR-10", "demo": "demo set"}
 NEEDED = ("iteration", "train_error")
+PROBED = ("iteration", "layer", "response_std", "forward_variance", "gradient_norm")
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,13 @@ class Run:
     Attributes:
         info: what run.json holds.
         metrics: what metrics.csv holds, a row an interval; empty before the first one.
+        probes: what probes.csv holds, a row a layer and probed iteration; empty where there is none.
     """
 
     folder: Path
     info: dict
     metrics: pd.DataFrame
+    probes: pd.DataFrame
 
     @property
     def net(self) -> str:
@@ -47,11 +50,13 @@ class Study:
 
     Attributes:
         runs: finished runs, plain first, by depth, name and seed.
+        diverged: runs whose loss was no longer finite; figures may show them, means never hold them.
         others: (folder name, outcome, reason) of runs that are partial, diverged or unreadable.
     """
 
     folder: Path
     runs: list[Run] = field(default_factory=list)
+    diverged: list[Run] = field(default_factory=list)
     others: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
@@ -66,6 +71,10 @@ class Study:
     def dataset(self) -> str:
         """ "CIFAR-10" or "demo set", as titles say it."""
         return DATASET_NAMES[self.runs[0].config["dataset"]]
+
+    def of_net(self, net: str) -> list[Run]:
+        """The finished runs of one net, by seed."""
+        return [run for run in self.runs if run.net == net]
 
     @property
     def seeds(self) -> list[int]:
@@ -130,6 +139,7 @@ def read_study(folder: Path) -> Study:
             done = int(run.metrics["iteration"].max()) if len(run.metrics) else 0
             study.others.append((name, "partial", f"{done:,} of {run.config['iterations']:,} iterations"))
         else:
+            study.diverged.append(run)
             study.others.append((name, run.outcome, run.info.get("reason", "")))
     study.runs.sort(key=lambda run: (run.kind, run.config["depth"], run.net, run.config["seed"]))
     return study
@@ -148,4 +158,8 @@ def _read_run(folder: Path) -> Run:
             info[key]
         if metrics["iteration"].max() != info["config"]["iterations"]:
             raise ValueError(f"{metrics_csv.name} does not reach the last iteration")
-    return Run(folder, info, metrics)
+    probes_csv = folder / "probes.csv"
+    probes = pd.read_csv(probes_csv) if probes_csv.exists() else pd.DataFrame(columns=PROBED)
+    for column in PROBED:
+        probes[column] = pd.to_numeric(probes[column])
+    return Run(folder, info, metrics, probes)

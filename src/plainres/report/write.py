@@ -2,12 +2,39 @@
 
 from pathlib import Path
 
-from plainres.report.figures import save_figures
+import matplotlib.pyplot as plt
+
+from plainres.report.figures import figure_1, figure_6
+from plainres.report.layer_figures import convergence_problem, figure_7, gradients
 from plainres.report.records import Study, find_studies
 from plainres.report.tables import table_6, table_6_markdown
 from plainres.report.verdict import verdict
 
+FIGURES = {
+    "figure1": figure_1,
+    "figure6": figure_6,
+    "figure7": figure_7,
+    "gradients": gradients,
+    "convergence_problem": convergence_problem,
+}
 README_MARKS = ("<!-- study: drawn by `make figures` -->", "<!-- end of study -->")
+
+
+def save_figures(study: Study) -> list[Path]:
+    """Draw every figure that the study has records for into its folder, as PNG and SVG."""
+    written = []
+    # Without these, SVG files differ at every drawing.
+    with plt.rc_context({"svg.hashsalt": study.name, "svg.fonttype": "none"}):
+        for name, draw in FIGURES.items():
+            figure = draw(study)
+            if figure is None:
+                continue
+            for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+                path = study.folder / f"{name}{suffix}"
+                figure.savefig(path, dpi=150, metadata=metadata)
+                written.append(path)
+            plt.close(figure)
+    return written
 
 
 def write_study(study: Study) -> list[Path]:
@@ -54,10 +81,10 @@ def update_readme(readme: Path, study: Study) -> None:
     readme.write_text(f"{before}{begin}\n{readme_section(study, readme.parent)}\n{end}{after}")
 
 
-def write_all(results: Path) -> list[Study]:
+def write_all(results: Path, draw: bool = True) -> list[Study]:
     """Redraw every study below a results folder that has a finished run; returns all studies found."""
     studies = find_studies(results)
     for study in studies:
-        if study.runs:
+        if draw and study.runs:
             write_study(study)
     return studies
