@@ -15,11 +15,9 @@ from typing import Literal
 
 import tyro
 
+from plainres.conduct import conduct
 from plainres.data import DataMissing
-from plainres.report import read_study, write_study
-from plainres.report.tables import table_6_markdown
-from plainres.report.verdict import verdict
-from plainres.study import StudyOptions, run_command, run_study
+from plainres.study import StudyOptions, run_command
 from plainres.training import RunConfig
 
 PAPER = {"plain": (20, 32, 44, 56), "residual": (20, 32, 44, 56, 110)}
@@ -61,13 +59,7 @@ def study(options: Options) -> int:
             f"No GPU: depths {', '.join(map(str, CPU['plain']))} at {CPU_ITERATIONS:,} iterations. The full protocol, "
             "64,000 iterations of all nine nets: --device cuda, or --iterations 64000 --depths 20 32 44 56 110"
         )
-    results = options.results / "demo" if options.demo else options.results
-    status = run_study(configs, options.data_dir, results, device, options.plan)
-    drawn = read_study(results / configs[0].study)
-    if not options.plan and drawn.runs:
-        write_study(drawn)
-        print(f"\n{table_6_markdown(drawn)}\n{verdict(drawn)}\nFigures and tables: {drawn.folder}/")
-    return status
+    return conduct(configs, options, device, options.results / "demo" if options.demo else options.results)
 
 
 def main() -> int:

@@ -1,0 +1,50 @@
+"""Are deep plain nets only slow? (the paper's footnote: three times the iterations do not mend degradation)
+
+    python experiments/budget.py                            # 1k, 2k and 4k iterations without a GPU
+    python experiments/budget.py --budgets 8000 16000 64000
+
+Plain and residual 20 and 56 at growing budgets, the learning rate falling at N/2 and 3N/4 of each; and plain-56 at
+rates of 0.1, 0.03 and 0.01 at the smallest, since a bad rate is the first objection. About 3.5 hours on 2 cores.
+Expected: the error of every net falls with the budget, the gap between plain-56 and plain-20 stays.
+"""
+
+from dataclasses import dataclass
+
+import tyro
+
+from plainres.conduct import conduct
+from plainres.study import StudyOptions, run_command
+from plainres.training import RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
+    """Train plain and residual nets at growing budgets, and plain-56 at smaller learning rates."""
+
+    budgets: tuple[int, ...] = (1_000, 2_000, 4_000)
+    """Iterations."""
+    rates: tuple[float, ...] = (0.03, 0.01)
+    """Initial learning rates of plain-56 beside 0.1, at the smallest budget."""
+
+
+def main() -> int:
+    options = tyro.cli(Options)
+    device, common = options.resolve(min(options.budgets))
+    del common["iterations"]
+    configs = [
+        RunConfig(depth=depth, shortcut=shortcut, seed=seed, iterations=budget, **common)
+        for budget in sorted(options.budgets)
+        for seed in options.seeds
+        for shortcut in (None, "A")
+        for depth in (20, 56)
+    ]
+    configs += [
+        RunConfig(depth=56, shortcut=None, lr=lr, seed=seed, iterations=min(options.budgets), **common)
+        for lr in options.rates
+        for seed in options.seeds
+    ]
+    return conduct(configs, options, device)
+
+
+if __name__ == "__main__":
+    run_command(main)

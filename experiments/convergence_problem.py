@@ -1,0 +1,43 @@
+"""Is degradation the old convergence problem? (section 1)
+
+    python experiments/convergence_problem.py
+
+Plain nets with and without batch normalization, with He and with naive initialization (all weights from N(0, 0.01^2)),
+at 20 and 56 layers and a small budget: 256 iterations, about 12 minutes on 2 cores. Expected: without BN and with naive
+initialization the signal vanishes and nothing is learned; without BN and with He initialization the rate of 0.1 makes
+it explode (such runs are recorded as diverged, which is a result here and no failure); with both it converges, and the
+deeper net is still the worse one. That is the other problem, degradation.
+"""
+
+from dataclasses import dataclass
+
+import tyro
+
+from plainres.conduct import conduct
+from plainres.study import StudyOptions, run_command
+from plainres.training import RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
+    """Train plain nets with and without batch normalization and He initialization."""
+
+    depths: tuple[int, ...] = (20, 56)
+    """Layers, each 6n+2."""
+
+
+def main() -> int:
+    options = tyro.cli(Options)
+    device, common = options.resolve(256, 256)
+    configs = [
+        RunConfig(depth=depth, shortcut=None, norm=norm, init=init, seed=seed, **common)
+        for seed in options.seeds
+        for norm in ("none", "batch")
+        for init in ("naive", "he")
+        for depth in options.depths
+    ]
+    return conduct(configs, options, device)
+
+
+if __name__ == "__main__":
+    run_command(main)
