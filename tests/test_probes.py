@@ -9,7 +9,9 @@ from torch import nn
 from plainres.data import CifarData
 from plainres.nets import cifar_net, extend_with_identity, load_net
 from plainres.training import Record
+from plainres.training.device import activation_bytes
 from plainres.training.probes import COLUMNS, probe, probe_points
+from plainres.training.run import must_checkpoint
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -139,3 +141,37 @@ def test_variants_train_and_load(tmp_path):
         load_net(tmp_path / run_config.folder / "weights.safetensors").to(CPU)
     names = {path.name for path in (tmp_path / "demo-64-fp32").iterdir()}
     assert names == {"highway-8-batch32", "plain-8-nobn-naive-batch32"}
+
+
+def test_checkpointing_saves_memory_and_changes_nothing():
+    torch.manual_seed(0)
+    net = cifar_net(20)
+    images, labels = torch.rand(8, 3, 32, 32), torch.arange(8)
+    start = {name: value.clone() for name, value in net.state_dict().items()}
+    results = []
+    for checkpointing in (False, True):
+        net.load_state_dict(start)
+        net.checkpointing = checkpointing
+        kept = activation_bytes(net, images, "fp32")
+        net.zero_grad()
+        loss = nn.functional.cross_entropy(net(images), labels)
+        loss.backward()
+        results.append((kept, [p.grad.clone() for p in net.parameters()], [b.clone() for b in net.buffers()]))
+    (kept, gradients, buffers), (kept_less, same_gradients, same_buffers) = results
+    assert kept_less < 0.4 * kept
+    assert all(torch.equal(a, b) for a, b in zip(gradients, same_gradients, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(buffers, same_buffers, strict=True))
+
+
+def test_activations_are_counted():
+    conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    images = torch.rand(2, 3, 8, 8)
+    # The convolution keeps its input, ReLU its output.
+    assert activation_bytes(conv, images, "fp32") == 4 * (images.numel() + 2 * 4 * 8 * 8)
+
+
+def test_net_that_would_fill_the_memory_is_checkpointed(monkeypatch):
+    net = cifar_net(8)
+    for free, expected in ((10**12, False), (10**6, True)):
+        monkeypatch.setattr("plainres.training.run.free_memory", lambda _, free=free: free)
+        assert must_checkpoint(net, config(), CPU) is expected

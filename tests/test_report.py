@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from plainres.report import find_studies, read_study, write_study
-from plainres.report.figures import figure_1, figure_6
+from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.tables import table_6, table_6_markdown
 from plainres.report.verdict import verdict
-from plainres.report.write import README_MARKS, front_study, update_readme
+from plainres.report.write import README_MARKS, front_study, update_readme, write_all
 from plainres.training import RunConfig
 
 
@@ -187,3 +187,23 @@ def test_no_records_is_one_clear_line(tmp_path):
     command = [sys.executable, "-m", "plainres.report", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: no records below") and done.stderr.count("\n") == 1
+
+
+def test_figure_6_has_a_right_panel_for_1202_layers(tmp_path):
+    for shortcut, depth in ((None, 20), (None, 110), ("A", 20), ("A", 110), ("A", 1202)):
+        write_run(tmp_path, 5.0, 9.0, depth=depth, shortcut=shortcut)
+    panels = figure_6(read_study(tmp_path / "cifar10-64k-fp32")).axes
+    labels = {axes.get_title(): {text.get_text() for text in axes.get_legend().get_texts()} for axes in panels}
+    assert labels["110 and 1202 layers"] >= {"resnet-110", "resnet-1202"}
+    assert "resnet-1202" not in labels["residual nets"] and "plain-110" not in labels["plain nets"]
+
+
+def test_budgets_are_drawn_for_nets_that_have_several(tmp_path):
+    for iterations, error in ((1_000, 60.0), (2_000, 50.0)):
+        write_run(tmp_path, error, error, depth=56, shortcut=None, iterations=iterations)
+    write_run(tmp_path, 40.0, 40.0, depth=20, iterations=1_000)
+    figure = figure_budgets(find_studies(tmp_path))
+    (line,) = figure.axes[0].get_lines()
+    assert line.get_label() == "plain-56" and list(line.get_ydata()) == [60.0, 50.0]
+    write_all(tmp_path)
+    assert (tmp_path / "budgets-cifar10-50k-fp32.png").exists()

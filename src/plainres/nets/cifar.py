@@ -1,12 +1,36 @@
 """Plain and residual nets for 32x32 images (section 4.2)."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
+from torch.utils.checkpoint import checkpoint
 
 from plainres.errors import UserError
 from plainres.nets.blocks import INITS, NORMS, BasicBlock, initialize, normalization
+
+
+@contextmanager
+def _untracked(block: nn.Module) -> Iterator[None]:
+    """Have the block's BN leave its moving statistics alone."""
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked -= 1
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Contexts of a checkpointed block's two forward passes; the second must not move BN statistics again."""
+    return nullcontext(), _untracked(block)
 
 
 class CifarNet(nn.Module):
@@ -14,10 +38,15 @@ class CifarNet(nn.Module):
 
     Stages have 16, 32, 64 channels on 32x32, 16x16, 8x8 maps. `forward` maps images (B, 3, 32, 32) to
     logits (B, num_classes). Made by `cifar_net`.
+
+    Attributes:
+        checkpointing: keep only the blocks' inputs for the backward pass and compute the rest again: a fraction of the
+            memory for a third more time, and the same gradients and BN statistics.
     """
 
     def __init__(self, blocks_per_stage: int, shortcut: str | None, num_classes: int, norm: str, init: str):
         super().__init__()
+        self.checkpointing = False
         block = partial(BasicBlock, shortcut=shortcut, norm=norm)
 
         def stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
@@ -34,9 +63,13 @@ class CifarNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, 32, 32)
         x = relu(self.bn1(self.conv1(x)))  # (B, 16, 32, 32)
-        x = self.layer1(x)  # (B, 16, 32, 32)
-        x = self.layer2(x)  # (B, 32, 16, 16)
-        x = self.layer3(x)  # (B, 64, 8, 8)
+        if self.checkpointing and torch.is_grad_enabled():
+            for block in (*self.layer1, *self.layer2, *self.layer3):
+                x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
+        else:
+            x = self.layer1(x)  # (B, 16, 32, 32)
+            x = self.layer2(x)  # (B, 32, 16, 16)
+            x = self.layer3(x)  # (B, 64, 8, 8)
         return self.fc(x.mean((2, 3)))  # (B, num_classes)
 
 

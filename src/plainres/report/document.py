@@ -87,6 +87,19 @@ def study_section(study: Study, root: Path) -> str:
     return "\n\n".join(parts)
 
 
+def _budget_section(root: Path) -> list[str]:
+    """The figures of error against budget, where several budgets were trained."""
+    figures = sorted(root.glob("budgets-cifar10-*.png"))
+    if not figures:
+        return []
+    images = [f"![Final error against the budget: {path.stem}]({path.name})" for path in figures]
+    return [
+        "## Is it only slow?",
+        "The same nets at growing budgets, the learning rate falling at N/2 and 3N/4.",
+        *images,
+    ]
+
+
 def report_markdown(studies: Sequence[Study], root: Path) -> str:
     """The report on all studies of CIFAR-10, largest budget first; paths are relative to `root`."""
     real = sorted((s for s in studies if s.runs and s.dataset == "CIFAR-10"), key=lambda s: -s.iterations)
@@ -99,6 +112,7 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
                 "## Claims of the paper",
                 markdown_table(claims_table(judge(studies))),
                 *(study_section(study, root) for study in real),
+                *_budget_section(root),
                 "## Deviations from the paper",
                 markdown_table(ledger),
             ]

@@ -1,6 +1,7 @@
 """Figures 1 and 6 of the paper, drawn from records."""
 
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -13,7 +14,6 @@ from plainres.report.records import Study
 # Dark to light by depth: distinct in grey and to the colour-blind, with a marker apiece for the few test passes.
 COLOURS = plt.get_cmap("viridis")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-TITLES = {"plain": "plain nets", "residual": "residual nets"}
 PAPER_TOP = 20.0
 FEW = 4
 
@@ -94,16 +94,28 @@ def figure_1(study: Study) -> Figure | None:
 
 
 def figure_6(study: Study) -> Figure | None:
-    """Training error (dashed) and test error (bold) of plain nets (left) and residual nets (right) on one scale."""
-    groups = {kind: nets for kind in TITLES if (nets := _nets(study, kind))}
+    """Training error (dashed) and test error (bold): plain nets, residual nets, and ResNet-110 against ResNet-1202.
+
+    The panels that the study has records for, on one scale. As in the paper, plain-110, which hardly trains, is left
+    out of a study that has other plain nets, and ResNet-1202 has a panel of its own.
+    """
+    plain, residual = _nets(study, "plain"), _nets(study, "residual")
+    groups = {
+        "plain nets": [net for net in plain if net != "plain-110"] or plain,
+        "residual nets": [net for net in residual if net != "resnet-1202"],
+        "110 and 1202 layers": [net for net in residual if net in ("resnet-110", "resnet-1202")],
+    }
+    if "resnet-1202" not in residual:
+        del groups["110 and 1202 layers"]
+    groups = {title: nets for title, nets in groups.items() if nets}
     if not groups:
         return None
     style = style_of(study, [net for nets in groups.values() for net in nets])
     figure, panels = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4), sharey=True, squeeze=False)
     top = _top(study, list(style))
-    for axes, (kind, nets) in zip(panels[0], groups.items(), strict=True):
+    for axes, (title, nets) in zip(panels[0], groups.items(), strict=True):
         _draw(axes, study, nets, style, ("train_error", "test_error"))
-        axes.set_title(TITLES[kind], fontsize=10)
+        axes.set_title(title, fontsize=10)
         axes.set_ylim(0, top)
         axes.set_ylabel("error (%)")
         axes.tick_params(labelleft=True)
@@ -115,4 +127,38 @@ def figure_6(study: Study) -> Figure | None:
         axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
     caption(figure, study, "Training and test error against iterations (Figure 6)")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
+    return figure
+
+
+def figure_budgets(studies: Sequence[Study]) -> Figure | None:
+    """Final training error (left) and test error (right) against the budget, for nets trained at several budgets.
+
+    Args:
+        studies: on one data set and split, at one precision.
+    """
+    finals = pd.concat([study.finals().assign(iterations=study.iterations) for study in studies])
+    finals = finals.groupby(["net", "kind", "depth", "iterations"])[["train_error", "test_error"]].mean().reset_index()
+    several = finals[finals.groupby("net")["iterations"].transform("nunique") > 1]
+    if several.empty:
+        return None
+    depths = sorted(several["depth"].unique())
+    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True)
+    for net, rows in several.groupby("net"):
+        place = depths.index(rows["depth"].iloc[0])
+        colour = COLOURS(0.75 * (1 - place / max(1, len(depths) - 1)))
+        ls = "--" if rows["kind"].iloc[0] == "plain" else "-"
+        for axes, column in zip(panels, ("train_error", "test_error"), strict=True):
+            axes.plot(rows["iterations"], rows[column], color=colour, ls=ls, marker=MARKERS[place % 6], label=net)
+    for axes, name in zip(panels, ("training", "test"), strict=True):
+        axes.set_xscale("log", base=2)
+        budgets = sorted(several["iterations"].unique())
+        axes.set_xticks(budgets, [f"{n / 1000:g}k" for n in budgets])
+        axes.set_xlabel("budget (iterations)")
+        axes.set_ylabel(f"{name} error at the end (%)")
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color="0.92")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[1].legend(frameon=False, fontsize=8)
+    figure.suptitle("Is it only slow? Final error against the budget", fontsize=11)
+    figure.tight_layout()
     return figure

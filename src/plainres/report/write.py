@@ -1,10 +1,12 @@
 """Redrawing everything from records."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
-from plainres.report.figures import figure_1, figure_6
+from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients
 from plainres.report.records import Study, find_studies
 from plainres.report.tables import table_6, table_6_markdown
@@ -20,21 +22,33 @@ FIGURES = {
 README_MARKS = ("<!-- study: drawn by `make figures` -->", "<!-- end of study -->")
 
 
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Save a figure as PNG and SVG, byte for byte alike each time, and close it."""
+    paths = []
+    with plt.rc_context({"svg.hashsalt": stem.name, "svg.fonttype": "none"}):
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            paths.append(stem.with_suffix(suffix))
+            figure.savefig(paths[-1], dpi=150, metadata=metadata)
+    plt.close(figure)
+    return paths
+
+
 def save_figures(study: Study) -> list[Path]:
-    """Draw every figure that the study has records for into its folder, as PNG and SVG."""
-    written = []
-    # Without these, SVG files differ at every drawing.
-    with plt.rc_context({"svg.hashsalt": study.name, "svg.fonttype": "none"}):
-        for name, draw in FIGURES.items():
-            figure = draw(study)
-            if figure is None:
-                continue
-            for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-                path = study.folder / f"{name}{suffix}"
-                figure.savefig(path, dpi=150, metadata=metadata)
-                written.append(path)
-            plt.close(figure)
-    return written
+    """Draw every figure that the study has records for into its folder."""
+    drawn = {name: draw(study) for name, draw in FIGURES.items()}
+    return [path for name, figure in drawn.items() if figure for path in save_figure(figure, study.folder / name)]
+
+
+def write_budgets(studies: Sequence[Study], results: Path) -> None:
+    """Draw the figures of error against budget: one for each data set, split and precision with several budgets."""
+    series: dict[str, list[Study]] = {}
+    for study in studies:
+        config = study.runs[0].config
+        series.setdefault(f"budgets-{config['dataset']}-{config['train_set']}-{config['precision']}", []).append(study)
+    for name, several in series.items():
+        figure = figure_budgets(several)
+        if figure:
+            save_figure(figure, results / name)
 
 
 def write_study(study: Study) -> list[Path]:
@@ -87,4 +101,6 @@ def write_all(results: Path, draw: bool = True) -> list[Study]:
     for study in studies:
         if draw and study.runs:
             write_study(study)
+    if draw:
+        write_budgets([study for study in studies if study.runs], results)
     return studies

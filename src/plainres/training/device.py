@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from plainres.errors import UserError
 
@@ -42,6 +43,34 @@ def fast_precision(device: torch.device) -> str:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which a net's forward pass runs at `precision`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def activation_bytes(net: nn.Module, images: Tensor, precision: str) -> int:
+    """Bytes that a forward pass in training mode keeps for the backward one, for a batch (B, C, H, W) on its device."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(images.device, precision):
+        output = net(images)
+        total = sum(kept.values())
+        del output
+    with torch.no_grad():
+        for name, buffer in net.named_buffers():
+            buffer.copy_(buffers[name])
+    return total
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of the device's memory that are free now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def describe_hardware(device: torch.device) -> dict:

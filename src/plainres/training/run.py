@@ -17,7 +17,7 @@ from plainres.nets.weights import weights_bytes
 from plainres.training.callbacks import ProgressBar, Recorder
 from plainres.training.checkpoints import AtomicCheckpointIO, latest_usable
 from plainres.training.config import RunConfig
-from plainres.training.device import describe_hardware, describe_software
+from plainres.training.device import activation_bytes, describe_hardware, describe_software, free_memory
 from plainres.training.evaluation import Tally, evaluate, with_exact_bn
 from plainres.training.lock import sole_writer
 from plainres.training.module import ClassificationModule, Diverged
@@ -27,6 +27,8 @@ from plainres.training.stop import StopRequest
 
 CLASSES = 10
 CHECKPOINT_SECONDS = 30.0
+PROBE_BATCH = 4
+MEMORY_SHARE = 0.6
 
 
 def make_data(config: RunConfig, data_dir: Path) -> CifarData:
@@ -51,6 +53,13 @@ def architecture(config: RunConfig) -> dict:
         "norm": config.norm,
         "init": config.init,
     }
+
+
+def must_checkpoint(net: nn.Module, config: RunConfig, device: torch.device) -> bool:
+    """Whether the activations of a training step would take most of the device's free memory."""
+    images = torch.zeros(PROBE_BATCH, 3, 32, 32, dtype=next(net.parameters()).dtype)
+    needed = activation_bytes(net, images, config.precision) * config.batch_size / PROBE_BATCH
+    return needed > MEMORY_SHARE * free_memory(device)
 
 
 def train_run(
@@ -107,11 +116,13 @@ def _train(
     data.prepare_data()
     data.setup()
     module = ClassificationModule(config, make_net(config))
+    module.net.checkpointing = must_checkpoint(module.net, config, device)
     facts = {
         "complexity": asdict(count_complexity(module.net, (3, 32, 32))),
         "provenance": {
             **describe_software(),
             "hardware": describe_hardware(device),
+            "activation_checkpointing": module.net.checkpointing,
             "data_md5": {name: part.md5() for name, part in data.parts.items()},
         },
     }
