@@ -9,6 +9,9 @@ from plainres.data import cifar_data
 
 ROOT = Path(__file__).parents[1]
 
+# Only the tests of W&B start it.
+os.environ["WANDB_MODE"] = "disabled"
+
 # The nets here are too small to share a step, and threads that wait for each other slow everything else down.
 torch.set_num_threads(1)
 

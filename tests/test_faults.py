@@ -311,16 +311,19 @@ def test_dying_worker_is_told_and_the_others_go_on(tmp_path, monkeypatch):
     popen = subprocess.Popen
     doomed, other = config(shortcut=None), config()
 
+    def small(command, **options):
+        return popen([command[0], str(ROOT / "tests" / "worker_small.py"), *command[3:]], **options)
+
     def start(command, **options):
         if '"shortcut": null' in command[3]:
-            command = ["sh", "-c", "kill -9 $$"]
-        return popen(command, **options)
+            return popen(["sh", "-c", "kill -9 $$"], **options)
+        return small(command, **options)
 
     monkeypatch.setattr(launch.subprocess, "Popen", start)
     monkeypatch.setattr(launch, "_visible", str)
     outcomes = launch._side_by_side([doomed, other], tmp_path, tmp_path, [0, 1])
     assert outcomes == {doomed: ("failed", "the process was killed by SIGKILL"), other: ("finished", "")}
-    monkeypatch.setattr(launch.subprocess, "Popen", popen)
+    monkeypatch.setattr(launch.subprocess, "Popen", small)
     assert launch._side_by_side([doomed], tmp_path, tmp_path, [0]) == {doomed: ("finished", "")}
 
 

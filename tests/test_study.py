@@ -70,7 +70,7 @@ def test_study_ends_with_figures_and_is_not_repeated(experiment, tmp_path, monke
 def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
     trained = []
 
-    def train(config, *_):
+    def train(config, *_, **__):
         trained.append(config.net)
         if config.shortcut is None:
             raise RuntimeError("cosmic ray")
@@ -84,7 +84,7 @@ def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
 
 
 def test_diverged_run_is_told(experiment, monkeypatch):
-    monkeypatch.setattr(launch, "train_run", lambda *_: {"outcome": "diverged", "reason": "training loss is nan"})
+    monkeypatch.setattr(launch, "train_run", lambda *_, **__: {"outcome": "diverged", "reason": "training loss is nan"})
     status, out, _ = experiment("--demo", "--kinds", "plain")
     assert status == 1 and "diverged" in out and "training loss is nan" in out
 
@@ -96,7 +96,7 @@ def test_record_of_another_configuration_blocks_only_its_run(experiment, monkeyp
     recorded = {"outcome": "finished", "config_hash": "x", "config": {"momentum": 0.5}}
     (folder / "run.json").write_text(json.dumps(recorded))
     trained = []
-    monkeypatch.setattr(launch, "train_run", lambda c, *_: trained.append(c.net) or {"outcome": "finished"})
+    monkeypatch.setattr(launch, "train_run", lambda c, *_, **__: trained.append(c.net) or {"outcome": "finished"})
     status, out, _ = experiment("--demo", "--precision", "fp32")
     assert status == 1 and trained == ["resnet-8"]
     assert "momentum is 0.5 there and 0.9 here" in out

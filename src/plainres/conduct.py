@@ -10,6 +10,7 @@ from plainres.report.tables import table_6_markdown
 from plainres.report.verdict import verdict
 from plainres.study import StudyOptions, run_study
 from plainres.training import RunConfig
+from plainres.training.mirror import choose_mode
 
 
 def conduct(
@@ -27,7 +28,8 @@ def conduct(
         Exit status: 1 where a run diverged or failed, else 0.
     """
     results = results or options.results
-    status = run_study(configs, options.data_dir, results, device, options.plan)
+    mode = choose_mode(options.wandb)
+    status = run_study(configs, options.data_dir, results, device, options.plan, mode)
     if options.plan:
         return status
     for name in dict.fromkeys(config.study for config in configs):

@@ -30,7 +30,12 @@ BUSY_STATUS = os.EX_TEMPFAIL  # a worker's, when another process is training its
 
 
 def run_study(
-    configs: Sequence[RunConfig], data_dir: Path, results: Path, device: torch.device, plan_only: bool = False
+    configs: Sequence[RunConfig],
+    data_dir: Path,
+    results: Path,
+    device: torch.device,
+    plan_only: bool = False,
+    wandb_mode: str = "off",
 ) -> int:
     """Print the plan, train what is missing, resume what is partial, skip what is finished, go on past failures.
 
@@ -40,6 +45,7 @@ def run_study(
         results: results folder.
         device: where to train; with several GPUs and device "cuda" (no index), one run per GPU side by side.
         plan_only: print the plan and train nothing.
+        wandb_mode: "online", "offline" or "off".
 
     Returns:
         Exit status: 0, or 1 where a run diverged or failed; a table says which and why.
@@ -67,9 +73,9 @@ def run_study(
     if to_do:
         make_data(to_do[0], data_dir).prepare_data()
     if len(gpus) > 1:
-        outcomes = _side_by_side(to_do, data_dir, results, gpus)
+        outcomes = _side_by_side(to_do, data_dir, results, gpus, wandb_mode)
     else:
-        outcomes = _one_after_another(to_do, data_dir, results, device)
+        outcomes = _one_after_another(to_do, data_dir, results, device, wandb_mode)
     return _summarize(runs, outcomes, console)
 
 
@@ -91,7 +97,7 @@ def _require_writable(results: Path) -> None:
 
 
 def _one_after_another(
-    configs: Sequence[RunConfig], data_dir: Path, results: Path, device: torch.device
+    configs: Sequence[RunConfig], data_dir: Path, results: Path, device: torch.device, wandb_mode: str
 ) -> dict[RunConfig, tuple[str, str]]:
     """Train the runs in turn; one that another process is training is looked at again after the others."""
     outcomes: dict[RunConfig, tuple[str, str]] = {}
@@ -100,7 +106,7 @@ def _one_after_another(
         busy = []
         for config in waiting:
             try:
-                outcomes[config] = _one(config, data_dir, results, device)
+                outcomes[config] = _one(config, data_dir, results, device, wandb_mode)
             except Busy as error:
                 busy.append(config)
                 if config not in told:
@@ -112,10 +118,10 @@ def _one_after_another(
     return outcomes
 
 
-def _one(config: RunConfig, data_dir: Path, results: Path, device: torch.device) -> tuple[str, str]:
+def _one(config: RunConfig, data_dir: Path, results: Path, device: torch.device, wandb_mode: str) -> tuple[str, str]:
     """Train one run; outcome and reason."""
     try:
-        run = train_run(config, data_dir, results, device)
+        run = train_run(config, data_dir, results, device, wandb_mode=wandb_mode)
     except (Busy, Stopped):
         raise
     except UserError as error:
@@ -127,7 +133,7 @@ def _one(config: RunConfig, data_dir: Path, results: Path, device: torch.device)
 
 
 def _side_by_side(
-    configs: Sequence[RunConfig], data_dir: Path, results: Path, gpus: list[int]
+    configs: Sequence[RunConfig], data_dir: Path, results: Path, gpus: list[int], wandb_mode: str = "off"
 ) -> dict[RunConfig, tuple[str, str]]:
     """One process per run, one run per GPU at a time. A signal is passed on, and no further run is started."""
     free: SimpleQueue[int] = SimpleQueue()
@@ -141,7 +147,7 @@ def _side_by_side(
 
     def train(config: RunConfig, gpu: int) -> tuple[int, str]:
         command = [sys.executable, "-m", "plainres.study.worker"]
-        command += [json.dumps(asdict(config)), str(data_dir), str(results)]
+        command += [json.dumps(asdict(config)), str(data_dir), str(results), wandb_mode]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": _visible(gpu)}
         # In a session of its own a worker gets a terminal's Ctrl-C from us alone, and once.
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)

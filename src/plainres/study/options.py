@@ -33,6 +33,8 @@ class StudyOptions:
     """Folder for the records."""
     data_dir: Path = field(default_factory=default_data_dir)
     """Folder that holds CIFAR-10. Default: the environment's DATA_DIR, else ./data."""
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Mirror the runs to W&B. auto: online when logged in, else offline; off when wandb is not installed."""
     plan: bool = False
     """Print the plan, train nothing."""
 

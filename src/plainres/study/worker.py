@@ -1,4 +1,4 @@
-"""One run in a process of its own: `python -m plainres.study.worker CONFIG_JSON DATA_DIR RESULTS`."""
+"""One run in a process of its own: `python -m plainres.study.worker CONFIG_JSON DATA_DIR RESULTS WANDB_MODE`."""
 
 import json
 import sys
@@ -13,9 +13,10 @@ from plainres.training.stop import Stopped
 
 
 def main() -> int:
-    config_json, data_dir, results = sys.argv[1:]
+    config_json, data_dir, results, wandb_mode = sys.argv[1:]
     try:
-        train_run(RunConfig(**json.loads(config_json)), Path(data_dir), Path(results), choose_device())
+        config = RunConfig(**json.loads(config_json))
+        train_run(config, Path(data_dir), Path(results), choose_device(), wandb_mode=wandb_mode)
     except Busy as error:
         print(error, file=sys.stderr)
         return BUSY_STATUS

@@ -114,3 +114,10 @@ class Record:
         present = [name for name in EVALUATED if name.startswith("test") or self.config.train_set == "45k"]
         frame = pd.DataFrame(rows, columns=COLUMNS + present)
         write_atomic(self.folder / "metrics.csv", frame.to_csv(index=False, float_format="%.6g"))
+
+    def read_metrics(self) -> list[dict]:
+        """The rows of metrics.csv; none where there is no readable one."""
+        try:
+            return pd.read_csv(self.folder / "metrics.csv").to_dict("records")
+        except (OSError, ValueError):
+            return []

@@ -20,6 +20,7 @@ from plainres.training.config import RunConfig
 from plainres.training.device import activation_bytes, describe_hardware, describe_software, free_memory
 from plainres.training.evaluation import Tally, evaluate, with_exact_bn
 from plainres.training.lock import sole_writer
+from plainres.training.mirror import Mirror
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
 from plainres.training.record import UNFINISHED, Record, write_atomic
@@ -69,6 +70,7 @@ def train_run(
     device: torch.device,
     callbacks: tuple[pl.Callback, ...] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    wandb_mode: str = "off",
 ) -> dict:
     """Train one net, resuming where an earlier sitting stopped, and leave its record below `results`.
 
@@ -79,6 +81,7 @@ def train_run(
         device: where to train.
         callbacks: further Lightning callbacks.
         checkpoint_seconds: least time between checkpoints.
+        wandb_mode: "online", "offline" or "off", see `mirror`.
 
     Returns:
         What run.json holds: `outcome` is "finished", or "diverged" where the loss was no longer finite.
@@ -94,13 +97,22 @@ def train_run(
         if recorded is not None and recorded["outcome"] != UNFINISHED:
             shutil.rmtree(record.checkpoints, ignore_errors=True)
             return recorded
+        mirror = None
+        if wandb_mode != "off":
+            mirror = Mirror(config, wandb_mode, results / ".wandb")
+            callbacks = (*callbacks, mirror)
+        run = None
         try:
-            return _train(config, data_dir, record, device, callbacks, checkpoint_seconds, stop)
+            run = _train(config, data_dir, record, device, callbacks, checkpoint_seconds, stop)
+            return run
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: lower the "
                 f"batch size, or free the device ({str(error).splitlines()[0]})"
             ) from None
+        finally:
+            if mirror is not None:
+                mirror.finish(record.read_metrics(), run)
 
 
 def _train(

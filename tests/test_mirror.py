@@ -1,0 +1,128 @@
+"""What W&B is told, read back from its own offline file; and that it never breaks a training."""
+
+import struct
+import sys
+
+import pytest
+from test_training import Interrupt, config, metrics, train
+from wandb.proto import wandb_internal_pb2 as messages
+
+from plainres import backfill
+from plainres.training import Record, mirror, train_run
+from plainres.training.mirror import choose_mode, run_id
+
+pytestmark = pytest.mark.usefixtures("small_demo")
+
+
+def read_offline(path):
+    """The messages of an offline run: a LevelDB log of protobuf records in blocks of 32 KiB."""
+    content, records, pending, at = path.read_bytes(), [], b"", 7
+    while at + 7 <= len(content):
+        left = 32_768 - at % 32_768
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        pending += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # full, or the last part
+            record = messages.Record()
+            record.ParseFromString(pending)
+            records.append(record)
+            pending = b""
+    return records
+
+
+def offline_runs(results):
+    return [read_offline(path) for path in sorted(results.glob(".wandb/wandb/offline-run-*/*.wandb"))]
+
+
+def of_kind(records, kind):
+    return [getattr(record, kind) for record in records if record.WhichOneof("record_type") == kind]
+
+
+def train_offline(results, *callbacks, **options):
+    return train_run(config(), results, results, train.__globals__["CPU"], callbacks, wandb_mode="offline", **options)
+
+
+def history(records):
+    return [
+        {item.key or item.nested_key[0]: item.value_json for item in row.item} for row in of_kind(records, "history")
+    ]
+
+
+def test_a_run_is_mirrored_with_its_identity_curves_and_summary(tmp_path):
+    run = train_offline(tmp_path)
+    (records,) = offline_runs(tmp_path)
+    identity = of_kind(records, "run")[0]
+    assert identity.run_id == run_id(config()) == "demo-64-fp32-resnet-8-batch32-s0"
+    assert (identity.run_group, identity.job_type, identity.project) == ("resnet-8-batch32", "train", "plainres")
+    assert set(identity.tags) == {"demo", "64 iterations", "Table 6"}
+    told = {item.key or item.nested_key[0]: item.value_json for item in identity.config.update}
+    assert told["depth"] == "8" and told["precision"] == '"fp32"'
+    axes = {metric.name or metric.glob_name: metric.step_metric for metric in of_kind(records, "metric")}
+    assert axes["*"] == "iteration"
+    rows = history(records)
+    assert [int(row["iteration"]) for row in rows] == list(range(1, 65))
+    recorded = metrics(tmp_path, config())
+    assert [float(row["train_error"]) for row in rows] == pytest.approx(recorded["train_error"].tolist(), rel=1e-4)
+    assert "test_error" in rows[-1] and "test_error" not in rows[0]
+    summary = {}
+    for part in of_kind(records, "summary"):
+        summary |= {item.key or item.nested_key[0]: item.value_json for item in part.update}
+    assert float(summary["final/test_error"]) == pytest.approx(run["final"]["test_error"])
+    assert summary["outcome"] == '"finished"'
+
+
+def test_resumed_run_logs_each_row_once_over_its_segments(tmp_path):
+    with pytest.raises(RuntimeError, match="crash"):
+        train_offline(tmp_path, Interrupt(20), checkpoint_seconds=0)
+    train_offline(tmp_path)
+    segments = offline_runs(tmp_path)
+    assert len(segments) == 2
+    assert {of_kind(records, "run")[0].run_id for records in segments} == {run_id(config())}
+    iterations = [int(row["iteration"]) for records in segments for row in history(records)]
+    assert iterations == list(range(1, 65))
+
+
+def test_failing_wandb_is_said_once_and_stops_nothing(tmp_path, monkeypatch, capsys):
+    def fail(**_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("wandb.init", fail)
+    assert train_offline(tmp_path)["outcome"] == "finished"
+    assert capsys.readouterr().err.count("W&B failed and is left out") == 1
+
+
+def test_sweep_gives_the_id(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    monkeypatch.setattr("wandb.init", lambda **options: seen.update(options))
+    train_offline(tmp_path)
+    assert "id" not in seen and seen["group"] == "resnet-8-batch32"
+
+
+def test_mode(monkeypatch, capsys):
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr("wandb.api", type("Api", (), {"api_key": None}))
+    assert choose_mode("auto") == "offline"
+    monkeypatch.setattr("wandb.api", type("Api", (), {"api_key": "key"}))
+    assert choose_mode("auto") == "online"
+    assert choose_mode("off") == "off"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert choose_mode("auto") == "off"
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert choose_mode("auto") == "off"
+    assert "wandb is not installed" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="not installed: pip install wandb"):
+        choose_mode("online")
+
+
+def test_backfill_mirrors_finished_records(tmp_path, monkeypatch, capsys):
+    train(tmp_path, config())
+    monkeypatch.setattr(sys, "argv", ["backfill", str(tmp_path), "--wandb", "offline"])
+    assert backfill.main() == 0
+    assert f"{run_id(config())}: offline" in capsys.readouterr().out
+    (records,) = offline_runs(tmp_path)
+    assert len(history(records)) == 64
+    assert Record(tmp_path, config()).status() == "finished" and mirror.PROJECT == "plainres"
