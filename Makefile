@@ -26,13 +26,13 @@ $(READY): pyproject.toml constraints.txt
 
 reproduce-cifar: setup ## plain against residual nets on CIFAR-10: train, draw figures, Table 6 (ARGS= for options)
 	@$(BIN)/python experiments/cifar10_depth.py $(ARGS)
-	@$(BIN)/python -m plainres.report results --readme README.md > /dev/null
 
 demo: setup ## the same pipeline on the embedded demo set, offline, in under 3 minutes, into results/demo
 	@$(BIN)/python experiments/cifar10_depth.py --demo $(ARGS)
 
-figures: setup ## redraw every figure and table, and the README's, from the records in results/
+figures: setup ## redraw every figure and table from the records: the published, the README's, your own
 	@$(BIN)/python -m plainres.report results --readme README.md
+	@for own in $(wildcard results/local results/demo); do $(BIN)/python -m plainres.report $$own; done
 
 report: figures ## also write results/REPORT.md and the self-contained results/report.html (done by `make figures`)
 

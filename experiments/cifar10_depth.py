@@ -18,6 +18,7 @@ import tyro
 from plainres.conduct import conduct
 from plainres.data import DataMissing
 from plainres.study import StudyOptions, run_command
+from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 
 PAPER = {"plain": (20, 32, 44, 56), "residual": (20, 32, 44, 56, 110)}
@@ -59,7 +60,10 @@ def study(options: Options) -> int:
             f"No GPU: depths {', '.join(map(str, CPU['plain']))} at {CPU_ITERATIONS:,} iterations. The full protocol, "
             "64,000 iterations of all nine nets: --device cuda, or --iterations 64000 --depths 20 32 44 56 110"
         )
-    return conduct(configs, options, device, options.results / "demo" if options.demo else options.results)
+    results = options.results
+    if options.demo:
+        results = results.parent / "demo" if results == LOCAL_RESULTS else results / "demo"
+    return conduct(configs, options, device, results)
 
 
 def main() -> int:

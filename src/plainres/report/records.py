@@ -118,8 +118,8 @@ def _cpu(run: Run) -> str:
 
 
 def find_studies(results: Path) -> list[Study]:
-    """Every study below a results folder, by name; a study is a folder that holds <net>/seed-<s>/run.json."""
-    folders = sorted({path.parents[2] for path in results.glob("**/seed-*/run.json")})
+    """Every study in a results folder, by name: its folders that hold <net>/seed-<s>/run.json."""
+    folders = sorted({path.parents[2] for path in results.glob("*/*/seed-*/run.json")})
     return [read_study(folder) for folder in folders]
 
 

@@ -14,6 +14,8 @@ from plainres.training.config import PAPER_ITERATIONS
 from plainres.training.device import choose_device, fast_precision
 from plainres.training.stop import Stopped
 
+LOCAL_RESULTS = Path("results/local")
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
@@ -29,8 +31,8 @@ class StudyOptions:
     """auto, cpu, cuda (all GPUs) or cuda:<index>."""
     train_set: Literal["50k", "45k"] = "50k"
     """45k holds 5,000 images out for validation."""
-    results: Path = Path("results")
-    """Folder for the records."""
+    results: Path = LOCAL_RESULTS
+    """Folder for the records. The published ones are in results/ itself, and are left alone unless it is named."""
     data_dir: Path = field(default_factory=default_data_dir)
     """Folder that holds CIFAR-10. Default: the environment's DATA_DIR, else ./data."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
