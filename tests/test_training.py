@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch.nn.functional import cross_entropy
 
-from plainres.data import CifarData
+from plainres.data import CifarData, demo_set
 from plainres.nets import load_net
 from plainres.training import Record, RunConfig, train_run
 from plainres.training.run import make_net
@@ -156,6 +156,21 @@ def test_plain_twin_is_a_run_of_its_own(finished):
     plain = train(results, config(shortcut=None))
     assert plain["net"] == "plain-8-batch32"
     assert plain["complexity"]["parameters"] == 75_290
+
+
+def test_45k_split_is_validated_on_beside_the_test_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "plainres.data.cifar_data.load_cifar10", lambda _, train: demo_set(640 if train else 160, int(train))
+    )
+    monkeypatch.setattr("plainres.data.cifar_data.require_cifar10", lambda _: None)
+    monkeypatch.setattr("plainres.data.cifar10.VALIDATION_PER_CLASS", 10)
+    split = config(dataset="cifar10", train_set="45k")
+    run = train(tmp_path, split)
+    rows = metrics(tmp_path, split)
+    assert run["study"] == "cifar10-45k-64-fp32"
+    assert rows["epoch"].iloc[-1] == pytest.approx(64 * 32 / 540, rel=1e-3)
+    assert rows["val_error"].iloc[-1] == pytest.approx(run["final"]["val_error"], abs=1e-3)
+    assert rows["val_error"].iloc[-1] != rows["test_error"].iloc[-1]
 
 
 def test_warm_up_ends_at_its_cap_at_the_latest(tmp_path):
