@@ -24,6 +24,18 @@ def small_demo(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A results folder with one finished small run, and what its run.json holds; not to be changed."""
+    from test_training import config, train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar_data, "DEMO_TRAIN", 640)
+        patch.setattr(cifar_data, "DEMO_TEST", 160)
+        results = tmp_path_factory.mktemp("results")
+        return results, train(results, config())
+
+
+@pytest.fixture(scope="session")
 def real_data_dir() -> Path:
     folder = Path(os.environ.get("DATA_DIR", "data"))
     if not (folder / "cifar-10-batches-py").exists():

@@ -66,23 +66,21 @@ def test_gradients_and_variances_are_those_of_the_training_mode(data):
     assert rows["forward_variance"].iloc[0] == pytest.approx(variance, rel=1e-6)
 
 
-def test_run_is_probed_at_its_points_also_when_resumed(tmp_path):
+def test_run_is_probed_at_its_points_also_when_resumed(tmp_path, finished):
     with pytest.raises(RuntimeError, match="crash"):
         train(tmp_path, config(), Interrupt(20), checkpoint_seconds=0)
     train(tmp_path, config())
     resumed = probes(tmp_path, config())
     assert sorted(resumed["iteration"].unique()) == probe_points(config()) == [0, 1, 8, 16, 32, 48, 64]
     assert resumed.groupby("iteration").size().tolist() == [7] * 7
-    undisturbed = tmp_path / "undisturbed"
-    train(undisturbed, config())
-    pd.testing.assert_frame_equal(resumed, probes(undisturbed, config()))
+    pd.testing.assert_frame_equal(resumed, probes(finished[0], config()))
 
 
-def test_recorded_weights_probe_like_the_run_itself(tmp_path, data):
-    train(tmp_path, config())
-    net = load_net(Record(tmp_path, config()).folder / "weights.safetensors").net
+def test_recorded_weights_probe_like_the_run_itself(finished, data):
+    results, _ = finished
+    net = load_net(Record(results, config()).folder / "weights.safetensors").net
     again = pd.DataFrame(probe(net, data, 64, "fp32"))
-    recorded = probes(tmp_path, config()).query("iteration == 64").reset_index(drop=True)
+    recorded = probes(results, config()).query("iteration == 64").reset_index(drop=True)
     for column in COLUMNS[3:]:
         assert again[column].tolist() == pytest.approx(recorded[column].tolist(), rel=1e-2)
 

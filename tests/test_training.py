@@ -42,17 +42,6 @@ class Interrupt(pl.Callback):
             raise RuntimeError("crash")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr("plainres.data.cifar_data.DEMO_TRAIN", 640)
-    patch.setattr("plainres.data.cifar_data.DEMO_TEST", 160)
-    results = tmp_path_factory.mktemp("results")
-    run = train(results, config())
-    patch.undo()
-    return results, run
-
-
 def test_training_equals_a_loop_written_out_by_hand(tmp_path):
     """Momentum, decay of every parameter, schedule and batches against plain tensor arithmetic."""
     run_config = config(precision="fp64", weight_decay=0.01)
@@ -151,9 +140,8 @@ def test_seed_decides_everything(finished, tmp_path):
     assert train(tmp_path, config(seed=1))["final"] != run["final"]
 
 
-def test_plain_twin_is_a_run_of_its_own(finished):
-    results, _ = finished
-    plain = train(results, config(shortcut=None))
+def test_plain_twin_is_a_run_of_its_own(tmp_path):
+    plain = train(tmp_path, config(shortcut=None))
     assert plain["net"] == "plain-8-batch32"
     assert plain["complexity"]["parameters"] == 75_290
 

@@ -1,8 +1,8 @@
 """Checkpoints that are whole or absent, and of which a damaged one is found out."""
 
+import hashlib
 import io
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def checkpoint_path(folder: Path, iteration: int) -> Path:
-    """The file of the checkpoint that is written after `iteration` iterations."""
+    """The name of the checkpoint after `iteration` iterations, to which its writer adds its digest."""
     return folder / f"iteration-{iteration:09d}.ckpt"
 
 
@@ -30,32 +30,38 @@ def prune(folder: Path) -> None:
         old.unlink()
 
 
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint format, written under a temporary name, synced and renamed."""
+    """Lightning's checkpoint format, written under a temporary name, synced and renamed.
+
+    The name ends in a digest of the contents: PyTorch's own checksums leave parts of the file out.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_atomic(Path(path), buffer.getvalue())
+        path, content = Path(path), buffer.getvalue()
+        write_atomic(path.with_stem(f"{path.stem}-{_digest(content)}"), content)
 
 
 def latest_usable(folder: Path, config_hash: str) -> tuple[Path, dict] | None:
     """The newest checkpoint that is whole and of this configuration, with its contents; None where there is none.
 
-    A truncated or altered one is named on stderr, removed, and the one before it tried: PyTorch's files are zip
-    archives, and every member carries a checksum.
+    A truncated or altered one is named on stderr, removed, and the one before it tried.
     """
     checkpoints = list_checkpoints(folder)
     for path in reversed(checkpoints):
         try:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged:
-                raise ValueError(f"checksum of {damaged} is wrong")
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            content = path.read_bytes()
+            if not path.stem.endswith(_digest(content)):
+                raise ValueError("truncated or altered: its digest is another")
+            checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             if checkpoint["run"]["config_hash"] != config_hash:
                 raise ValueError("it is of another configuration")
-        except Exception as error:  # a damaged pickle may raise anything
+        except (OSError, ValueError, KeyError) as error:
             print(f"{path}: unusable checkpoint removed ({error})", file=sys.stderr)
             path.unlink()
         else:
