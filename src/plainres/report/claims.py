@@ -123,7 +123,11 @@ def healthy_gradients(studies: Sequence[Study]) -> Verdict:
         by_iteration = probes["plain-56"].groupby("iteration")[what]
         ratios[what] = float((by_iteration.min() / by_iteration.median()).min())
     effect = ", ".join(f"smallest {what.replace('_', ' ')} over the median: {r:.3f}" for what, r in ratios.items())
-    return Verdict(REPRODUCED if min(ratios.values()) > 1e-3 else NOT_REPRODUCED, f"plain-56: {effect}", study.name)
+    return Verdict(
+        REPRODUCED if min(ratios.values()) > 1e-3 else NOT_REPRODUCED,
+        f"plain-56 over {study.iterations:,} iterations: {effect}",
+        study.name,
+    )
 
 
 def deeper_residual_is_better(studies: Sequence[Study]) -> Verdict:
@@ -163,7 +167,10 @@ def smaller_responses(studies: Sequence[Study]) -> Verdict:
     }
     holds = mean["resnet-20"] < mean["plain-20"] and mean["resnet-56"] < min(mean["plain-56"], mean["resnet-20"])
     effect = ", ".join(f"{net} {value:.2f}" for net, value in mean.items())
-    return Verdict(REPRODUCED if holds else NOT_REPRODUCED, f"mean response std at the end: {effect}", study.name)
+    effect = f"mean response std at the end: {effect}"
+    if study.iterations < LEAST_ITERATIONS:
+        return Verdict(NOT_ENOUGH, f"{effect}; {study.iterations:,} iterations cannot carry a verdict", study.name)
+    return Verdict(REPRODUCED if holds else NOT_REPRODUCED, effect, study.name)
 
 
 def a_thousand_layers(studies: Sequence[Study]) -> Verdict:
