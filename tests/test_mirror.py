@@ -104,10 +104,14 @@ def test_sweep_gives_the_id(tmp_path, monkeypatch):
 
 def test_mode(monkeypatch, capsys):
     monkeypatch.delenv("WANDB_MODE")
-    monkeypatch.setattr("wandb.api", type("Api", (), {"api_key": None}))
-    assert choose_mode("auto") == "offline"
-    monkeypatch.setattr("wandb.api", type("Api", (), {"api_key": "key"}))
-    assert choose_mode("auto") == "online"
+    for login, mode in (
+        (lambda **_: False, "offline"),
+        (lambda **_: True, "online"),
+        (lambda **_: 1 / 0, "offline"),
+    ):
+        monkeypatch.setattr("wandb.login", login)
+        assert choose_mode("auto") == mode
+    assert "W&B cannot be reached" in capsys.readouterr().err
     assert choose_mode("off") == "off"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert choose_mode("auto") == "off"

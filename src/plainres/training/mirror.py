@@ -41,7 +41,11 @@ def choose_mode(mode: str) -> str:
     wanted = os.environ.get("WANDB_MODE")
     if wanted:
         return {"online": "online", "offline": "offline"}.get(wanted, "off")
-    return "online" if wandb.api.api_key else "offline"
+    try:
+        return "online" if wandb.login(prompt=False) else "offline"
+    except Exception as error:  # a key, but no network or a wrong key
+        print(f"W&B cannot be reached, so runs are mirrored offline: {error}", file=sys.stderr)
+        return "offline"
 
 
 def run_id(config: RunConfig) -> str:
