@@ -3,7 +3,7 @@
     python experiments/shortcuts.py                        # options A, B, C and highway at 20 and 56 layers
     python experiments/shortcuts.py --depths 20 --seeds 0 1 2
 
-With a GPU 64,000 iterations each; without one 2,000, about 2 hours on 2 cores. Expected: all of A, B and C beat
+With a GPU 64,000 iterations each; without one 2,000, by estimate 2 hours on 2 cores. Expected: all of A, B and C beat
 plain; C and B lead A by little, so projections are not what matters.
 """
 
