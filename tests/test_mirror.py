@@ -1,5 +1,6 @@
 """What W&B is told, read back from its own offline file; and that it never breaks a training."""
 
+import json
 import struct
 import sys
 
@@ -8,6 +9,8 @@ from test_training import Interrupt, config, metrics, train
 from wandb.proto import wandb_internal_pb2 as messages
 
 from plainres import backfill
+from plainres.report import find_studies, write_all
+from plainres.report.tables import table_6
 from plainres.training import Record, mirror, train_run
 from plainres.training.mirror import choose_mode, run_id
 
@@ -100,6 +103,9 @@ def test_sweep_gives_the_id(tmp_path, monkeypatch):
     monkeypatch.setattr("wandb.init", lambda **options: seen.update(options))
     train_offline(tmp_path)
     assert "id" not in seen and seen["group"] == "resnet-8-batch32"
+    seen.clear()
+    train_offline(tmp_path)
+    assert seen["job_type"] == "train", "a finished run is shown to the sweep's agent as well"
 
 
 def test_mode(monkeypatch, capsys):
@@ -124,9 +130,16 @@ def test_mode(monkeypatch, capsys):
 
 def test_backfill_mirrors_finished_records(tmp_path, monkeypatch, capsys):
     train(tmp_path, config())
+    write_all(tmp_path)
     monkeypatch.setattr(sys, "argv", ["backfill", str(tmp_path), "--wandb", "offline"])
     assert backfill.main() == 0
     assert f"{run_id(config())}: offline" in capsys.readouterr().out
-    (records,) = offline_runs(tmp_path)
-    assert len(history(records)) == 64
+    runs = {of_kind(records, "run")[0].run_id: records for records in offline_runs(tmp_path)}
+    assert set(runs) == {run_id(config()), "demo-64-fp32-report"}
+    assert len(history(runs[run_id(config())])) == 64
+    (shown,) = history(runs["demo-64-fp32-report"])
+    assert {"table6", "figures/figure7", "figures/gradients"} <= set(shown)
+    (study,) = find_studies(tmp_path)
+    (logged,) = tmp_path.glob(".wandb/wandb/offline-run-*/files/media/table/table6_*.json")
+    assert json.loads(logged.read_text())["data"] == table_6(study).values.tolist()
     assert Record(tmp_path, config()).status() == "finished" and mirror.PROJECT == "plainres"

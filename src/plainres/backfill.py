@@ -1,13 +1,41 @@
-"""`python -m plainres.backfill [RESULTS]`: mirror recorded runs into W&B, wherever they were trained."""
+"""`python -m plainres.backfill [RESULTS]`: mirror recorded runs, their figures and tables into W&B, whoever trained them."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from plainres.errors import UserError
-from plainres.report import find_studies
-from plainres.training import RunConfig
-from plainres.training.mirror import Mirror, choose_mode, run_id
+from plainres.report import Study, find_studies
+from plainres.report.tables import table_6
+from plainres.report.write import FIGURES
+from plainres.training import Record, RunConfig
+from plainres.training.mirror import MIRRORED, Connection, choose_mode, mirror_record, run_id
+
+
+def mirror_report(study: Study, mode: str, folder: Path) -> bool:
+    """Log a study's drawn figures as images and its Table 6 as a W&B table; whether W&B took them.
+
+    They go into one W&B run, `<study>-report`, that is written anew each time.
+
+    Args:
+        study: with its figures drawn.
+        mode: "online" or "offline".
+        folder: where W&B keeps its files.
+    """
+    name = f"{study.name}-report"
+    tags = [study.runs[0].config["dataset"], f"{study.iterations} iterations"]
+    connection = Connection(mode, folder, id=name, name=name, group="report", job_type="report", tags=tags)
+
+    def log(run) -> None:
+        import wandb
+
+        drawn = {name: study.folder / f"{name}.png" for name in FIGURES}
+        images = {f"figures/{name}": wandb.Image(str(path)) for name, path in drawn.items() if path.exists()}
+        run.log({"table6": wandb.Table(dataframe=table_6(study)), **images})
+
+    connection.do(log)
+    connection.close()
+    return not connection.failed
 
 
 def main() -> int:
@@ -19,19 +47,23 @@ def main() -> int:
         mode = choose_mode(options.wandb)
         if mode == "off":
             raise UserError("W&B is off here (WANDB_MODE, or wandb is not installed): say --wandb online or offline")
+        studies = find_studies(options.results)
+        if not studies:
+            raise UserError(f"no records below {options.results.absolute()}: train some with `make demo`")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    failed = 0
-    for study in find_studies(options.results):
+    folder = options.results / MIRRORED
+    taken = {}
+    for study in studies:
         for run in study.runs + study.diverged:
             config = RunConfig(**run.config)
-            mirror = Mirror(config, mode, options.results / ".wandb")
-            mirror.start(run.config | {"provenance": run.info["provenance"]})
-            mirror.finish(run.metrics.to_dict("records"), run.info)
-            failed += mirror.failed
-            print(f"{run_id(config)}: {'failed' if mirror.failed else mode}")
-    return 1 if failed else 0
+            taken[run_id(config)] = mirror_record(Record(options.results, config), mode, folder)
+        if study.runs:
+            taken[f"{study.name}-report"] = mirror_report(study, mode, folder)
+    for name, ok in taken.items():
+        print(f"{name}: {mode if ok else 'failed'}")
+    return 0 if all(taken.values()) else 1
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
+from plainres.backfill import mirror_report
 from plainres.report import read_study, write_study
 from plainres.report.tables import table_6_markdown
 from plainres.report.verdict import verdict
 from plainres.study import StudyOptions, run_study
 from plainres.training import RunConfig
-from plainres.training.mirror import choose_mode
+from plainres.training.mirror import MIRRORED, choose_mode, in_sweep
 
 
 def conduct(
@@ -37,4 +38,7 @@ def conduct(
         if study.runs:
             write_study(study)
             print(f"\n{table_6_markdown(study)}\n{verdict(study)}\nFigures and tables: {study.folder}/")
+            # A sweep's agent has one W&B run a process.
+            if mode != "off" and not in_sweep():
+                mirror_report(study, mode, results / MIRRORED)
     return status

@@ -76,10 +76,14 @@ class RunConfig:
         return "-".join([self.dataset, *split, budget, self.precision])
 
     @property
+    def kind(self) -> str:
+        """ "plain", "residual" or "highway"."""
+        return {None: "plain", "highway": "highway"}.get(self.shortcut, "residual")
+
+    @property
     def net(self) -> str:
         """The net's name as in the paper (`plain-56`, `resnet-56`, `resnet-56-b`), and where it departs from it."""
-        kind = {None: "plain", "highway": "highway"}.get(self.shortcut, "resnet")
-        name = f"{kind}-{self.depth}"
+        name = f"{'resnet' if self.kind == 'residual' else self.kind}-{self.depth}"
         if self.shortcut in ("B", "C"):
             name += f"-{self.shortcut.lower()}"
         if self.norm != "batch":

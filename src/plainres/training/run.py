@@ -20,7 +20,7 @@ from plainres.training.config import RunConfig
 from plainres.training.device import activation_bytes, describe_hardware, describe_software, free_memory
 from plainres.training.evaluation import Tally, evaluate, with_exact_bn
 from plainres.training.lock import sole_writer
-from plainres.training.mirror import Mirror
+from plainres.training.mirror import MIRRORED, Mirror, in_sweep, mirror_record
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
 from plainres.training.record import UNFINISHED, Record, write_atomic
@@ -96,23 +96,21 @@ def train_run(
         recorded = record.read()
         if recorded is not None and recorded["outcome"] != UNFINISHED:
             shutil.rmtree(record.checkpoints, ignore_errors=True)
+            # A sweep's agent has a W&B run of its own for this one.
+            if wandb_mode != "off" and in_sweep():
+                mirror_record(record, wandb_mode, results / MIRRORED)
             return recorded
-        mirror = None
-        if wandb_mode != "off":
-            mirror = Mirror(config, wandb_mode, results / ".wandb")
-            callbacks = (*callbacks, mirror)
-        run = None
+        mirrors = [Mirror(record, wandb_mode, results / MIRRORED)] if wandb_mode != "off" else []
         try:
-            run = _train(config, data_dir, record, device, callbacks, checkpoint_seconds, stop)
-            return run
+            return _train(config, data_dir, record, device, (*callbacks, *mirrors), checkpoint_seconds, stop)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: lower the "
                 f"batch size, or free the device ({str(error).splitlines()[0]})"
             ) from None
         finally:
-            if mirror is not None:
-                mirror.finish(record.read_metrics(), run)
+            for mirror in mirrors:
+                mirror.finish()
 
 
 def _train(
