@@ -2,13 +2,15 @@
 PYTHON ?= python3
 DATA_DIR ?= data
 ARGS ?=
+ENTITY ?=
+PROJECT ?= plainres
 export DATA_DIR
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar demo figures report claims notebooks test test-faults lint clean
+.PHONY: help setup reproduce-cifar demo figures report claims dashboard notebooks test test-faults lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "error: plainres needs Python 3.11 or 3.12; name one with PYTHON="; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev,notebooks]'
+		--constraint constraints.txt --editable '.[dev,notebooks,dashboard]'
 	@touch $@
 
 reproduce-cifar: setup ## plain against residual nets on CIFAR-10: train, draw figures, Table 6 (ARGS= for options)
@@ -38,6 +40,9 @@ report: figures ## also write results/REPORT.md and the self-contained results/r
 
 claims: setup ## judge the paper's claims on the records; fails when one is no longer reproduced
 	@$(BIN)/python -m plainres.report results --claims
+
+dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="--check FILE" sends nothing)
+	@$(BIN)/python -m plainres.dashboard --entity "$(ENTITY)" --project "$(PROJECT)" $(ARGS)
 
 notebooks: setup ## run the analysis notebooks on the records, in place
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

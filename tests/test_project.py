@@ -23,12 +23,13 @@ def split(requirement):
 
 def requirements():
     extras = PROJECT["optional-dependencies"]
-    return dict(map(split, PROJECT["dependencies"] + extras["dev"] + extras["notebooks"]))
+    return dict(map(split, PROJECT["dependencies"] + extras["dev"] + extras["notebooks"] + extras["dashboard"]))
 
 
 def test_conda_environment_has_the_same_ranges():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    conda = dict(split(line) for line in environment["dependencies"] if isinstance(line, str))
+    *lines, by_pip = environment["dependencies"]
+    conda = dict(split(line) for line in lines + [line for line in by_pip["pip"] if not line.startswith("--")])
     expected = requirements() | {"python": PROJECT["requires-python"], "pip": ""}
     expected["pytorch"] = expected.pop("torch")
     assert conda == expected

@@ -1,4 +1,4 @@
-"""`python -m plainres.backfill [RESULTS]`: mirror recorded runs, their figures and tables into W&B, whoever trained them."""
+"""`python -m plainres.backfill [RESULTS]`: mirror recorded runs, their figures and tables into W&B."""
 
 import argparse
 import sys
@@ -23,8 +23,11 @@ def mirror_report(study: Study, mode: str, folder: Path) -> bool:
         folder: where W&B keeps its files.
     """
     name = f"{study.name}-report"
-    tags = [study.runs[0].config["dataset"], f"{study.iterations} iterations"]
-    connection = Connection(mode, folder, id=name, name=name, group="report", job_type="report", tags=tags)
+    told = {
+        "tags": [study.runs[0].config["dataset"], f"{study.iterations} iterations"],
+        "config": {"study": study.name},
+    }
+    connection = Connection(mode, folder, id=name, name=name, group="report", job_type="report", **told)
 
     def log(run) -> None:
         import wandb

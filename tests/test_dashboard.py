@@ -1,0 +1,56 @@
+"""The W&B workspace and report as they would be sent, built by W&B's own models."""
+
+import json
+import sys
+
+import pytest
+
+from plainres import dashboard
+from plainres.report.write import FIGURES
+from plainres.training.record import COLUMNS, EVALUATED
+
+
+def run_dashboard(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["dashboard", *arguments])
+    return dashboard.main()
+
+
+def panels(section):
+    """(metrics or media keys, x axis) of each panel."""
+    for panel in section["panels"]:
+        config = panel["config"]
+        yield config.get("metrics") or config.get("mediaKeys") or [panel["viewType"]], config.get("xAxis")
+
+
+def test_specification_shows_what_runs_log(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("wandb_workspaces", reason="needs the extra `dashboard`: make dashboard")
+    sent = tmp_path / "sent.json"
+    assert run_dashboard(monkeypatch, "--entity", "us", "--study", "cifar10-64k-bf16", "--check", str(sent)) == 0
+    views = json.loads(sent.read_text())
+    workspace, report = views["workspace"], views["report"]
+    sections = workspace["spec"]["section"]["panelBankConfig"]["sections"]
+    shown = [panel for section in sections for panel in panels(section)]
+    grids = [block["metadata"] for block in report["spec"]["blocks"] if block["type"] == "panel-grid"]
+    shown += [panel for grid in grids for panel in panels(grid["panelBankSectionConfig"])]
+    logged = {*COLUMNS, *EVALUATED, *(f"final/{name}" for name in EVALUATED + COLUMNS)}
+    logged |= {f"figures/{name}" for name in FIGURES} | {"Weave"}
+    assert shown and all(key in logged for keys, _ in shown for key in keys)
+    assert {axis for keys, axis in shown if keys == ["train_error"]} == {"iteration"}
+    kinds = [
+        one["value"]
+        for grid in grids
+        for runs in grid["runSets"]
+        for one in runs["filters"]["filters"]
+        if one["key"]["name"] == "kind"
+    ]
+    assert kinds == ["plain", "residual"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "message"),
+    [(True, ["--entity", "us"], "need wandb-workspaces"), (False, [], "say --entity")],
+)
+def test_what_is_missing_is_said(missing, arguments, message, monkeypatch):
+    monkeypatch.setattr(dashboard, "ws", None if missing else dashboard.ws or object())
+    with pytest.raises(ValueError, match=message):
+        run_dashboard(monkeypatch, *arguments)
