@@ -1,8 +1,10 @@
 """Faults: killed processes, signals, full disks, damaged files, two writers. `make test-faults` kills more often."""
 
 import errno
+import io
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,11 +15,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import ROOT
+from rich.console import Console
 from test_training import CPU, Interrupt, Iterations, assert_same_run, config, metrics, train
 from train_small import small_config
 
 from plainres.report import read_study
-from plainres.study import launch
+from plainres.study import Setting, parallel
 from plainres.training import Record, record, train_run
 from plainres.training.checkpoints import list_checkpoints
 from plainres.training.lock import Busy, sole_writer
@@ -321,12 +324,15 @@ def test_dying_worker_is_told_and_the_others_go_on(tmp_path, monkeypatch):
             return popen(["sh", "-c", "kill -9 $$"], **options)
         return small(command, **options)
 
-    monkeypatch.setattr(launch.subprocess, "Popen", start)
-    monkeypatch.setattr(launch, "_visible", str)
-    outcomes = launch._side_by_side([doomed, other], tmp_path, tmp_path, [0, 1])
+    setting = Setting(data_dir=tmp_path, results=tmp_path, device=CPU)
+    printed = io.StringIO()
+    console = Console(file=printed, width=200)
+    monkeypatch.setattr(parallel.subprocess, "Popen", start)
+    outcomes = parallel.side_by_side([doomed, other], setting, ["cpu", "cpu"], console)
     assert outcomes == {doomed: ("failed", "the process was killed by SIGKILL"), other: ("finished", "")}
-    monkeypatch.setattr(launch.subprocess, "Popen", small)
-    assert launch._side_by_side([doomed], tmp_path, tmp_path, [0]) == {doomed: ("finished", "")}
+    assert re.search(r"^resnet-8-batch32  0  64/64  [0-9.]+  [0-9.]+  [0-9,]+  0 s$", printed.getvalue(), re.M)
+    monkeypatch.setattr(parallel.subprocess, "Popen", small)
+    assert parallel.side_by_side([doomed], setting, ["cpu"], console) == {doomed: ("finished", "")}
 
 
 def test_failure_of_another_thread_has_no_signals_to_restore(tmp_path):

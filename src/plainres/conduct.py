@@ -9,7 +9,7 @@ from plainres.backfill import mirror_report
 from plainres.report import read_study, write_study
 from plainres.report.tables import table_6_markdown
 from plainres.report.verdict import verdict
-from plainres.study import StudyOptions, run_study
+from plainres.study import Setting, StudyOptions, run_study
 from plainres.training import RunConfig
 from plainres.training.mirror import MIRRORED, choose_mode, in_sweep
 
@@ -30,7 +30,12 @@ def conduct(
     """
     results = results or options.results
     mode = choose_mode(options.wandb)
-    status = run_study(configs, options.data_dir, results, device, options.plan, mode)
+    status = run_study(
+        configs,
+        Setting(data_dir=options.data_dir, results=results, device=device, wandb_mode=mode),
+        options.plan,
+        options.runs_per_device,
+    )
     if options.plan:
         return status
     for name in dict.fromkeys(config.study for config in configs):

@@ -2,5 +2,6 @@
 
 from plainres.study.launch import run_study
 from plainres.study.options import StudyOptions, run_command
+from plainres.study.setting import Setting
 
-__all__ = ["StudyOptions", "run_command", "run_study"]
+__all__ = ["Setting", "StudyOptions", "run_command", "run_study"]

@@ -1,51 +1,34 @@
-"""Training the runs of a study: one after another on one device, side by side on several GPUs."""
+"""Training the runs of a study: one after another, side by side, or on a cluster."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
-from queue import SimpleQueue
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from plainres.errors import UserError
+from plainres.study.parallel import BUSY_SECONDS, side_by_side
 from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
-from plainres.training import RunConfig, train_run
+from plainres.study.setting import Setting
+from plainres.training import RunConfig
 from plainres.training.lock import Busy
 from plainres.training.run import make_data
-from plainres.training.stop import Stopped, StopRequest
+from plainres.training.stop import Stopped
 
 FAILURES = ("diverged", "failed", "blocked")
-BUSY_SECONDS = 2.0
-BUSY_STATUS = os.EX_TEMPFAIL  # a worker's, when another process is training its run
 
 
-def run_study(
-    configs: Sequence[RunConfig],
-    data_dir: Path,
-    results: Path,
-    device: torch.device,
-    plan_only: bool = False,
-    wandb_mode: str = "off",
-) -> int:
+def run_study(configs: Sequence[RunConfig], setting: Setting, plan_only: bool = False, runs_per_device: int = 1) -> int:
     """Print the plan, train what is missing, resume what is partial, skip what is finished, go on past failures.
 
     Args:
         configs: the runs, in the order they are to be trained; all of one data set.
-        data_dir: folder that holds CIFAR-10.
-        results: results folder.
-        device: where to train; with several GPUs and device "cuda" (no index), one run per GPU side by side.
+        setting: where and how they are trained; device "cuda" without an index spreads them over all GPUs.
         plan_only: print the plan and train nothing.
-        wandb_mode: "online", "offline" or "off".
+        runs_per_device: how many share a GPU, or the CPU.
 
     Returns:
         Exit status: 0, or 1 where a run diverged or failed; a table says which and why.
@@ -55,35 +38,36 @@ def run_study(
         UserError: the results folder cannot be written, or the data cannot be used.
     """
     console = Console()
-    runs = plan_study(configs, results)
+    runs = plan_study(configs, setting.results)
     to_do = [run.config for run in runs if run.to_do]
     expected = {}
     if to_do:
-        speed = calibrate(to_do[0].precision, device)
+        speed = calibrate(to_do[0].precision, setting.device)
         expected = {config: estimate_seconds(config, speed) for config in to_do}
     print_plan(runs, expected, console)
-    gpus = _gpus(device)
+    devices = _devices(setting.device)
+    places = [device for device in devices for _ in range(runs_per_device)]
     if to_do:
-        total = sum(expected.values()) / len(gpus)
-        where = f"{len(gpus)} GPUs side by side" if len(gpus) > 1 else str(device)
-        console.print(f"{len(to_do)} of {len(runs)} runs to train on {where}: about {format_seconds(total)}")
+        # Runs that share a device share its speed.
+        total = sum(expected.values()) / len(devices)
+        where = f"{len(devices)} GPUs" if len(devices) > 1 else str(setting.device)
+        at_once = f", {len(places)} at a time" if len(places) > 1 else ""
+        console.print(f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}: about {format_seconds(total)}")
     if plan_only:
         return 0
-    _require_writable(results)
+    _require_writable(setting.results)
     if to_do:
-        make_data(to_do[0], data_dir).prepare_data()
-    if len(gpus) > 1:
-        outcomes = _side_by_side(to_do, data_dir, results, gpus, wandb_mode)
-    else:
-        outcomes = _one_after_another(to_do, data_dir, results, device, wandb_mode)
+        make_data(to_do[0], setting.data_dir).prepare_data()
+    alone = len(places) == 1
+    outcomes = _one_after_another(to_do, setting) if alone else side_by_side(to_do, setting, places, console)
     return _summarize(runs, outcomes, console)
 
 
-def _gpus(device: torch.device) -> list[int | None]:
-    """The GPUs to spread over; [None] for one run after another on `device`."""
-    if device.type == "cuda" and device.index is None and torch.cuda.device_count() > 1:
-        return list(range(torch.cuda.device_count()))
-    return [None]
+def _devices(device: torch.device) -> list[str]:
+    """The devices to spread over: all GPUs for "cuda", else `device` itself."""
+    if device.type == "cuda" and device.index is None:
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [str(device)]
 
 
 def _require_writable(results: Path) -> None:
@@ -96,9 +80,7 @@ def _require_writable(results: Path) -> None:
         raise UserError(f"{results.absolute()}: results cannot be written there ({error.strerror})") from None
 
 
-def _one_after_another(
-    configs: Sequence[RunConfig], data_dir: Path, results: Path, device: torch.device, wandb_mode: str
-) -> dict[RunConfig, tuple[str, str]]:
+def _one_after_another(configs: Sequence[RunConfig], setting: Setting) -> dict[RunConfig, tuple[str, str]]:
     """Train the runs in turn; one that another process is training is looked at again after the others."""
     outcomes: dict[RunConfig, tuple[str, str]] = {}
     waiting, told = list(configs), set()
@@ -106,7 +88,7 @@ def _one_after_another(
         busy = []
         for config in waiting:
             try:
-                outcomes[config] = _one(config, data_dir, results, device, wandb_mode)
+                outcomes[config] = _one(config, setting)
             except Busy as error:
                 busy.append(config)
                 if config not in told:
@@ -118,10 +100,10 @@ def _one_after_another(
     return outcomes
 
 
-def _one(config: RunConfig, data_dir: Path, results: Path, device: torch.device, wandb_mode: str) -> tuple[str, str]:
+def _one(config: RunConfig, setting: Setting) -> tuple[str, str]:
     """Train one run; outcome and reason."""
     try:
-        run = train_run(config, data_dir, results, device, wandb_mode=wandb_mode)
+        run = setting.train(config)
     except (Busy, Stopped):
         raise
     except UserError as error:
@@ -130,62 +112,6 @@ def _one(config: RunConfig, data_dir: Path, results: Path, device: torch.device,
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}"
     return run["outcome"], run.get("reason", "")
-
-
-def _side_by_side(
-    configs: Sequence[RunConfig], data_dir: Path, results: Path, gpus: list[int], wandb_mode: str = "off"
-) -> dict[RunConfig, tuple[str, str]]:
-    """One process per run, one run per GPU at a time. A signal is passed on, and no further run is started."""
-    free: SimpleQueue[int] = SimpleQueue()
-    for gpu in gpus:
-        free.put(gpu)
-    running: set[subprocess.Popen] = set()
-
-    def forward(signum: int) -> None:
-        for process in list(running):
-            process.send_signal(signum)
-
-    def train(config: RunConfig, gpu: int) -> tuple[int, str]:
-        command = [sys.executable, "-m", "plainres.study.worker"]
-        command += [json.dumps(asdict(config)), str(data_dir), str(results), wandb_mode]
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": _visible(gpu)}
-        # In a session of its own a worker gets a terminal's Ctrl-C from us alone, and once.
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        running.add(process)
-        last = ""
-        with process:
-            for line in process.stderr:
-                sys.stderr.write(line)
-                last = line.strip() or last
-        running.discard(process)
-        return process.returncode, last
-
-    def one(config: RunConfig) -> tuple[str, str]:
-        gpu = free.get()
-        try:
-            status = BUSY_STATUS
-            while status == BUSY_STATUS:
-                if stop.signum is not None:
-                    return "stopped", ""
-                status, last = train(config, gpu)
-                if status == BUSY_STATUS:
-                    time.sleep(BUSY_SECONDS)
-        finally:
-            free.put(gpu)
-        if status < 0:
-            return "failed", f"the process was killed by {signal.Signals(-status).name}"
-        return ("failed", last) if status else (plan_study([config], results)[0].status, "")
-
-    with StopRequest(forward) as stop, ThreadPoolExecutor(len(gpus)) as pool:
-        outcomes = dict(zip(configs, pool.map(one, configs), strict=True))
-    stop.check("every run with its checkpoint written")
-    return outcomes
-
-
-def _visible(gpu: int) -> str:
-    """The name of one of the GPUs that this process may use."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return allowed.split(",")[gpu] if allowed else str(gpu)
 
 
 def _summarize(runs: list[PlannedRun], outcomes: dict[RunConfig, tuple[str, str]], console: Console) -> int:

@@ -29,6 +29,8 @@ class StudyOptions:
     """auto: bf16 where the hardware is fast at it."""
     device: str = "auto"
     """auto, cpu, cuda (all GPUs) or cuda:<index>."""
+    runs_per_device: int = 1
+    """Runs at a time on each GPU, or on the CPU; each is a process of its own."""
     train_set: Literal["50k", "45k"] = "50k"
     """45k holds 5,000 images out for validation."""
     results: Path = LOCAL_RESULTS
@@ -45,7 +47,12 @@ class StudyOptions:
 
         Args:
             cpu, cuda: the experiment's budget on either device, where the user gave none.
+
+        Raises:
+            UserError: no such device, or no run at a time.
         """
+        if self.runs_per_device < 1:
+            raise UserError(f"runs-per-device must be 1 or more, not {self.runs_per_device}")
         device = choose_device(self.device)
         default = cuda if device.type == "cuda" else cpu
         return device, {

@@ -1,22 +1,21 @@
-"""One run in a process of its own: `python -m plainres.study.worker CONFIG_JSON DATA_DIR RESULTS WANDB_MODE`."""
+"""One run in a process of its own: `python -m plainres.study.worker TASK`, see `Setting.to_task`."""
 
-import json
+import os
 import sys
-from pathlib import Path
 
 from plainres.errors import UserError
-from plainres.study.launch import BUSY_STATUS
-from plainres.training import RunConfig, train_run
-from plainres.training.device import choose_device
+from plainres.study.setting import from_task
 from plainres.training.lock import Busy
 from plainres.training.stop import Stopped
 
+BUSY_STATUS = os.EX_TEMPFAIL  # another process is training the run
+
 
 def main() -> int:
-    config_json, data_dir, results, wandb_mode = sys.argv[1:]
+    (task,) = sys.argv[1:]
     try:
-        config = RunConfig(**json.loads(config_json))
-        train_run(config, Path(data_dir), Path(results), choose_device(), wandb_mode=wandb_mode)
+        setting, config = from_task(task)
+        setting.train(config)
     except Busy as error:
         print(error, file=sys.stderr)
         return BUSY_STATUS
