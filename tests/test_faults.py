@@ -64,21 +64,30 @@ def test_killed_at_random_moments_ends_as_if_undisturbed(tmp_path):
         known = {path.name for path in list_checkpoints(folder)}
         while process.poll() is None and {path.name for path in list_checkpoints(folder)} <= known:
             time.sleep(0.01)  # until it trains
+        left = set(folder.glob("*.tmp"))
         if kills % 2:  # in the middle of writing a checkpoint
             deadline = time.monotonic() + 5
-            while not any(folder.glob("*.tmp")) and time.monotonic() < deadline:
+            while set(folder.glob("*.tmp")) <= left and time.monotonic() < deadline:
                 pass
         else:
             time.sleep(moments.uniform(0, 0.15))
         process.kill()
         assert process.wait() == -signal.SIGKILL, "the run ended before it was killed: raise its iterations"
         kills += 1
-        during_write += any(folder.glob("*.tmp"))
+        during_write += not set(folder.glob("*.tmp")) <= left
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     print(f"{kills} kills, {during_write} of them while a checkpoint was being written")
     train(tmp_path / "undisturbed", run_config)
     assert_same_run(tmp_path / "killed", tmp_path / "undisturbed", run_config)
     assert not folder.exists()
+
+
+def test_half_a_checkpoint_goes_with_the_next_one(crashed):
+    left = Record(crashed, config()).checkpoints / "iteration-000000021-0.ckpt.tmp"
+    left.write_bytes(b"half")
+    with pytest.raises(RuntimeError, match="crash"):
+        train(crashed, config(), Interrupt(25), checkpoint_seconds=0)
+    assert checkpoints(crashed) and not left.exists()
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.csv", "weights.safetensors", "iteration-000000030-"])

@@ -25,8 +25,8 @@ def checkpoint_path(folder: Path, iteration: int) -> Path:
 
 
 def prune(folder: Path) -> None:
-    """Remove all checkpoints but the last two."""
-    for old in list_checkpoints(folder)[:-KEPT]:
+    """Remove all checkpoints but the last two, and what a process killed in the middle of writing one left."""
+    for old in [*list_checkpoints(folder)[:-KEPT], *folder.glob("*.tmp")]:
         old.unlink()
 
 
