@@ -1,4 +1,4 @@
-"""The building block of the study: the same two layers with a shortcut (residual) or without (plain)."""
+"""The building blocks of the study: the same layers with a shortcut (residual) or without (plain)."""
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from plainres.errors import UserError
 SHORTCUTS = (None, "A", "B", "C", "highway")
 NORMS = ("batch", "none")
 INITS = ("he", "naive")
+STRIDES_IN = ("1x1", "3x3")
 
 GATE_BIAS = -2.0  # transform gates begin nearly closed, as Srivastava et al. (2015) advise
 NAIVE_STD = 0.01
@@ -53,7 +54,7 @@ def make_shortcut(option: str | None, in_channels: int, out_channels: int, strid
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, each followed by batch normalization (figure 2).
+    """Two 3x3 convolutions, each followed by batch normalization (figure 2; figure 5, left).
 
     Args:
         in_channels: channels of the input (B, in_channels, H, W).
@@ -63,6 +64,8 @@ class BasicBlock(nn.Module):
             T(x) F(x) + (1 - T(x)) x with T the sigmoid of a 3x3 convolution.
         norm: "batch", or "none" (convolutions then have biases).
     """
+
+    EXPANSION = 1  # output channels for each of `channels`
 
     def __init__(
         self, in_channels: int, channels: int, stride: int = 1, shortcut: str | None = "A", norm: str = "batch"
@@ -85,6 +88,43 @@ class BasicBlock(nn.Module):
             out = torch.lerp(self.downsample(x), out, torch.sigmoid(self.gate(x)))
         elif self.downsample is not None:
             out = out + self.downsample(x)  # y = F(x) + x, equation 1: all that a plain block lacks
+        return relu(out)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions, each followed by batch normalization (figure 5, right).
+
+    Args:
+        in_channels: channels of the input (B, in_channels, H, W).
+        channels: channels of the first two convolutions; the output is (B, 4 * channels, H / stride, W / stride).
+        stride: of the block.
+        shortcut: None for the plain block; "A", "B" or "C" for the residual one.
+        stride_in: the convolution that the stride stands in: "1x1", the first, as in the authors' released nets, or
+            "3x3", the second, as in later code ("v1.5").
+    """
+
+    EXPANSION = 4
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, shortcut: str | None = "B", stride_in: str = "1x1"
+    ):
+        super().__init__()
+        out_channels = self.EXPANSION * channels
+        first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, first, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, second, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, "batch")
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = relu(self.bn1(self.conv1(x)))
+        out = relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        if self.downsample is not None:
+            out = out + self.downsample(x)
         return relu(out)
 
 

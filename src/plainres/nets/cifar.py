@@ -1,36 +1,13 @@
 """Plain and residual nets for 32x32 images (section 4.2)."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.utils.checkpoint import checkpoint
 
 from plainres.errors import UserError
 from plainres.nets.blocks import INITS, NORMS, BasicBlock, initialize, normalization
-
-
-@contextmanager
-def _untracked(block: nn.Module) -> Iterator[None]:
-    """Have the block's BN leave its moving statistics alone."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked -= 1
-
-
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Contexts of a checkpointed block's two forward passes; the second must not move BN statistics again."""
-    return nullcontext(), _untracked(block)
+from plainres.nets.recompute import recomputed
 
 
 class CifarNet(nn.Module):
@@ -63,9 +40,8 @@ class CifarNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, 32, 32)
         x = relu(self.bn1(self.conv1(x)))  # (B, 16, 32, 32)
-        if self.checkpointing and torch.is_grad_enabled():
-            for block in (*self.layer1, *self.layer2, *self.layer3):
-                x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
+        if self.checkpointing:
+            x = recomputed((*self.layer1, *self.layer2, *self.layer3), x)
         else:
             x = self.layer1(x)  # (B, 16, 32, 32)
             x = self.layer2(x)  # (B, 32, 16, 16)

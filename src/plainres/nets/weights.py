@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from plainres.errors import UserError
 from plainres.nets.cifar import cifar_net
+from plainres.nets.imagenet import imagenet_net
 
-ARCHITECTURES = {"cifar": cifar_net}
+ARCHITECTURES = {"cifar": cifar_net, "imagenet": imagenet_net}
 
 
 class Normalized(nn.Module):

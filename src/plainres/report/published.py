@@ -31,3 +31,6 @@ TABLE_6_PEERS = {
     "Highway-19": ("2.3M", "7.54 (7.72 ± 0.16)"),
     "Highway-32": ("1.25M", "8.80"),
 }
+
+# Table 1: multiply-adds of the ImageNet nets; section 4.1 and Figure 3 have those of VGG.
+TABLE_1 = {"18": 1.8e9, "34": 3.6e9, "50": 3.8e9, "101": 7.6e9, "152": 11.3e9, "VGG-16": 15.3e9, "VGG-19": 19.6e9}

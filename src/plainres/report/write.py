@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from plainres.report import architecture
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients
 from plainres.report.records import Study, find_studies
@@ -67,6 +68,16 @@ def write_study(study: Study) -> list[Path]:
     return written
 
 
+def write_architecture(results: Path) -> list[Path]:
+    """Write Table 1 and Figure 3 from results/complexity/nets.json; nothing where there is none."""
+    folder = results / architecture.FOLDER
+    if not (folder / "nets.json").exists():
+        return []
+    nets = architecture.read_nets(folder)
+    (folder / "table1.md").write_text(architecture.table_1_markdown(nets))
+    return [folder / "table1.md", *save_figure(architecture.figure_3(nets), folder / "figure3")]
+
+
 def front_study(studies: list[Study]) -> Study | None:
     """The study that the README shows: on CIFAR-10, the largest budget, then the most runs."""
     real = [study for study in studies if study.runs and study.dataset == "CIFAR-10"]
@@ -103,4 +114,5 @@ def write_all(results: Path, draw: bool = True) -> list[Study]:
             write_study(study)
     if draw:
         write_budgets([study for study in studies if study.runs], results)
+        write_architecture(results)
     return studies

@@ -1,0 +1,64 @@
+"""What do the ImageNet nets cost? (Table 1, Figure 3)
+
+    python experiments/complexity.py
+
+Counts parameters and multiply-adds of the paper's nets and of VGG-16 and VGG-19, prints them beside the paper's, and
+draws Figure 3 from the nets themselves. Seconds on a CPU; no data. Expected: every count within the paper's rounding,
+and the 152-layer net cheaper than either VGG.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from torchvision.models import vgg16, vgg19
+
+from plainres.nets import count_complexity, imagenet_net
+from plainres.nets.imagenet import BLOCKS_PER_STAGE, BOTTLENECK_DEPTH
+from plainres.nets.outline import outline
+from plainres.report.architecture import FOLDER, table_1_markdown
+from plainres.report.write import write_architecture
+from plainres.study import run_command
+from plainres.training.record import write_atomic
+
+IMAGE = (3, 224, 224)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Count the ImageNet nets, print Table 1 and draw Figure 3."""
+
+    results: Path = Path("results")
+    """Folder for nets.json, Table 1 and Figure 3."""
+
+
+def describe() -> list[dict]:
+    """Every net's name, complexity and outline."""
+    shallow = [(depth, shortcut, None) for depth in (18, 34) for shortcut in (None, "A", "B", "C")]
+    deep = [(depth, "B", stride_in) for stride_in in ("1x1", "3x3") for depth in BLOCKS_PER_STAGE]
+    nets = []
+    with torch.device("meta"):  # neither memory nor initialization
+        for depth, shortcut, stride_in in [*shallow, *(net for net in deep if net[0] >= BOTTLENECK_DEPTH)]:
+            kind, option = ("plain", "") if shortcut is None else ("resnet", "" if shortcut == "A" else f"-{shortcut}")
+            facts = {"net": f"{kind}-{depth}{option.lower()}", "depth": depth, "blocks": BLOCKS_PER_STAGE[depth]}
+            facts |= {"stride_in": stride_in} if stride_in else {}
+            nets.append((facts, imagenet_net(depth, shortcut, stride_in=stride_in or "1x1")))
+        nets += [({"net": name}, make()) for name, make in (("VGG-16", vgg16), ("VGG-19", vgg19))]
+    return [facts | asdict(count_complexity(net, IMAGE)) | outline(net, IMAGE) for facts, net in nets]
+
+
+def main() -> int:
+    options = tyro.cli(Options)
+    nets = describe()
+    folder = options.results / FOLDER
+    write_atomic(folder / "nets.json", json.dumps(nets) + "\n")
+    print(table_1_markdown(nets))
+    for path in write_architecture(options.results):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,39 @@
+"""Activation checkpointing: memory of a fraction for a third more time."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+@contextmanager
+def _untracked(block: nn.Module) -> Iterator[None]:
+    """Have the block's BN leave its moving statistics alone."""
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked -= 1
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Contexts of a checkpointed block's two forward passes; the second must not move BN statistics again."""
+    return nullcontext(), _untracked(block)
+
+
+def recomputed(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Run blocks one after another, keeping only their inputs for the backward pass, which computes the rest again."""
+    for block in blocks:
+        if torch.is_grad_enabled():
+            x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
+        else:
+            x = block(x)
+    return x
