@@ -1,0 +1,134 @@
+"""The data module of photographs: ILSVRC-2012, or any folders like it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from plainres.data.draws import DrawStream
+from plainres.data.photo_batches import MEAN, BadImages, CenterBatches, PhotoBatch, TrainBatches, normalized
+from plainres.data.photos import Photos, require_same_classes
+from plainres.errors import UserError
+
+TEST_BATCH = 250
+BAD_LIMIT = 100
+FOLDERS = {"train": "train", "test": "val"}  # the paper tests its single nets on the validation images
+
+
+class ImageNetData(pl.LightningDataModule):
+    """Training and validation photographs of one run, decoded as they are needed.
+
+    Loaders yield `PhotoBatch`es and `inputs` turns them into images and labels, augmented in batches on the device.
+    The mean that is subtracted is one number a channel: a per-pixel one has no meaning at other sizes of image. What
+    the module calls "test" is the folder `val`.
+
+    Args:
+        data_dir: folder that holds `train/<class>/*` and `val/<class>/*`.
+        size: of the crop.
+        seed, iterations, batch_size: of the training stream, see `DrawStream`.
+        workers: processes that decode; default: one a core.
+        share: (rank, ranks) of this process, where several divide each batch among them.
+        bad_limit: how many unreadable images are let pass.
+        bad_log: file that names them.
+
+    Attributes:
+        span: iterations (start, stop) that the next training loader yields.
+        parts: `Photos` of "train" and "test"; filled by `setup`.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        size: int = 224,
+        seed: int = 0,
+        iterations: int = 600_000,
+        batch_size: int = 256,
+        *,
+        workers: int | None = None,
+        share: tuple[int, int] = (0, 1),
+        bad_limit: int = BAD_LIMIT,
+        bad_log: Path | None = None,
+    ):
+        super().__init__()
+        if batch_size % share[1]:
+            raise UserError(f"batch size {batch_size} cannot be divided among {share[1]} processes")
+        self.data_dir, self.size, self.share = Path(data_dir), size, share
+        self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
+        self.workers = (os.cpu_count() or 1) if workers is None else workers
+        self.span = (0, iterations)
+        self.parts: dict[str, Photos] = {}
+        self.bad = BadImages(bad_limit, bad_log)
+        self.device = torch.device("cpu")
+        self._mean = torch.tensor(MEAN)[:, None, None]
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.parts:
+            return
+        parts = {part: Photos(self.data_dir / folder) for part, folder in FOLDERS.items()}
+        require_same_classes(parts["train"], parts["test"])
+        self.parts = parts
+        self.stream = DrawStream(self.seed, len(parts["train"]), self.batch_size)
+
+    def to(self, device: torch.device) -> None:
+        """Have `inputs` put images on `device`."""
+        self.device = torch.device(device)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.parts["train"].classes)
+
+    @property
+    def mean(self) -> Tensor:
+        """The per-channel mean that is subtracted: (3, 1, 1), between 0 and 1."""
+        return self._mean
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Parts that validation passes cover, in the order of `val_dataloader`."""
+        return ["test"]
+
+    def inputs(self, batch: PhotoBatch, part: str = "train") -> tuple[Tensor, Tensor]:
+        """Images float32 (B, 3, size, size), mean subtracted, and labels int64 (B,), on the module's device.
+
+        Raises:
+            UserError: more images than the limit could not be read.
+        """
+        self.bad.add(self.parts[part].folder, batch.bad)
+        tensors = (tensor.to(self.device, non_blocking=True) for tensor in batch[:-1])
+        batch = PhotoBatch(*tensors, batch.bad)
+        return normalized(batch, self._mean.to(self.device)), batch.labels
+
+    def _loader(self, dataset: Dataset, keys: list[int] | list[range], workers: int) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=keys,
+            num_workers=min(workers, len(keys)),
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=2 if workers else None,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        batches = TrainBatches(self.parts["train"], self.stream, self.size, self.share)
+        return self._loader(batches, range(*self.span), self.workers)
+
+    def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
+        """The centre crop of every image of a part once, in batches."""
+        photos = self.parts[part]
+        return self._loader(CenterBatches(photos, self.size), _ranges(len(photos), batch_size), self.workers)
+
+    def first(self, images: int, batch_size: int = TEST_BATCH) -> Iterator[PhotoBatch]:
+        """The centre crops of the first training images (at most all of them), in batches."""
+        photos = self.parts["train"]
+        return iter(self._loader(CenterBatches(photos, self.size), _ranges(min(images, len(photos)), batch_size), 0))
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [self.views(part) for part in self.evaluated]
+
+
+def _ranges(n: int, size: int) -> list[range]:
+    return [range(begin, min(begin + size, n)) for begin in range(0, n, size)]
