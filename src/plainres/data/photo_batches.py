@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import resize
 
 from plainres.data.draws import DrawStream
-from plainres.data.photos import BadImage, Photos
+from plainres.data.photos import BadImage, Photos, center_view
 from plainres.errors import UserError
 
 JITTER = (256 / 224, 480 / 224)  # bounds of the shorter side, in crops
@@ -78,8 +78,8 @@ class TrainBatches(Dataset):
         rank, ranks = self.share
         draws = [column[rank::ranks] for column in self.stream.batch(iteration)]
         index, place, flip, colour = draws
-        pixels = torch.empty(len(index), 3, self.size, self.size, dtype=torch.uint8)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        shape = (len(index), 3, self.size, self.size)
+        pixels = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         labels, bad = torch.empty_like(index), []
         for row, first in enumerate(index.tolist()):
             for step in range(len(self.photos)):
@@ -107,7 +107,7 @@ class CenterBatches(Dataset):
         pixels, labels, bad = [], [], []
         for index in rows:
             try:
-                pixels.append(self.photos.center(index, self.size))
+                pixels.append(center_view(self.photos.read(index), self.size))
                 labels.append(self.photos.labels[index])
             except BadImage as error:
                 bad.append((self.photos.name(index), str(error)))
@@ -132,7 +132,8 @@ def normalized(batch: PhotoBatch, mean: Tensor) -> Tensor:
     pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
     pixels = torch.where(batch.flip[:, None, None, None], pixels.flip(3), pixels)
     components = torch.tensor(EIGENVECTORS, device=mean.device) * torch.tensor(EIGENVALUES, device=mean.device)
-    return pixels / 255 + ((batch.colour @ components.T)[:, :, None, None] - mean)
+    # In place: on a CPU, fresh memory costs more than the sums.
+    return pixels.float().div_(255).add_((batch.colour @ components.T)[:, :, None, None] - mean)
 
 
 class BadImages:

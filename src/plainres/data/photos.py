@@ -86,14 +86,6 @@ class Photos:
         """
         return decode(self.folder / self.name(index))
 
-    def view(self, index: int, short: int) -> Tensor:
-        """The whole photograph with its shorter side resized to `short`: uint8 (3, H, W)."""
-        return resize(self.read(index), [short], antialias=True)
-
-    def center(self, index: int, size: int) -> Tensor:
-        """The centre crop (3, size, size) of the photograph at a shorter side of 256 / 224 of `size`."""
-        return center_crop(self.view(index, round(VIEW_RATIO * size)), [size, size])
-
     def md5(self) -> str:
         """Fingerprint of the photographs' names and sizes (their contents would all have to be read)."""
         digest = hashlib.md5(usedforsecurity=False)
@@ -101,6 +93,16 @@ class Photos:
             name = self.name(index)
             digest.update(f"{name} {(self.folder / name).stat().st_size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+
+def with_shorter_side(image: Tensor, short: int) -> Tensor:
+    """The whole image (3, H, W) resized so that its shorter side is `short`, aspect kept."""
+    return resize(image, [short], antialias=True)
+
+
+def center_view(image: Tensor, size: int) -> Tensor:
+    """The centre crop (3, size, size) of an image at a shorter side of 256 / 224 of `size`."""
+    return center_crop(with_shorter_side(image, round(VIEW_RATIO * size)), [size, size])
 
 
 def _is_image(name: str) -> bool:

@@ -21,33 +21,43 @@ class Normalized(nn.Module):
     `forward` maps pixels (B, 3, H, W) between 0 and 1 to logits (B, classes).
 
     Attributes:
-        net: the net itself, which wants images less `mean`.
-        mean: per-pixel mean of the training images (3, H, W), between 0 and 1.
-        recipe: architecture and configuration that the weights were trained with.
+        net: the net itself, which wants images less `mean`, and divided by `std` where there is one.
+        mean: of the training images, per pixel (3, H, W) or per channel (3, 1, 1), between 0 and 1.
+        std: of each channel (3, 1, 1), or None: this project's own nets are trained without.
+        architecture: the arguments that the net was made with.
+        recipe: configuration that the weights were trained with.
     """
 
-    def __init__(self, net: nn.Module, mean: Tensor, recipe: dict):
+    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor | None, architecture: dict, recipe: dict):
         super().__init__()
         self.net = net
         self.register_buffer("mean", mean)
-        self.recipe = recipe
+        self.register_buffer("std", std)
+        self.architecture, self.recipe = architecture, recipe
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """What the net wants to see of pixels (B, 3, H, W) between 0 and 1."""
+        images = images - self.mean
+        return images if self.std is None else images / self.std
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(images - self.mean)
+        return self.net(self.normalize(images))
 
 
-def weights_bytes(net: nn.Module, mean: Tensor, architecture: dict, recipe: dict) -> bytes:
-    """The contents of a weights file: the net's state, the mean image, and how both came to be.
+def weights_bytes(net: nn.Module, mean: Tensor, architecture: dict, recipe: dict, std: Tensor | None = None) -> bytes:
+    """The contents of a weights file: the net's state, its normalization, and how both came to be.
 
     Args:
         net: the trained net.
-        mean: per-pixel mean (3, H, W) that training subtracted, between 0 and 1.
+        mean: per pixel (3, H, W) or per channel (3, 1, 1), that training subtracted, between 0 and 1.
         architecture: `family` (a key of `ARCHITECTURES`) and the arguments of its function.
         recipe: the run's configuration and figures, JSON-able.
+        std: of each channel (3, 1, 1), that training divided by, if it did.
     """
     tensors = {f"net.{name}": value.contiguous() for name, value in net.state_dict().items()}
     metadata = {"architecture": json.dumps(architecture), "recipe": json.dumps(recipe)}
-    return save({**tensors, "mean": mean.contiguous()}, metadata)
+    normalization = {"mean": mean.contiguous()} | ({} if std is None else {"std": std.contiguous()})
+    return save(tensors | normalization, metadata)
 
 
 def load_net(path: str | Path) -> Normalized:
@@ -71,6 +81,6 @@ def load_net(path: str | Path) -> Normalized:
         raise UserError(f"{path}: not a weights file of a recorded run ({error})") from None
     make = ARCHITECTURES[architecture.pop("family")]
     with torch.random.fork_rng(devices=[]):
-        loaded = Normalized(make(**architecture), tensors["mean"], recipe)
+        loaded = Normalized(make(**architecture), tensors["mean"], tensors.get("std"), architecture, recipe)
     loaded.load_state_dict(tensors)
     return loaded.eval()
