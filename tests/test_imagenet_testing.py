@@ -15,9 +15,10 @@ from plainres.data.photos import Photos, with_shorter_side
 from plainres.errors import UserError
 from plainres.nets import cifar_net, imagenet_net
 from plainres.nets.weights import Normalized, load_net, weights_bytes
-from plainres.testing import SCALES, WAYS, count_wrong, dense_logits, probabilities, score
+from plainres.testing import SCALES, WAYS, dense_logits, probabilities, score
 from plainres.testing.__main__ import main
 from plainres.testing.models import load_model, state_depth
+from plainres.training.evaluation import count_wrong
 
 CPU = torch.device("cpu")
 MEAN, STD = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)

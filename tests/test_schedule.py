@@ -50,3 +50,24 @@ def test_rows_and_test_passes(iterations):
     assert iterations // 2 in ends and 3 * iterations // 4 in ends
     rates = {learning_rate(config, i, False) for i in (0, iterations // 2, iterations - 1)}
     assert len(rates) == 3
+
+
+def test_thirds_are_30_and_60_of_90_epochs():
+    config = RunConfig(depth=20, iterations=90, schedule="thirds")
+    rates = [learning_rate(config, i, False) for i in range(90)]
+    assert rates == [0.1] * 30 + [0.1 / 10] * 30 + [0.1 / 100] * 30
+
+
+def test_plateau_is_six_rows_without_a_better_training_error():
+    config = RunConfig(depth=20, iterations=64, schedule="plateau")
+
+    def rate(*errors: float) -> float:
+        return learning_rate(config, len(errors), False, [{"train_error": error} for error in errors])
+
+    assert rate() == 0.1
+    assert rate(90, 80, 70, 60, 50, 40, 30, 20) == 0.1  # still falling
+    assert rate(50, *[49.9] * 5) == 0.1  # less than 1% better, but not yet six times
+    assert rate(50, *[49.9] * 6) == 0.1 / 10
+    assert rate(50, *[49.9] * 5, 40, *[40] * 5) == 0.1  # began to fall again
+    assert rate(50, *[60] * 12) == 0.1 / 100
+    assert rate(50, *[60] * 60) == 0.1 / 1000  # and no further

@@ -15,6 +15,7 @@ from plainres.data.photos import Photos, require_same_classes
 from plainres.errors import UserError
 
 TEST_BATCH = 250
+MOST_WORKERS = 16
 BAD_LIMIT = 100
 FOLDERS = {"train": "train", "test": "val"}  # the paper tests its single nets on the validation images
 
@@ -30,7 +31,8 @@ class ImageNetData(pl.LightningDataModule):
         data_dir: folder that holds `train/<class>/*` and `val/<class>/*`.
         size: of the crop.
         seed, iterations, batch_size: of the training stream, see `DrawStream`.
-        workers: processes that decode; default: one a core.
+        num_classes: how many class folders there must be; default: any number.
+        workers: processes that decode; default: one a core, at most 16.
         share: (rank, ranks) of this process, where several divide each batch among them.
         bad_limit: how many unreadable images are let pass.
         bad_log: file that names them.
@@ -48,6 +50,7 @@ class ImageNetData(pl.LightningDataModule):
         iterations: int = 600_000,
         batch_size: int = 256,
         *,
+        num_classes: int | None = None,
         workers: int | None = None,
         share: tuple[int, int] = (0, 1),
         bad_limit: int = BAD_LIMIT,
@@ -58,18 +61,25 @@ class ImageNetData(pl.LightningDataModule):
             raise UserError(f"batch size {batch_size} cannot be divided among {share[1]} processes")
         self.data_dir, self.size, self.share = Path(data_dir), size, share
         self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
-        self.workers = (os.cpu_count() or 1) if workers is None else workers
+        self.expected_classes = num_classes
+        self.workers = min(os.cpu_count() or 1, MOST_WORKERS) if workers is None else workers
         self.span = (0, iterations)
         self.parts: dict[str, Photos] = {}
         self.bad = BadImages(bad_limit, bad_log)
         self.device = torch.device("cpu")
         self._mean = torch.tensor(MEAN)[:, None, None]
 
+    def prepare_data(self) -> None:
+        self.setup()
+
     def setup(self, stage: str | None = None) -> None:
         if self.parts:
             return
         parts = {part: Photos(self.data_dir / folder) for part, folder in FOLDERS.items()}
         require_same_classes(parts["train"], parts["test"])
+        found = len(parts["train"].classes)
+        if self.expected_classes not in (None, found):
+            raise UserError(f"{self.data_dir} holds {found} classes, and the net has {self.expected_classes}")
         self.parts = parts
         self.stream = DrawStream(self.seed, len(parts["train"]), self.batch_size)
 

@@ -38,23 +38,7 @@ class Photos:
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; it should hold one folder of images for each class")
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        self.classes = [entry.name for entry in entries if entry.is_dir()]
-        if not self.classes:
-            flat = any(_is_image(entry.name) for entry in entries)
-            raise UserError(
-                f"{folder}: "
-                + (
-                    "images lie here unsorted, but one folder for each class is wanted. With ILSVRC2012_img_val.tar "
-                    "and ILSVRC2012_devkit_t12.tar.gz in DIR, this sorts them into DIR/val: "
-                    "python -c \"import torchvision; torchvision.datasets.ImageNet('DIR', 'val')\""
-                    if flat
-                    else "no class folders there; it should hold one folder of images for each class"
-                )
-            )
+        self.folder, self.classes = folder, class_folders(folder)
         names, labels = [], []
         for label, name in enumerate(self.classes):
             found = [
@@ -93,6 +77,27 @@ class Photos:
             name = self.name(index)
             digest.update(f"{name} {(self.folder / name).stat().st_size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the class folders of a folder of photographs, sorted.
+
+    Raises:
+        UserError: there is no such folder, or it is not sorted into classes.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; it should hold one folder of images for each class")
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    classes = [entry.name for entry in entries if entry.is_dir()]
+    if classes:
+        return classes
+    if any(_is_image(entry.name) for entry in entries):
+        raise UserError(
+            f"{folder}: images lie here unsorted, but one folder for each class is wanted. With ILSVRC2012_img_val.tar "
+            "and ILSVRC2012_devkit_t12.tar.gz in DIR, this sorts them into DIR/val: "
+            "python -c \"import torchvision; torchvision.datasets.ImageNet('DIR', 'val')\""
+        )
+    raise UserError(f"{folder}: no class folders there; it should hold one folder of images for each class")
 
 
 def with_shorter_side(image: Tensor, short: int) -> Tensor:

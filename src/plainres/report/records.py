@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-DATASET_NAMES = {"cifar10": "CIFAR-10", "demo": "demo set"}
+DATASET_NAMES = {"cifar10": "CIFAR-10", "demo": "demo set", "imagenet": "ImageNet"}
 NEEDED = ("iteration", "train_error")
 PROBED = ("iteration", "layer", "response_std", "forward_variance", "gradient_norm")
 
@@ -69,8 +69,16 @@ class Study:
 
     @property
     def dataset(self) -> str:
-        """ "CIFAR-10" or "demo set", as titles say it."""
-        return DATASET_NAMES[self.runs[0].config["dataset"]]
+        """ "CIFAR-10", "demo set" or "ImageNet", as titles say it; other folders of photographs by their classes."""
+        config = self.runs[0].config
+        if config["dataset"] == "imagenet" and config["num_classes"] != 1000:
+            return f"photographs of {config['num_classes']} classes"
+        return DATASET_NAMES[config["dataset"]]
+
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether its nets are those of photographs, whatever their classes."""
+        return self.runs[0].config["dataset"] == "imagenet"
 
     def of_net(self, net: str) -> list[Run]:
         """The finished runs of one net, by seed."""
@@ -86,6 +94,8 @@ class Study:
         hardware = {run.info["provenance"]["hardware"].get("gpu") or _cpu(run) for run in self.runs}
         seeds = ", ".join(map(str, self.seeds))
         trained_on = f"{config['train_set']} training images, " if config["dataset"] == "cifar10" else ""
+        if self.is_imagenet:
+            trained_on = f"{config['image_size']} pixels, "
         return (
             f"{self.dataset}, {trained_on}{self.iterations:,} iterations of {config['batch_size']}, "
             f"{config['precision']}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}, {' and '.join(sorted(hardware))}"

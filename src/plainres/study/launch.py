@@ -42,7 +42,7 @@ def run_study(configs: Sequence[RunConfig], setting: Setting, plan_only: bool = 
     to_do = [run.config for run in runs if run.to_do]
     expected = {}
     if to_do:
-        speed = calibrate(to_do[0].precision, setting.device)
+        speed = calibrate(to_do[0], setting.device)
         expected = {config: estimate_seconds(config, speed) for config in to_do}
     print_plan(runs, expected, console)
     devices = _devices(setting.device)

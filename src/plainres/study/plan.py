@@ -11,10 +11,11 @@ from rich.table import Table
 
 from plainres.data import part_sizes
 from plainres.errors import UserError
-from plainres.nets import cifar_net, count_complexity
+from plainres.nets import cifar_net, count_complexity, imagenet_net
 from plainres.training import Record, RunConfig
 from plainres.training.evaluation import score
-from plainres.training.schedule import TEST_PASS_COST, test_points
+from plainres.training.run import image_shape, make_net
+from plainres.training.schedule import test_pass_cost, test_points
 
 # A forward pass costs about a third of an iteration; the end of a run passes three times over the training set and
 # once over the test set.
@@ -45,11 +46,20 @@ def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
     return runs
 
 
-def calibrate(precision: str, device: torch.device, batch_size: int = 128, iterations: int = 5) -> float:
-    """Seconds per multiply-add of one training image, from a few iterations of plain-20 on this machine."""
+def calibrate(config: RunConfig, device: torch.device, iterations: int = 5) -> float:
+    """Seconds per multiply-add of one training image, from a few iterations of a plain net on this machine.
+
+    Args:
+        config: of a run, for its data set and precision: plain-20 is timed for CIFAR-10, plain-18 for ImageNet.
+        device: where to.
+        iterations: how many, of which the median counts.
+    """
+    imagenet = config.family == "imagenet"
+    batch_size, precision, shape = 16 if imagenet else 128, config.precision, image_shape(config)
     with torch.random.fork_rng(devices=[]):
-        net = cifar_net(20, None).to(device, memory_format=torch.channels_last)
-        images = torch.randn(batch_size, 3, 32, 32).to(device, memory_format=torch.channels_last)
+        net = imagenet_net(18, None) if imagenet else cifar_net(20, None)
+        net = net.to(device, memory_format=torch.channels_last)
+        images = torch.randn(batch_size, *shape).to(device, memory_format=torch.channels_last)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     times = []
@@ -61,13 +71,14 @@ def calibrate(precision: str, device: torch.device, batch_size: int = 128, itera
         optimizer.step()
         loss.item()
         times.append(time.perf_counter() - begin)
-    return sorted(times[2:])[iterations // 2] / (batch_size * count_complexity(net, (3, 32, 32)).multiply_adds)
+    return sorted(times[2:])[iterations // 2] / (batch_size * count_complexity(net, shape).multiply_adds)
 
 
 def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float) -> float:
     """Expected seconds of a whole run from the calibration: training, test passes, and the passes at its end."""
-    multiply_adds = count_complexity(cifar_net(config.depth, config.shortcut), (3, 32, 32)).multiply_adds
-    tests = len(test_points(config)) * TEST_PASS_COST * config.batch_size
+    with torch.device("meta"):
+        multiply_adds = count_complexity(make_net(config), image_shape(config)).multiply_adds
+    tests = len(test_points(config)) * test_pass_cost(config) * config.batch_size
     sizes = part_sizes(config.dataset, config.train_set)
     end = (3 * sizes["train"] + sizes["test"]) * FORWARD_SHARE
     return (config.iterations * config.batch_size + tests + end) * multiply_adds * seconds_per_multiply_add

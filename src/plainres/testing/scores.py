@@ -13,6 +13,7 @@ from plainres.errors import UserError
 from plainres.nets.weights import Normalized
 from plainres.testing.ways import WAYS, dense_logits
 from plainres.training.device import autocast
+from plainres.training.evaluation import count_wrong
 
 BATCH = 16  # photographs a batch; each has up to ten views
 TOP = 5
@@ -83,12 +84,6 @@ def probabilities(
             total.index_add_(0, owners, logits.float().softmax(1).double().cpu())
     counts = torch.tensor([len(of_photo) for of_photo in views])
     return total / (counts[:, None] * len(models))
-
-
-def count_wrong(scores: Tensor, labels: Tensor, top: int) -> int:
-    """How many labels (N,) are not among the `top` highest of their scores (N, classes)."""
-    best = scores.topk(min(top, scores.shape[1]), 1).indices
-    return int((best != labels[:, None]).all(1).sum())
 
 
 @torch.inference_mode()

@@ -7,9 +7,14 @@ from pathlib import Path
 
 from plainres.data import DATASETS, TRAIN_SETS
 from plainres.errors import UserError
-from plainres.nets.blocks import INITS, NORMS, SHORTCUTS
+from plainres.nets.blocks import INITS, NORMS, SHORTCUTS, STRIDES_IN
+from plainres.nets.imagenet import BLOCKS_PER_STAGE, BOTTLENECK_DEPTH, DOWNSAMPLING, IMAGENET_SHORTCUTS
 
 PRECISIONS = ("fp64", "fp32", "bf16")
+SCHEDULES = ("halves", "thirds", "plateau")
+IMAGENET = "imagenet"
+IMAGENET_BATCH = 256
+IMAGENET_CLASSES = 1000
 ROWS = 64  # of metrics.csv, whatever the budget
 PAPER_ITERATIONS = 64_000
 WARMUP_DEPTH = 110  # this depth and more begin at a tenth of the learning rate
@@ -20,16 +25,21 @@ class RunConfig:
     """Everything that decides what a run computes; device and engine, which only compute it, are not part of it.
 
     Attributes:
-        depth: layers of the net, 6n+2.
+        depth: layers of the net, 6n+2; on ImageNet 18, 34, 50, 101 or 152.
         shortcut: None (plain), "A", "B", "C" or "highway".
         seed: of the initial weights and of the batches.
-        iterations: the budget N; the learning rate falls tenfold at N/2 and 3N/4.
+        iterations: the budget N.
         norm: "batch", or "none" for nets without batch normalization (whose convolutions then have biases).
         init: "he", or "naive" (all weights from N(0, 0.01^2)).
-        dataset: "cifar10" or "demo".
+        dataset: "cifar10", "demo" or "imagenet" (any folders of photographs).
         train_set: "50k", or "45k" with 5,000 images held out for validation.
         precision: "fp32", "bf16" (autocast; weights, statistics and loss stay fp32), or "fp64" for proofs.
         batch_size, lr, momentum, weight_decay: of SGD (section 4.2).
+        image_size: side of the images that a net is trained on; the paper's 224 on ImageNet.
+        num_classes: outputs of the classifier.
+        stride_in: where a bottleneck's stride stands, "1x1" or "3x3".
+        schedule: the learning rate falls tenfold at N/2 and 3N/4 ("halves"), at N/3 and 2N/3 ("thirds": 30 and 60 of
+            90 epochs), or where the training error no longer falls ("plateau").
 
     Raises:
         UserError: a value is out of its range.
@@ -48,9 +58,15 @@ class RunConfig:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    image_size: int = 32
+    num_classes: int = 10
+    stride_in: str = "1x1"
+    schedule: str = "halves"
 
     def __post_init__(self) -> None:
-        if self.depth < 8 or (self.depth - 2) % 6:
+        if self.dataset == IMAGENET:
+            self._check_imagenet()
+        elif self.depth < 8 or (self.depth - 2) % 6:
             raise UserError(f"depth must be 6n+2 (8, 14, 20, 26, 32, ...), not {self.depth}")
         if self.iterations < ROWS:
             raise UserError(f"iterations must be {ROWS} or more, not {self.iterations}")
@@ -61,18 +77,41 @@ class RunConfig:
             ("norm", self.norm, NORMS),
             ("init", self.init, INITS),
             ("precision", self.precision, PRECISIONS),
-            ("data set", self.dataset, DATASETS),
+            ("data set", self.dataset, (*DATASETS, IMAGENET)),
+            ("stride_in", self.stride_in, STRIDES_IN),
+            ("schedule", self.schedule, SCHEDULES),
             ("training set", self.train_set, TRAIN_SETS),
         ):
             if value not in known:
                 raise UserError(f"{name} must be one of {', '.join(map(str, known))}, not {value}")
 
+    def _check_imagenet(self) -> None:
+        if self.depth not in BLOCKS_PER_STAGE:
+            raise UserError(f"depth must be one of {', '.join(map(str, BLOCKS_PER_STAGE))}, not {self.depth}")
+        if self.shortcut not in IMAGENET_SHORTCUTS:
+            raise UserError(f"shortcut must be one of {', '.join(map(str, IMAGENET_SHORTCUTS))}, not {self.shortcut}")
+        if self.image_size < DOWNSAMPLING:
+            raise UserError(f"image size must be {DOWNSAMPLING} or more, not {self.image_size}")
+        if (self.norm, self.init, self.train_set) != ("batch", "he", "50k"):
+            raise UserError("ImageNet nets have batch normalization and He initialization, and no 45k split")
+
+    @property
+    def family(self) -> str:
+        """The kind of net, a key of `nets.weights.ARCHITECTURES`."""
+        return "imagenet" if self.dataset == IMAGENET else "cifar"
+
     @property
     def study(self) -> str:
-        """The study's name: data set, split if not 50k, budget, precision (`cifar10-64k-bf16`)."""
+        """The study's name: data set, what is not the paper's of it, budget, precision (`cifar10-64k-bf16`)."""
         n = self.iterations
         budget = f"{n // 1000}k" if n % 1000 == 0 else str(n)
         split = [self.train_set] if self.train_set != "50k" else []
+        if self.dataset == IMAGENET and self.num_classes != IMAGENET_CLASSES:
+            split.append(f"{self.num_classes}-classes")
+        if self.dataset == IMAGENET and self.image_size != 224:
+            split.append(f"{self.image_size}px")
+        if self.schedule != "halves":
+            split.append(self.schedule)
         return "-".join([self.dataset, *split, budget, self.precision])
 
     @property
@@ -86,6 +125,8 @@ class RunConfig:
         name = f"{'resnet' if self.kind == 'residual' else self.kind}-{self.depth}"
         if self.shortcut in ("B", "C"):
             name += f"-{self.shortcut.lower()}"
+        if self.dataset == IMAGENET and self.depth >= BOTTLENECK_DEPTH and self.stride_in != "1x1":
+            name += "-stride3x3"
         if self.norm != "batch":
             name += "-nobn"
         if self.init != "he":
@@ -96,7 +137,8 @@ class RunConfig:
             ("momentum", "momentum"),
             ("weight_decay", "decay"),
         ):
-            if getattr(self, field) != getattr(type(self), field):
+            usual = IMAGENET_BATCH if (self.dataset, field) == (IMAGENET, "batch_size") else getattr(type(self), field)
+            if getattr(self, field) != usual:
                 name += f"-{short}{getattr(self, field):g}"
         return name
 

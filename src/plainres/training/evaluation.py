@@ -7,24 +7,25 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import update_bn
 
-from plainres.data import CifarData
+from plainres.data import CifarData, ImageNetData
 from plainres.training.device import autocast
 
 
 class Tally:
-    """Running sums of a loss and of wrong answers."""
+    """Running sums of a loss and of wrong answers (also to five guesses, where those are counted)."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self.loss = self.wrong = 0.0
+        self.loss = self.wrong = self.wrong_of_five = 0.0
         self.images = 0
 
-    def add(self, loss: Tensor, wrong: Tensor, images: int) -> None:
+    def add(self, loss: Tensor, wrong: Tensor, images: int, wrong_of_five: int = 0) -> None:
         """Add a batch: its mean loss, its number of wrong answers, its size."""
         self.loss += loss.item() * images
         self.wrong += wrong.item()
+        self.wrong_of_five += wrong_of_five
         self.images += images
 
     @property
@@ -36,33 +37,54 @@ class Tally:
         """Wrong answers, in percent."""
         return 100 * self.wrong / self.images
 
+    @property
+    def top5_error(self) -> float:
+        """Images whose class is not among the five best guesses, in percent."""
+        return 100 * self.wrong_of_five / self.images
 
-def score(net: nn.Module, images: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    """Mean cross entropy (fp32, or fp64 at that precision; differentiable) and number of wrong answers, both 0-dim."""
+
+def predict(net: nn.Module, images: Tensor, precision: str) -> Tensor:
+    """Logits (B, classes) in fp32, or in fp64 at that precision."""
     if precision == "fp64":
         images = images.double()
     with autocast(images.device, precision):
         logits = net(images)
-    if precision == "bf16":
-        logits = logits.float()
+    return logits.float() if precision == "bf16" else logits
+
+
+def score(net: nn.Module, images: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Mean cross entropy (fp32, or fp64 at that precision; differentiable) and number of wrong answers, both 0-dim."""
+    logits = predict(net, images, precision)
     return cross_entropy(logits, labels), (logits.argmax(1) != labels).sum()
 
 
+def count_wrong(scores: Tensor, labels: Tensor, top: int) -> int:
+    """How many labels (N,) are not among the `top` highest of their scores (N, classes)."""
+    best = scores.topk(min(top, scores.shape[1]), 1).indices
+    return int((best != labels[:, None]).all(1).sum())
+
+
+def tally(net: nn.Module, images: Tensor, labels: Tensor, precision: str, into: Tally) -> None:
+    """Add a test batch to a tally, top-5 included."""
+    logits = predict(net, images, precision)
+    wrong = (logits.argmax(1) != labels).sum()
+    into.add(cross_entropy(logits, labels), wrong, len(labels), count_wrong(logits, labels, 5))
+
+
 @torch.inference_mode()
-def evaluate(net: nn.Module, data: CifarData, part: str, precision: str) -> Tally:
+def evaluate(net: nn.Module, data: CifarData | ImageNetData, part: str, precision: str) -> Tally:
     """Pass over every image of a part ("train", "test", "val") once, in evaluation mode; the net's mode is restored."""
     was_training = net.training
     net.eval()
-    tally = Tally()
+    total = Tally()
     for rows in data.views(part):
-        images, labels = data.inputs(rows, part)
-        tally.add(*score(net, images, labels, precision), len(labels))
+        tally(net, *data.inputs(rows, part), precision, total)
     net.train(was_training)
-    return tally
+    return total
 
 
 @torch.no_grad()
-def with_exact_bn(net: nn.Module, data: CifarData, precision: str) -> nn.Module:
+def with_exact_bn(net: nn.Module, data: CifarData | ImageNetData, precision: str) -> nn.Module:
     """A copy of the net whose BN statistics are averages over the whole clean training set.
 
     The authors' released nets hold such averages; training leaves moving ones (footnote to their release).

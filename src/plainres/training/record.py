@@ -112,6 +112,8 @@ class Record:
     def write_metrics(self, rows: list[dict]) -> None:
         """Write metrics.csv whole: a row an interval, errors in percent, empty where nothing was evaluated."""
         present = [name for name in EVALUATED if name.startswith("test") or self.config.train_set == "45k"]
+        if self.config.family == "imagenet":
+            present.append("test_top5_error")
         frame = pd.DataFrame(rows, columns=COLUMNS + present)
         write_atomic(self.folder / "metrics.csv", frame.to_csv(index=False, float_format="%.6g"))
 

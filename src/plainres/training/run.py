@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from plainres.data import CifarData
+from plainres.data import CifarData, ImageNetData
 from plainres.errors import UserError
-from plainres.nets import cifar_net, count_complexity
-from plainres.nets.weights import weights_bytes
+from plainres.nets import count_complexity
+from plainres.nets.weights import ARCHITECTURES, weights_bytes
 from plainres.training.callbacks import ProgressBar, Recorder
 from plainres.training.checkpoints import AtomicCheckpointIO, latest_usable
 from plainres.training.config import RunConfig
@@ -26,15 +26,21 @@ from plainres.training.probes import Prober
 from plainres.training.record import UNFINISHED, Record, write_atomic
 from plainres.training.stop import StopRequest
 
-CLASSES = 10
 CHECKPOINT_SECONDS = 30.0
 PROBE_BATCH = 4
 MEMORY_SHARE = 0.6
 
 
-def make_data(config: RunConfig, data_dir: Path) -> CifarData:
-    """The data module that a run's configuration asks for."""
+UNREADABLE = "unreadable.tsv"  # names the images that were skipped, in a record's folder
+
+
+def make_data(config: RunConfig, data_dir: Path, folder: Path | None = None) -> CifarData | ImageNetData:
+    """The data module that a run's configuration asks for; unreadable images are named in the record's `folder`."""
     c = config
+    if c.family == "imagenet":
+        log = folder and folder / UNREADABLE
+        sizes = (c.image_size, c.seed, c.iterations, c.batch_size)
+        return ImageNetData(data_dir, *sizes, num_classes=c.num_classes, bad_log=log)
     return CifarData(c.dataset, data_dir, c.train_set, c.seed, c.iterations, c.batch_size)
 
 
@@ -42,23 +48,23 @@ def make_net(config: RunConfig) -> nn.Module:
     """The net of a run with its initial weights, a function of the seed; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return cifar_net(**architecture(config))
+        return ARCHITECTURES[config.family](**architecture(config))
 
 
 def architecture(config: RunConfig) -> dict:
-    """The arguments of `cifar_net` for a run."""
-    return {
-        "depth": config.depth,
-        "shortcut": config.shortcut,
-        "num_classes": CLASSES,
-        "norm": config.norm,
-        "init": config.init,
-    }
+    """The arguments of `cifar_net`, or of `imagenet_net`, for a run."""
+    own = ("stride_in",) if config.family == "imagenet" else ("norm", "init")
+    return {name: getattr(config, name) for name in ("depth", "shortcut", "num_classes", *own)}
+
+
+def image_shape(config: RunConfig) -> tuple[int, int, int]:
+    """(channels, height, width) of one image as the net sees it."""
+    return 3, config.image_size, config.image_size
 
 
 def must_checkpoint(net: nn.Module, config: RunConfig, device: torch.device) -> bool:
     """Whether the activations of a training step would take most of the device's free memory."""
-    images = torch.zeros(PROBE_BATCH, 3, 32, 32, dtype=next(net.parameters()).dtype)
+    images = torch.zeros(PROBE_BATCH, *image_shape(config), dtype=next(net.parameters()).dtype)
     needed = activation_bytes(net, images, config.precision) * config.batch_size / PROBE_BATCH
     return needed > MEMORY_SHARE * free_memory(device)
 
@@ -122,13 +128,13 @@ def _train(
     checkpoint_seconds: float,
     stop: StopRequest,
 ) -> dict:
-    data = make_data(config, data_dir)
+    data = make_data(config, data_dir, record.folder)
     data.prepare_data()
     data.setup()
     module = ClassificationModule(config, make_net(config))
     module.net.checkpointing = must_checkpoint(module.net, config, device)
     facts = {
-        "complexity": asdict(count_complexity(module.net, (3, 32, 32))),
+        "complexity": asdict(count_complexity(module.net, image_shape(config))),
         "provenance": {
             **describe_software(),
             "hardware": describe_hardware(device),
@@ -149,7 +155,9 @@ def _train(
     final = _last(module) | _final_errors(net, data, config, stop)
     facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
     recipe = {"config": asdict(config), "final": final, "provenance": facts["provenance"]}
-    family = {"family": "cifar"} | architecture(config)
+    if config.family == "imagenet":
+        recipe |= {"classes": data.parts["train"].classes}
+    family = {"family": config.family} | architecture(config)
     write_atomic(record.folder / "weights.safetensors", weights_bytes(net.cpu(), data.mean, family, recipe))
     finished = record.write("finished", facts)
     shutil.rmtree(record.checkpoints, ignore_errors=True)
@@ -158,7 +166,7 @@ def _train(
 
 def _fit(
     module: ClassificationModule,
-    data: CifarData,
+    data: CifarData | ImageNetData,
     record: Record,
     device: torch.device,
     callbacks: tuple[pl.Callback, ...],
@@ -195,6 +203,7 @@ def _fit(
 def _last(module: ClassificationModule) -> dict:
     """The headline, the last row's figures, and the best ones apart from it."""
     names = ("iteration", "train_loss", "train_error", "test_loss", "test_error", "val_loss", "val_error")
+    names += ("test_top5_error",)
     last = {name: module.rows[-1][name] for name in names if name in module.rows[-1]}
     tested = [row for row in module.rows if "test_error" in row]
     if tested:
@@ -203,7 +212,7 @@ def _last(module: ClassificationModule) -> dict:
     return last
 
 
-def _final_errors(net: nn.Module, data: CifarData, config: RunConfig, stop: StopRequest) -> dict:
+def _final_errors(net: nn.Module, data: CifarData | ImageNetData, config: RunConfig, stop: StopRequest) -> dict:
     """Errors in percent on the clean training set, and again with BN statistics averaged over all of it."""
 
     def error(of: nn.Module, part: str) -> Tally:

@@ -1,0 +1,111 @@
+"""Whole runs on photographs: the record, exact resuming inside an epoch, and configurations that make no sense."""
+
+import os
+import signal
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from photos import CLASSES, make_photos
+from safetensors.torch import load_file
+from plainres.data import ImageNetData
+from plainres.data.photos import Photos
+from plainres.errors import UserError
+from plainres.nets import load_net
+from plainres.testing import score
+from plainres.testing.models import labels_for, load_model
+from plainres.training import RunConfig, train_run
+from plainres.training.stop import Stopped
+
+CPU = torch.device("cpu")
+
+
+def config(**changes) -> RunConfig:
+    small = {"depth": 18, "dataset": "imagenet", "image_size": 32, "num_classes": 3, "batch_size": 4, "iterations": 64}
+    return RunConfig(**small | {"lr": 0.02} | changes)
+
+
+class Signal(pl.Callback):
+    """Has the run stop, with a checkpoint, once a number of iterations is done."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def on_train_batch_end(self, trainer, module, *_):
+        if module.iteration == self.iteration:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The same run undisturbed, and stopped in the middle and resumed; and where the photographs lie."""
+    root = tmp_path_factory.mktemp("imagenet")
+    folder = make_photos(root / "photos")
+    (folder / "train" / "n02" / "1.JPEG").write_bytes(b"no image")
+    for name in ("undisturbed", "resumed"):
+        if name == "resumed":
+            with pytest.raises(Stopped):
+                train_run(config(), folder, root / name, CPU, (Signal(41),))
+        train_run(config(), folder, root / name, CPU)
+    return folder, root / "undisturbed" / config().folder, root / "resumed" / config().folder
+
+
+def test_resumed_run_equals_an_undisturbed_one(runs):
+    _, undisturbed, resumed = runs
+    first, second = (load_file(folder / "weights.safetensors") for folder in (undisturbed, resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    rows = [pd.read_csv(folder / "metrics.csv").drop(columns=["images_per_second", "seconds"]) for folder in runs[1:]]
+    pd.testing.assert_frame_equal(*rows)
+
+
+def test_record_has_top_5_and_names_unreadable_images(runs):
+    _, undisturbed, _ = runs
+    rows = pd.read_csv(undisturbed / "metrics.csv")
+    assert rows["test_top5_error"].dropna().tolist() == [0]  # of three classes
+    assert rows["train_loss"].iloc[-8:].mean() < rows["train_loss"].iloc[:8].mean()
+    assert rows["epoch"].iloc[-1] == pytest.approx(64 * 4 / 18, rel=1e-3)
+    (line,) = (undisturbed / "unreadable.tsv").read_text().splitlines()
+    assert "n02/1.JPEG\t" in line
+
+
+def test_recorded_weights_score_what_the_run_recorded(runs):
+    folder, undisturbed, _ = runs
+    path = undisturbed / "weights.safetensors"
+    model, photos = load_model(path), Photos(folder / "val")
+    assert load_net(path).recipe["classes"] == list(CLASSES)
+    scores = score([model], photos, labels_for(model, photos, path), "center", 32, CPU)
+    recorded = pd.read_csv(undisturbed / "metrics.csv")["test_error"].iloc[-1]
+    assert scores.top1_error == pytest.approx(recorded, abs=1e-3)
+
+
+def test_names():
+    assert str(config(num_classes=1000, image_size=224, iterations=600_000, batch_size=256, lr=0.1).folder) == (
+        "imagenet-600k-fp32/resnet-18/seed-0"
+    )
+    plateau = config(depth=50, shortcut="B", stride_in="3x3", schedule="plateau", batch_size=256, lr=0.1)
+    assert plateau.study == "imagenet-3-classes-32px-plateau-64-fp32"
+    assert plateau.net == "resnet-50-b-stride3x3"
+
+
+def test_class_count_must_be_the_folders(tmp_path):
+    folder = make_photos(tmp_path / "photos", train=1, val=1)
+    with pytest.raises(UserError, match="holds 3 classes, and the net has 1000"):
+        ImageNetData(folder, num_classes=1000).prepare_data()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, not 20"),
+        ({"shortcut": "highway"}, "shortcut must be one of None, A, B, C"),
+        ({"image_size": 16}, "image size must be 32 or more"),
+        ({"norm": "none"}, "batch normalization"),
+        ({"train_set": "45k"}, "no 45k split"),
+        ({"schedule": "cosine"}, "schedule must be one of halves, thirds, plateau"),
+        ({"stride_in": "5x5"}, "stride_in must be one of"),
+    ],
+)
+def test_bad_configurations_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        config(**changes)
