@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar demo figures report claims dashboard notebooks test test-faults lint clean
+.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims dashboard notebooks test test-faults lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ $(READY): pyproject.toml constraints.txt
 
 reproduce-cifar: setup ## plain against residual nets on CIFAR-10: train, draw figures, Table 6 (ARGS= for options)
 	@$(BIN)/python experiments/cifar10_depth.py $(ARGS)
+
+reproduce-imagenet: setup ## the same on ImageNet, DATA_DIR= and GPUS= say where (ARGS=--plan: GPU-hours first)
+	@$(if $(GPUS),CUDA_VISIBLE_DEVICES=$$(seq -s, 0 $$(($(GPUS) - 1)))) \
+		$(BIN)/python experiments/imagenet_depth.py $(ARGS)
+	@$(if $(GPUS),CUDA_VISIBLE_DEVICES=$$(seq -s, 0 $$(($(GPUS) - 1)))) \
+		$(BIN)/python experiments/imagenet_shortcuts.py $(ARGS)
 
 demo: setup ## the same pipeline on the embedded demo set, offline, in under 3 minutes, into results/demo
 	@$(BIN)/python experiments/cifar10_depth.py --demo $(ARGS)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from photos import CLASSES, make_photos
 from safetensors.torch import load_file
+
 from plainres.data import ImageNetData
 from plainres.data.photos import Photos
 from plainres.errors import UserError

@@ -17,7 +17,6 @@ DATASETS = ("cifar10", "demo")
 TRAIN_SETS = ("50k", "45k")
 DEMO_TRAIN, DEMO_TEST = 5_120, 1_280
 CIFAR_TRAIN, CIFAR_TEST, CIFAR_VALIDATION = 50_000, 10_000, 5_000
-IMAGENET_TRAIN, IMAGENET_VAL = 1_281_167, 50_000  # of ILSVRC-2012, for estimates
 TEST_BATCH = 500
 
 
@@ -25,8 +24,6 @@ def part_sizes(dataset: str, train_set: str) -> dict[str, int]:
     """How many images each part has, known before anything is loaded."""
     if dataset == "demo":
         return {"train": DEMO_TRAIN, "test": DEMO_TEST}
-    if dataset == "imagenet":
-        return {"train": IMAGENET_TRAIN, "test": IMAGENET_VAL}
     if train_set == "45k":
         return {"train": CIFAR_TRAIN - CIFAR_VALIDATION, "test": CIFAR_TEST, "val": CIFAR_VALIDATION}
     return {"train": CIFAR_TRAIN, "test": CIFAR_TEST}

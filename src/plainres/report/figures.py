@@ -43,7 +43,7 @@ def _draw(axes: Axes, study: Study, nets: list[str], style: dict[str, tuple], co
             axes.plot(curve.index, curve["mean"], color=colour, **line)
             axes.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
     n = study.iterations
-    for drop in (n // 2, 3 * n // 4):
+    for drop in study.drops:
         axes.axvline(drop, color="0.85", lw=1, zorder=0)
     axes.set_xlim(0, n)
     axes.set_xlabel("iteration")

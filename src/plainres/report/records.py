@@ -80,6 +80,13 @@ class Study:
         """Whether its nets are those of photographs, whatever their classes."""
         return self.runs[0].config["dataset"] == "imagenet"
 
+    @property
+    def drops(self) -> list[int]:
+        """The iterations at which the learning rate falls in every run; none where a plateau decides."""
+        n = self.iterations
+        schedules = {"halves": [n // 2, 3 * n // 4], "thirds": [n // 3, 2 * n // 3]}
+        return schedules.get(self.runs[0].config.get("schedule", "halves"), [])
+
     def of_net(self, net: str) -> list[Run]:
         """The finished runs of one net, by seed."""
         return [run for run in self.runs if run.net == net]

@@ -43,7 +43,8 @@ def run_study(configs: Sequence[RunConfig], setting: Setting, plan_only: bool = 
     expected = {}
     if to_do:
         speed = calibrate(to_do[0], setting.device)
-        expected = {config: estimate_seconds(config, speed) for config in to_do}
+        sizes = _photographs(to_do[0], setting.data_dir)
+        expected = {config: estimate_seconds(config, speed, sizes) for config in to_do}
     print_plan(runs, expected, console)
     devices = _devices(setting.device)
     places = [device for device in devices for _ in range(runs_per_device)]
@@ -68,6 +69,15 @@ def _devices(device: torch.device) -> list[str]:
     if device.type == "cuda" and device.index is None:
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return [str(device)]
+
+
+def _photographs(config: RunConfig, data_dir: Path) -> dict[str, int] | None:
+    """How many photographs each part of a run has; None where its data set's name says so."""
+    if config.family != "imagenet":
+        return None
+    data = make_data(config, data_dir)
+    data.setup()
+    return {name: len(part) for name, part in data.parts.items()}
 
 
 def _require_writable(results: Path) -> None:

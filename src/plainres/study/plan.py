@@ -15,7 +15,7 @@ from plainres.nets import cifar_net, count_complexity, imagenet_net
 from plainres.training import Record, RunConfig
 from plainres.training.evaluation import score
 from plainres.training.run import image_shape, make_net
-from plainres.training.schedule import test_pass_cost, test_points
+from plainres.training.schedule import test_points
 
 # A forward pass costs about a third of an iteration; the end of a run passes three times over the training set and
 # once over the test set.
@@ -74,12 +74,18 @@ def calibrate(config: RunConfig, device: torch.device, iterations: int = 5) -> f
     return sorted(times[2:])[iterations // 2] / (batch_size * count_complexity(net, shape).multiply_adds)
 
 
-def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float) -> float:
-    """Expected seconds of a whole run from the calibration: training, test passes, and the passes at its end."""
+def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float, sizes: dict[str, int] | None = None) -> float:
+    """Expected seconds of a whole run from the calibration: training, test passes, and the passes at its end.
+
+    Args:
+        config: the run.
+        seconds_per_multiply_add: of one training image, from `calibrate`.
+        sizes: how many images "train" and "test" have, where the data set does not say so by its name.
+    """
     with torch.device("meta"):
         multiply_adds = count_complexity(make_net(config), image_shape(config)).multiply_adds
-    tests = len(test_points(config)) * test_pass_cost(config) * config.batch_size
-    sizes = part_sizes(config.dataset, config.train_set)
+    sizes = sizes or part_sizes(config.dataset, config.train_set)
+    tests = len(test_points(config)) * sizes["test"] * FORWARD_SHARE
     end = (3 * sizes["train"] + sizes["test"]) * FORWARD_SHARE
     return (config.iterations * config.batch_size + tests + end) * multiply_adds * seconds_per_multiply_add
 

@@ -21,6 +21,7 @@ from plainres.study.options import LOCAL_RESULTS
 from plainres.testing.models import adopt, labels_for, load_model
 from plainres.testing.scores import score
 from plainres.testing.ways import WAYS
+from plainres.training import RunConfig
 from plainres.training.device import choose_device, describe_hardware, describe_software
 from plainres.training.record import write_atomic
 
@@ -77,12 +78,10 @@ class Adopt:
 
 def describe_model(path: Path, model: Normalized) -> dict:
     """What a score's record says of a net."""
-    recipe = model.recipe
-    config = recipe.get("config", {})
+    own = RunConfig(**model.recipe["config"]) if "config" in model.recipe else None
+    run = {"name": own.net, "study": own.study, "seed": own.seed} if own else {"name": model.recipe["name"]}
     return {
-        "name": recipe.get("name", path.parent.parent.name),
-        "seed": config.get("seed"),
-        "iterations": config.get("iterations"),
+        **run,
         "depth": model.architecture["depth"],
         "shortcut": model.architecture["shortcut"],
         "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
