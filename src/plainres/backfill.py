@@ -7,7 +7,7 @@ from pathlib import Path
 from plainres.errors import UserError
 from plainres.report import Study, find_studies
 from plainres.report.tables import table_6
-from plainres.report.write import FIGURES
+from plainres.report.write import FIGURES, IMAGENET_FIGURES
 from plainres.training import Record, RunConfig
 from plainres.training.mirror import MIRRORED, Connection, choose_mode, mirror_record, run_id
 
@@ -32,9 +32,10 @@ def mirror_report(study: Study, mode: str, folder: Path) -> bool:
     def log(run) -> None:
         import wandb
 
-        drawn = {name: study.folder / f"{name}.png" for name in FIGURES}
+        drawn = {name: study.folder / f"{name}.png" for name in FIGURES | IMAGENET_FIGURES}
         images = {f"figures/{name}": wandb.Image(str(path)) for name, path in drawn.items() if path.exists()}
-        run.log({"table6": wandb.Table(dataframe=table_6(study)), **images})
+        name, table = ("finals", study.finals()) if study.is_imagenet else ("table6", table_6(study))
+        run.log({name: wandb.Table(dataframe=table), **images})
 
     connection.do(log)
     connection.close()

@@ -7,8 +7,7 @@ import torch
 
 from plainres.backfill import mirror_report
 from plainres.report import read_study, write_study
-from plainres.report.tables import table_6_markdown
-from plainres.report.verdict import verdict
+from plainres.report.write import study_markdown
 from plainres.study import Setting, StudyOptions, run_study
 from plainres.training import RunConfig
 from plainres.training.mirror import MIRRORED, choose_mode, in_sweep
@@ -42,7 +41,7 @@ def conduct(
         study = read_study(results / name)
         if study.runs:
             write_study(study)
-            print(f"\n{table_6_markdown(study)}\n{verdict(study)}\nFigures and tables: {study.folder}/")
+            print(f"\n{study_markdown(study)}\nFigures and tables: {study.folder}/")
             # A sweep's agent has one W&B run a process.
             if mode != "off" and not in_sweep():
                 mirror_report(study, mode, results / MIRRORED)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from plainres.report import claims
 from plainres.report.document import write_report
+from plainres.report.imagenet import read_scores
 from plainres.report.records import Study
 from plainres.report.write import front_study, update_readme, write_all
 
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("--claims", action="store_true", help="only judge the paper's claims and print the verdicts")
     options = parser.parse_args()
     studies = write_all(options.results, draw=not options.claims)
-    if not studies:
+    if not studies and not read_scores(options.results):
         print(f"error: no records below {options.results.absolute()}: train some with `make demo`", file=sys.stderr)
         return 2
     if options.claims:

@@ -18,7 +18,7 @@ PAPER_TOP = 20.0
 FEW = 4
 
 
-def _curves(study: Study, net: str, column: str) -> pd.DataFrame:
+def curves(study: Study, net: str, column: str) -> pd.DataFrame:
     """One column of a net's metrics against iteration: mean, min and max over its seeds."""
     frames = [run.metrics[["iteration", column]].dropna() for run in study.runs if run.net == net]
     return pd.concat(frames).groupby("iteration")[column].agg(["mean", "min", "max"])
@@ -27,16 +27,17 @@ def _curves(study: Study, net: str, column: str) -> pd.DataFrame:
 def _top(study: Study, nets: list[str]) -> float:
     """The upper end of the error axis: the paper's 20% where every net ends well below it, else what holds the ends."""
     ends = [
-        max(_curves(study, net, column)["mean"].iloc[-1] for column in ("train_error", "test_error")) for net in nets
+        max(curves(study, net, column)["mean"].iloc[-1] for column in ("train_error", "test_error")) for net in nets
     ]
     return PAPER_TOP if max(ends) < 0.8 * PAPER_TOP else min(100.0, 10 * math.ceil(max(ends) / 10) + 20)
 
 
-def _draw(axes: Axes, study: Study, nets: list[str], style: dict[str, tuple], columns: tuple[str, ...]) -> None:
+def draw_curves(axes: Axes, study: Study, nets: list[str], style: dict[str, tuple], columns: tuple[str, ...]) -> None:
+    """Draw columns of the nets' metrics against iteration: training error thin and dashed, test error bold."""
     for net in nets:
         colour, marker = style[net]
         for column in columns:
-            curve = _curves(study, net, column)
+            curve = curves(study, net, column)
             line = {"ls": "--", "lw": 1.1} if column == "train_error" else {"ls": "-", "lw": 2.2}
             if len(curve) <= FEW:  # two passes over the test set are two points, not a curve
                 line |= {"ls": "none", "marker": marker, "ms": 7, "clip_on": False, "zorder": 3}
@@ -82,7 +83,7 @@ def figure_1(study: Study) -> Figure | None:
     style = style_of(study, nets)
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
     for axes, column, name in zip(panels, ("train_error", "test_error"), ("training", "test"), strict=True):
-        _draw(axes, study, nets, style, (column,))
+        draw_curves(axes, study, nets, style, (column,))
         axes.set_ylabel(f"{name} error (%)")
         axes.set_ylim(0, _top(study, nets))
         axes.tick_params(labelleft=True)
@@ -114,13 +115,13 @@ def figure_6(study: Study) -> Figure | None:
     figure, panels = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4), sharey=True, squeeze=False)
     top = _top(study, list(style))
     for axes, (title, nets) in zip(panels[0], groups.items(), strict=True):
-        _draw(axes, study, nets, style, ("train_error", "test_error"))
+        draw_curves(axes, study, nets, style, ("train_error", "test_error"))
         axes.set_title(title, fontsize=10)
         axes.set_ylim(0, top)
         axes.set_ylabel("error (%)")
         axes.tick_params(labelleft=True)
         handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
-        few = all(len(_curves(study, net, "test_error")) <= FEW for net in nets)
+        few = all(len(curves(study, net, "test_error")) <= FEW for net in nets)
         test = {"ls": "none", "marker": "o"} if few else {"lw": 2.2}
         handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
         handles += [Line2D([], [], color="0.3", label="test", **test)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from plainres.report import architecture
+from plainres.report import architecture, imagenet
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients
 from plainres.report.records import Study, find_studies
@@ -20,6 +20,7 @@ FIGURES = {
     "gradients": gradients,
     "convergence_problem": convergence_problem,
 }
+IMAGENET_FIGURES = {"figure4": imagenet.figure_4, "gradients": gradients}
 README_MARKS = ("<!-- study: drawn by `make figures` -->", "<!-- end of study -->")
 
 
@@ -36,7 +37,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 def save_figures(study: Study) -> list[Path]:
     """Draw every figure that the study has records for into its folder."""
-    drawn = {name: draw(study) for name, draw in FIGURES.items()}
+    drawn = {name: draw(study) for name, draw in (IMAGENET_FIGURES if study.is_imagenet else FIGURES).items()}
     return [path for name, figure in drawn.items() if figure for path in save_figure(figure, study.folder / name)]
 
 
@@ -53,13 +54,16 @@ def write_budgets(studies: Sequence[Study], results: Path) -> None:
 
 
 def write_study(study: Study) -> list[Path]:
-    """Write a study's figures, Table 6, runs.csv and verdict into its folder, from its records alone."""
-    texts = {
-        "table6.md": table_6_markdown(study),
-        "table6.csv": table_6(study).to_csv(index=False),
-        "runs.csv": study.finals().to_csv(index=False, float_format="%.6g"),
-        "verdict.md": verdict(study),
-    }
+    """Write a study's figures, tables, runs.csv and verdict into its folder, from its records alone."""
+    texts = {"runs.csv": study.finals().to_csv(index=False, float_format="%.6g")}
+    if study.is_imagenet:
+        texts["finals.md"] = imagenet.finals_markdown(study)
+    else:
+        texts |= {
+            "table6.md": table_6_markdown(study),
+            "table6.csv": table_6(study).to_csv(index=False),
+            "verdict.md": verdict(study),
+        }
     written = save_figures(study)
     for name, text in texts.items():
         path = study.folder / name
@@ -76,6 +80,23 @@ def write_architecture(results: Path) -> list[Path]:
     nets = architecture.read_nets(folder)
     (folder / "table1.md").write_text(architecture.table_1_markdown(nets))
     return [folder / "table1.md", *save_figure(architecture.figure_3(nets), folder / "figure3")]
+
+
+def study_markdown(study: Study) -> str:
+    """A study's table of final errors and what it says, as Markdown."""
+    if study.is_imagenet:
+        return imagenet.finals_markdown(study)
+    return f"{table_6_markdown(study)}\n{verdict(study)}"
+
+
+def write_scores(results: Path) -> list[Path]:
+    """Write Tables 2 to 5 from the scores below a results folder; nothing where there are none."""
+    scores = imagenet.read_scores(results)
+    if not scores:
+        return []
+    path = results / imagenet.SCORES / "tables.md"
+    path.write_text(imagenet.tables_markdown(scores))
+    return [path]
 
 
 def front_study(studies: list[Study]) -> Study | None:
@@ -113,6 +134,7 @@ def write_all(results: Path, draw: bool = True) -> list[Study]:
         if draw and study.runs:
             write_study(study)
     if draw:
-        write_budgets([study for study in studies if study.runs], results)
+        write_budgets([study for study in studies if study.runs and not study.is_imagenet], results)
         write_architecture(results)
+        write_scores(results)
     return studies

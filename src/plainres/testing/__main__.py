@@ -30,7 +30,8 @@ SIZE = 224
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Top-1 and top-5 errors of one net, or of several as an ensemble, on a folder; writes a record to RESULTS/scores.
+    """Top-1 and top-5 errors of one net, or of several as an ensemble, on a folder; writes a record to RESULTS/scores,
+    from which `make figures` draws Tables 2 to 5.
 
     The ways: center (the centre crop), 10-crop (Tables 2 and 3), multi-scale (fully convolutional at five scales,
     Tables 4 and 5).

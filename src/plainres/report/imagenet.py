@@ -1,0 +1,163 @@
+"""Figure 4 and Tables 2 to 5 of the paper, from the records of runs and of scores."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from plainres.report.figures import FEW, caption, curves, draw_curves, style_of
+from plainres.report.published import TABLE_2, TABLE_3, TABLE_3_PEERS, TABLE_4, TABLE_4_PEERS, TABLE_5
+from plainres.report.records import Study
+from plainres.report.tables import mean_and_std
+
+SCORES = "scores"  # the folder that `python -m plainres.testing score` writes to
+CLASSES = 1000
+PAPER_ITERATIONS = 600_000
+NOTHING = "-"
+
+
+def _paper(error: float | None) -> str:
+    return NOTHING if error is None else f"{error:.2f}"
+
+
+def figure_4(study: Study) -> Figure | None:
+    """Training (dashed) and validation error (bold, centre crop): plain nets, and residual ones with option A.
+
+    None where there are neither.
+    """
+    groups = {
+        title: list(dict.fromkeys(run.net for run in study.runs if run.config["shortcut"] == shortcut))
+        for title, shortcut in (("plain nets", None), ("residual nets", "A"))
+    }
+    groups = {title: nets for title, nets in groups.items() if nets}
+    if not groups:
+        return None
+    style = style_of(study, [net for nets in groups.values() for net in nets])
+    figure, panels = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4), sharey=True, squeeze=False)
+    for axes, (title, nets) in zip(panels[0], groups.items(), strict=True):
+        draw_curves(axes, study, nets, style, ("train_error", "test_error"))
+        axes.set_title(title, fontsize=10)
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("error (%)")
+        axes.tick_params(labelleft=True)
+        handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
+        few = all(len(curves(study, net, "test_error")) <= FEW for net in nets)
+        handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
+        tested = {"ls": "none", "marker": "o"} if few else {"lw": 2.2}
+        handles += [Line2D([], [], color="0.3", label="validation", **tested)]
+        axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
+    note = "" if is_result(study) else " — A CHECK OF THE PIPELINE, not a result"
+    caption(figure, study, f"Training and validation error (Figure 4){note}")
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    return figure
+
+
+def is_result(study: Study) -> bool:
+    """Whether a study is the paper's: 1,000 classes, 224 pixels, the whole budget."""
+    config = study.runs[0].config
+    whole = config["iterations"] >= PAPER_ITERATIONS
+    return config["num_classes"] == CLASSES and config["image_size"] == 224 and whole
+
+
+def finals_markdown(study: Study) -> str:
+    """A row a net: errors at the last iteration, with what they were measured on and what they are not."""
+    rows = [
+        {
+            "net": net,
+            "parameters": f"{runs['parameters'].iloc[0] / 1e6:.1f}M",
+            "training error": mean_and_std(runs["train_error"]),
+            "clean training error": mean_and_std(runs["clean_train_error"]),
+            "top-1": mean_and_std(runs["test_error"]),
+            "top-5": mean_and_std(runs["test_top5_error"]),
+        }
+        for net, runs in study.finals().groupby("net", sort=False)
+    ]
+    lines = [f"**Errors in percent at the last iteration, centre crop.** {study.describe()}."]
+    if not is_result(study):
+        lines[0] += " A check of the pipeline, not a result: nothing here can be set against the paper."
+    lines += ["", pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
+    if study.others:
+        lines += ["", "Not in the table:", ""]
+        lines += [f"- {name}: {outcome}{f' ({reason})' if reason else ''}" for name, outcome, reason in study.others]
+    return "\n".join(lines) + "\n"
+
+
+def read_scores(results: Path) -> list[dict]:
+    """The records of scores below a results folder, by name of file."""
+    return [json.loads(path.read_text()) for path in sorted((results / SCORES).glob("*.json"))]
+
+
+def _own(name: str, known: dict) -> str:
+    """The paper's net that a name stands for, with what of its configuration departs from the paper left out."""
+    return max((net for net in known if name == net or name.startswith(f"{net}-")), key=len, default=name)
+
+
+def _ours(scores: Sequence[dict], only: Sequence[str] | None) -> pd.DataFrame:
+    """A row a score of a single net, with the net of the paper that it stands for; `only` some of those."""
+    rows = [
+        {"net": net, "paper": _own(net, TABLE_3), "top1": score["top1_error"], "top5": score["top5_error"]}
+        for score in scores
+        for net in [score["nets"][0]["name"]]
+        if len(score["nets"]) == 1 and (only is None or _own(net, TABLE_3) in only)
+    ]
+    return pd.DataFrame(rows, columns=["net", "paper", "top1", "top5"])
+
+
+def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[str] | None = None) -> pd.DataFrame:
+    """The paper's top-1 and top-5 beside ours, a row a net: the peers, the paper's nets, then nets that it has not."""
+    known = {net: published[net] for net in only} if only else published
+    ours = _ours(scores, only)
+    rows = [
+        {"net": f"{net} (paper's table)", "paper top-1": _paper(a), "paper top-5": _paper(b)}
+        for net, (a, b) in peers.items()
+    ]
+    for net, (a, b) in known.items():
+        row = {"net": net, "paper top-1": _paper(a), "paper top-5": _paper(b)}
+        runs = ours[ours["paper"] == net]
+        if len(runs):
+            row |= {"our top-1": mean_and_std(runs["top1"]), "our top-5": mean_and_std(runs["top5"])}
+        rows.append(row)
+    for net, runs in ours[~ours["paper"].isin(list(known))].groupby("net", sort=False):
+        rows.append({"net": net, "our top-1": mean_and_std(runs["top1"]), "our top-5": mean_and_std(runs["top5"])})
+    columns = ["net", "paper top-1", "our top-1", "paper top-5", "our top-5"]
+    return pd.DataFrame(rows, columns=columns, dtype=object).fillna(NOTHING)
+
+
+def table_5(scores: Sequence[dict]) -> pd.DataFrame:
+    """Ensembles: the paper's top-5 on the test set beside ours on the validation set, by multi-scale testing."""
+    rows = [{"ensemble": name, "paper top-5 (test)": _paper(error)} for name, error in TABLE_5.items()]
+    for score in scores:
+        if len(score["nets"]) > 1:
+            names = ", ".join(net["name"] for net in score["nets"])
+            rows.append({"ensemble": names, "our top-5 (validation)": f"{score['top5_error']:.2f}"})
+    return pd.DataFrame(
+        rows, columns=["ensemble", "paper top-5 (test)", "our top-5 (validation)"], dtype=object
+    ).fillna(NOTHING)
+
+
+def tables_markdown(scores: Sequence[dict]) -> str:
+    """Tables 2 to 5 beside the paper's, one set of them for each set of images, training size and budget."""
+    sets: dict[tuple, list[dict]] = {}
+    for score in scores:
+        studies = sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]})
+        sets.setdefault((score["data"]["md5"], ", ".join(studies)), []).append(score)
+    parts = []
+    for (_, studies), members in sets.items():
+        data, images = members[0]["data"], members[0]["images"]
+        real = data["classes"] == CLASSES and "imagenet-600k" in studies.replace("-plateau", "").replace("-thirds", "")
+        note = "" if real else " A check of the pipeline, not a result: the paper's columns are no yardstick for it."
+        parts.append(f"## {studies}\n\nErrors in percent on {images:,} images of {data['classes']} classes.{note}")
+        crops = [score for score in members if score["way"] == "10-crop"]
+        scales = [score for score in members if score["way"] == "multi-scale"]
+        tables = {
+            "Table 2: 10-crop, 18 and 34 layers": _table(crops, TABLE_3, {}, TABLE_2),
+            "Table 3: 10-crop": _table(crops, TABLE_3, TABLE_3_PEERS),
+            "Table 4: fully convolutional, five scales": _table(scales, TABLE_4, TABLE_4_PEERS),
+            "Table 5: ensembles, five scales": table_5(scales),
+        }
+        parts += [f"**{t}**\n\n{frame.to_markdown(index=False, disable_numparse=True)}" for t, frame in tables.items()]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,137 @@
+"""Figure 4 and Tables 2 to 5, from records made up for the purpose."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from plainres.report import read_study, write_all
+from plainres.report.imagenet import figure_4, finals_markdown, is_result, read_scores, tables_markdown
+from plainres.report.write import save_figure, study_markdown
+
+ITERATIONS = 600_000
+
+
+def write_run(folder, net, shortcut, depth, errors, seed=0, **config):
+    """A finished record whose last row has the errors (training, top-1, top-5)."""
+    config = {
+        "dataset": "imagenet",
+        "num_classes": 1000,
+        "image_size": 224,
+        "depth": depth,
+        "shortcut": shortcut,
+        "seed": seed,
+        "iterations": ITERATIONS,
+        "batch_size": 256,
+        "precision": "bf16",
+        "train_set": "50k",
+        "schedule": "plateau",
+    } | config
+    train, top1, top5 = errors
+    final = {"iteration": ITERATIONS, "train_error": train, "clean_train_error": train - 5, "test_error": top1}
+    run = {
+        "net": net,
+        "outcome": "finished",
+        "config": config,
+        "final": final | {"test_top5_error": top5},
+        "complexity": {"parameters": 11_515_688, "multiply_adds": 1_794_805_760},
+        "warmup_end": 0,
+        "seconds": 1.0,
+        "provenance": {"hardware": {"gpu": "GPU"}, "commit": "0" * 40},
+    }
+    path = folder / net / f"seed-{seed}"
+    path.mkdir(parents=True)
+    (path / "run.json").write_text(json.dumps(run))
+    iterations = [ITERATIONS * row // 64 for row in range(1, 65)]
+    rows = pd.DataFrame({"iteration": iterations, "train_error": train, "test_error": top1, "test_top5_error": top5})
+    rows.to_csv(path / "metrics.csv", index=False)
+
+
+def write_score(results, way, nets, top1, top5, **data):
+    record = {
+        "way": way,
+        "images": 50_000,
+        "skipped": 0,
+        "top1_error": top1,
+        "top5_error": top5,
+        "nets": [{"name": net, "study": "imagenet-plateau-600k-bf16", "seed": seed} for net, seed in nets],
+        "data": {"part": "val", "classes": 1000, "md5": "x"} | data,
+    }
+    folder = results / "scores"
+    folder.mkdir(exist_ok=True, parents=True)
+    (folder / f"{len(list(folder.iterdir()))}.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def study(tmp_path):
+    folder = tmp_path / "imagenet-plateau-600k-bf16"
+    for net, shortcut, depth, errors in (
+        ("plain-18", None, 18, (35, 28, 9)),
+        ("plain-34", None, 34, (37, 29, 10)),
+        ("resnet-18", "A", 18, (34, 28, 9)),
+        ("resnet-34", "A", 34, (29, 25, 8)),
+    ):
+        write_run(folder, net, shortcut, depth, errors)
+    return read_study(folder)
+
+
+def test_figure_4_has_both_kinds_with_training_and_validation_curves(study, tmp_path):
+    figure = figure_4(study)
+    assert [axes.get_title() for axes in figure.axes] == ["plain nets", "residual nets"]
+    plain = figure.axes[0].get_lines()
+    assert {line.get_ydata()[-1] for line in plain} == {35, 28, 37, 29}  # and no line for drops: a plateau decided
+    assert "CHECK" not in figure.get_suptitle()
+    assert all(path.stat().st_size > 5_000 for path in save_figure(figure, tmp_path / "figure4"))
+
+
+def test_finals_are_the_records(study):
+    assert is_result(study)
+    table = finals_markdown(study)
+    row = [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]]
+    assert row == ["resnet-34", "11.5M", *(f"{error:.2f} (n = 1)" for error in (29, 24, 25, 8))]
+    assert "A check" not in table
+    assert study_markdown(study) == table
+
+
+@pytest.mark.parametrize("change", [{"num_classes": 10}, {"image_size": 64}])
+def test_a_check_says_that_it_is_no_result(tmp_path, change):
+    write_run(tmp_path / "s", "plain-18", None, 18, (35, 28, 9), **change)
+    study = read_study(tmp_path / "s")
+    assert not is_result(study)
+    assert "A check of the pipeline, not a result" in finals_markdown(study)
+    assert "A CHECK OF THE PIPELINE" in figure_4(study).get_suptitle()
+
+
+def cells(markdown, title, net):
+    """The cells of a net's row in one of the tables."""
+    table = markdown.split(f"**{title}")[1].split("\n\n")[1]
+    (row,) = (line for line in table.splitlines() if line.split("|")[1].strip() == net)
+    return [cell.strip() for cell in row.split("|")[2:-1]]
+
+
+def test_tables_set_scores_beside_the_paper(tmp_path):
+    for seed, top1 in ((0, 25.0), (1, 26.0)):
+        write_score(tmp_path, "10-crop", [("resnet-34", seed)], top1, 8.0)
+    write_score(tmp_path, "10-crop", [("resnet-34-b", 0)], 24.6, 7.5)
+    write_score(tmp_path, "10-crop", [("somebody-34", 0)], 20.0, 5.0)
+    write_score(tmp_path, "multi-scale", [("resnet-50-b-batch128", 0)], 21.0, 5.3)
+    write_score(tmp_path, "multi-scale", [("resnet-50-b", 0), ("resnet-101-b", 0)], 19.0, 4.2)
+    tables = tables_markdown(read_scores(tmp_path))
+    assert cells(tables, "Table 2", "resnet-34") == ["25.03", "25.50 ± 0.71 (n = 2)", "7.76", "8.00 ± 0.00 (n = 2)"]
+    assert cells(tables, "Table 2", "plain-18") == ["27.94", "-", "-", "-"]
+    assert "resnet-34-b" not in tables.split("**Table 3")[0]
+    assert cells(tables, "Table 3", "resnet-34-b") == ["24.52", "24.60 (n = 1)", "7.46", "7.50 (n = 1)"]
+    assert cells(tables, "Table 3", "somebody-34") == ["-", "20.00 (n = 1)", "-", "5.00 (n = 1)"]
+    assert cells(tables, "Table 3", "GoogLeNet (paper's table)") == ["-", "-", "9.15", "-"]
+    assert cells(tables, "Table 4", "resnet-50-b") == ["20.74", "21.00 (n = 1)", "5.25", "5.30 (n = 1)"]
+    assert cells(tables, "Table 5", "resnet-50-b, resnet-101-b") == ["-", "4.20"]
+    assert cells(tables, "Table 5", "ResNet (ILSVRC'15)") == ["3.57", "-"]
+    assert "A check" not in tables
+
+
+def test_everything_is_redrawn_from_a_results_folder(study, tmp_path):
+    write_score(tmp_path, "10-crop", [("plain-18", 0)], 28.0, 9.0, classes=10)
+    write_all(tmp_path)
+    assert {path.name for path in study.folder.iterdir() if path.is_file()} >= {"figure4.png", "finals.md", "runs.csv"}
+    assert not (study.folder / "table6.md").exists()
+    assert "A check of the pipeline" in (tmp_path / "scores" / "tables.md").read_text()
