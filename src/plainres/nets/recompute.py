@@ -33,7 +33,8 @@ def recomputed(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Run blocks one after another, keeping only their inputs for the backward pass, which computes the rest again."""
     for block in blocks:
         if torch.is_grad_enabled():
-            x = checkpoint(block, x, use_reentrant=False, context_fn=partial(_contexts, block))
+            contexts = partial(_contexts, block)
+            x = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
         else:
             x = block(x)
     return x

@@ -21,11 +21,10 @@ class Tally:
         self.loss = self.wrong = self.wrong_of_five = 0.0
         self.images = 0
 
-    def add(self, loss: Tensor, wrong: Tensor, images: int, wrong_of_five: int = 0) -> None:
+    def add(self, loss: Tensor, wrong: Tensor, images: int) -> None:
         """Add a batch: its mean loss, its number of wrong answers, its size."""
         self.loss += loss.item() * images
         self.wrong += wrong.item()
-        self.wrong_of_five += wrong_of_five
         self.images += images
 
     @property
@@ -64,11 +63,11 @@ def count_wrong(scores: Tensor, labels: Tensor, top: int) -> int:
     return int((best != labels[:, None]).all(1).sum())
 
 
-def tally(net: nn.Module, images: Tensor, labels: Tensor, precision: str, into: Tally) -> None:
-    """Add a test batch to a tally, top-5 included."""
+def tally_batch(net: nn.Module, images: Tensor, labels: Tensor, precision: str, tally: Tally) -> None:
+    """Add a test batch to a tally, the five best guesses included."""
     logits = predict(net, images, precision)
-    wrong = (logits.argmax(1) != labels).sum()
-    into.add(cross_entropy(logits, labels), wrong, len(labels), count_wrong(logits, labels, 5))
+    tally.add(cross_entropy(logits, labels), (logits.argmax(1) != labels).sum(), len(labels))
+    tally.wrong_of_five += count_wrong(logits, labels, 5)
 
 
 @torch.inference_mode()
@@ -76,11 +75,11 @@ def evaluate(net: nn.Module, data: CifarData | ImageNetData, part: str, precisio
     """Pass over every image of a part ("train", "test", "val") once, in evaluation mode; the net's mode is restored."""
     was_training = net.training
     net.eval()
-    total = Tally()
+    tally = Tally()
     for rows in data.views(part):
-        tally(net, *data.inputs(rows, part), precision, total)
+        tally_batch(net, *data.inputs(rows, part), precision, tally)
     net.train(was_training)
-    return total
+    return tally
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from plainres.data import CifarData, ImageNetData
 from plainres.training.config import RunConfig
-from plainres.training.evaluation import Tally, score, tally
+from plainres.training.evaluation import Tally, score, tally_batch
 from plainres.training.schedule import (
     WARMUP_ERROR,
     WARMUP_WINDOW,
@@ -100,8 +100,8 @@ class ClassificationModule(pl.LightningModule):
         self.manual_backward(loss)
         optimizer.step()
         self.iteration += 1
-        for sums in (self.since_row, self.since_window):
-            sums.add(loss.detach(), wrong, len(labels))
+        for tally in (self.since_row, self.since_window):
+            tally.add(loss.detach(), wrong, len(labels))
         self._warm_up()
         if self.iteration in self._row_ends:
             self._end_row(lr)
@@ -123,21 +123,21 @@ class ClassificationModule(pl.LightningModule):
 
     def _end_row(self, lr: float) -> None:
         self._count_time()
-        sums = self.since_row
+        tally = self.since_row
         self.rows.append(
             {
                 "iteration": self.iteration,
                 "epoch": self.iteration * self.config.batch_size / len(self.data.parts["train"]),
                 "lr": lr,
-                "train_loss": sums.mean_loss,
-                "train_error": sums.error,
-                "images_per_second": sums.images / self.train_seconds,
+                "train_loss": tally.mean_loss,
+                "train_error": tally.error,
+                "images_per_second": tally.images / self.train_seconds,
                 "seconds": self.seconds,
             }
         )
-        if not torch.isfinite(torch.tensor(sums.mean_loss)):
-            raise Diverged(f"training loss is {sums.mean_loss} at iteration {self.iteration}")
-        sums.reset()
+        if not torch.isfinite(torch.tensor(tally.mean_loss)):
+            raise Diverged(f"training loss is {tally.mean_loss} at iteration {self.iteration}")
+        tally.reset()
         self.train_seconds = 0.0
 
     # Passes over the test set (and the validation set of a 45k split)
@@ -147,13 +147,13 @@ class ClassificationModule(pl.LightningModule):
 
     def validation_step(self, rows: Tensor, _: int, dataloader_idx: int = 0) -> None:
         part = self.data.evaluated[dataloader_idx]
-        tally(self.net, *self.data.inputs(rows, part), self.config.precision, self.tested[part])
+        tally_batch(self.net, *self.data.inputs(rows, part), self.config.precision, self.tested[part])
 
     def on_validation_epoch_end(self) -> None:
-        for part, sums in self.tested.items():
-            self.rows[-1] |= {f"{part}_loss": sums.mean_loss, f"{part}_error": sums.error}
+        for part, tally in self.tested.items():
+            self.rows[-1] |= {f"{part}_loss": tally.mean_loss, f"{part}_error": tally.error}
             if self.config.family == "imagenet":
-                self.rows[-1][f"{part}_top5_error"] = sums.top5_error
+                self.rows[-1][f"{part}_top5_error"] = tally.top5_error
         train_seconds = self.train_seconds
         self._count_time()
         self.train_seconds = train_seconds
