@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from plainres.study import launch, run_command
+from plainres.study import launch, run_command, setting
 from plainres.training import Record, RunConfig
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -62,7 +62,7 @@ def test_study_ends_with_figures_and_is_not_repeated(experiment, tmp_path, monke
         folder = tmp_path / "demo" / "demo-64-fp32"
     for name in ("figure6.png", "figure6.svg", "table6.md", "table6.csv", "runs.csv", "verdict.md"):
         assert (folder / name).stat().st_size > 0
-    monkeypatch.setattr(launch, "train_run", None)
+    monkeypatch.setattr(setting, "train_run", None)
     status, out, _ = experiment("--demo")
     assert status == 0 and out.count("│ finished │") == 2
 
@@ -76,7 +76,7 @@ def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
             raise RuntimeError("cosmic ray")
         return {"outcome": "finished"}
 
-    monkeypatch.setattr(launch, "train_run", train)
+    monkeypatch.setattr(setting, "train_run", train)
     status, out, _ = experiment("--demo")
     assert status == 1
     assert trained == ["plain-8", "resnet-8"]
@@ -84,7 +84,7 @@ def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
 
 
 def test_diverged_run_is_told(experiment, monkeypatch):
-    monkeypatch.setattr(launch, "train_run", lambda *_, **__: {"outcome": "diverged", "reason": "training loss is nan"})
+    monkeypatch.setattr(setting, "train_run", lambda *_, **__: {"outcome": "diverged", "reason": "training loss is nan"})
     status, out, _ = experiment("--demo", "--kinds", "plain")
     assert status == 1 and "diverged" in out and "training loss is nan" in out
 
@@ -96,7 +96,7 @@ def test_record_of_another_configuration_blocks_only_its_run(experiment, monkeyp
     recorded = {"outcome": "finished", "config_hash": "x", "config": {"momentum": 0.5}}
     (folder / "run.json").write_text(json.dumps(recorded))
     trained = []
-    monkeypatch.setattr(launch, "train_run", lambda c, *_, **__: trained.append(c.net) or {"outcome": "finished"})
+    monkeypatch.setattr(setting, "train_run", lambda c, *_, **__: trained.append(c.net) or {"outcome": "finished"})
     status, out, _ = experiment("--demo", "--precision", "fp32")
     assert status == 1 and trained == ["resnet-8"]
     assert "momentum is 0.5 there and 0.9 here" in out
