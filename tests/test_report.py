@@ -166,6 +166,8 @@ def test_studies_are_found_and_the_largest_budget_is_shown_first(study, tmp_path
     studies = find_studies(tmp_path)
     assert [found.name for found in studies] == ["cifar10-1k-fp32", "cifar10-64k-fp32"]
     assert front_study(studies).name == "cifar10-64k-fp32"
+    write_run(tmp_path, 10.0, 10.0, depth=20, shortcut=None, iterations=128_000)
+    assert front_study(find_studies(tmp_path)).name == "cifar10-64k-fp32", "one depth shows no degradation"
 
 
 def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
