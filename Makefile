@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims dashboard notebooks test test-faults lint clean
+.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims dashboard notebooks test test-faults test-cluster lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ test: setup ## run the tests (those of real CIFAR-10 want DATA_DIR=)
 
 test-faults: setup ## kill a training 40 times and inject every other fault (the short form is in `make test`)
 	@KILLS=40 $(BIN)/python -m pytest -q -s tests/test_faults.py $(ARGS)
+
+test-cluster: setup ## run the tests of the Ray launcher on a local cluster (installs the extra `cluster`)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,cluster]'
+	@$(BIN)/python -m pytest -q tests/test_cluster.py $(ARGS)
 
 lint: setup ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

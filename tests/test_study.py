@@ -84,7 +84,9 @@ def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
 
 
 def test_diverged_run_is_told(experiment, monkeypatch):
-    monkeypatch.setattr(setting, "train_run", lambda *_, **__: {"outcome": "diverged", "reason": "training loss is nan"})
+    monkeypatch.setattr(
+        setting, "train_run", lambda *_, **__: {"outcome": "diverged", "reason": "training loss is nan"}
+    )
     status, out, _ = experiment("--demo", "--kinds", "plain")
     assert status == 1 and "diverged" in out and "training loss is nan" in out
 

@@ -7,7 +7,13 @@ import torch
 from plainres.data import cifar_data
 from plainres.study.worker import main
 
-if __name__ == "__main__":
+
+def shrink():
+    """What a worker does before its first run."""
     torch.set_num_threads(1)
     cifar_data.DEMO_TRAIN, cifar_data.DEMO_TEST = 640, 160
+
+
+if __name__ == "__main__":
+    shrink()
     sys.exit(main())

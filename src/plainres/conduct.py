@@ -34,6 +34,8 @@ def conduct(
         Setting(data_dir=options.data_dir, results=results, device=device, wandb_mode=mode),
         options.plan,
         options.runs_per_device,
+        options.launcher,
+        options.address,
     )
     if options.plan:
         return status

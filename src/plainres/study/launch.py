@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plainres.errors import UserError
+from plainres.study.cluster import on_cluster
 from plainres.study.parallel import BUSY_SECONDS, side_by_side
 from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
 from plainres.study.setting import Setting
@@ -21,7 +22,14 @@ from plainres.training.stop import Stopped
 FAILURES = ("diverged", "failed", "blocked")
 
 
-def run_study(configs: Sequence[RunConfig], setting: Setting, plan_only: bool = False, runs_per_device: int = 1) -> int:
+def run_study(
+    configs: Sequence[RunConfig],
+    setting: Setting,
+    plan_only: bool = False,
+    runs_per_device: int = 1,
+    launcher: str = "local",
+    address: str | None = None,
+) -> int:
     """Print the plan, train what is missing, resume what is partial, skip what is finished, go on past failures.
 
     Args:
@@ -29,6 +37,8 @@ def run_study(configs: Sequence[RunConfig], setting: Setting, plan_only: bool = 
         setting: where and how they are trained; device "cuda" without an index spreads them over all GPUs.
         plan_only: print the plan and train nothing.
         runs_per_device: how many share a GPU, or the CPU.
+        launcher: "local" for this machine, "ray" for a cluster.
+        address: of the Ray cluster; None starts one on this machine.
 
     Returns:
         Exit status: 0, or 1 where a run diverged or failed; a table says which and why.
@@ -59,8 +69,12 @@ def run_study(configs: Sequence[RunConfig], setting: Setting, plan_only: bool = 
     _require_writable(setting.results)
     if to_do:
         make_data(to_do[0], setting.data_dir).prepare_data()
-    alone = len(places) == 1
-    outcomes = _one_after_another(to_do, setting) if alone else side_by_side(to_do, setting, places, console)
+    if launcher == "ray":
+        outcomes = on_cluster(to_do, setting, runs_per_device, address, console)
+    elif len(places) > 1:
+        outcomes = side_by_side(to_do, setting, places, console)
+    else:
+        outcomes = _one_after_another(to_do, setting)
     return _summarize(runs, outcomes, console)
 
 

@@ -31,6 +31,10 @@ class StudyOptions:
     """auto, cpu, cuda (all GPUs) or cuda:<index>."""
     runs_per_device: int = 1
     """Runs at a time on each GPU, or on the CPU; each is a process of its own."""
+    launcher: Literal["local", "ray"] = "local"
+    """ray: the runs are tasks of a Ray cluster (needs the extra `cluster`)."""
+    address: str | None = None
+    """Of a running Ray cluster; without one a cluster is started on this machine."""
     train_set: Literal["50k", "45k"] = "50k"
     """45k holds 5,000 images out for validation."""
     results: Path = LOCAL_RESULTS

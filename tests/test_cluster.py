@@ -1,0 +1,78 @@
+"""The Ray launcher, on a real local cluster: a worker dies and the study still ends as if undisturbed; a signal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from rich.console import Console
+from test_study import one_line
+from test_training import CPU, assert_same_run, config
+
+from plainres.study import Setting, cluster
+from plainres.training import Record
+
+pytestmark = [pytest.mark.usefixtures("small_demo"), pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def ray():
+    ray = pytest.importorskip("ray", reason="needs the extra `cluster`: make test-cluster")
+    paths = os.pathsep.join((str(ROOT / "tests"), str(ROOT / "src")))
+    small = {"worker_process_setup_hook": "worker_small.shrink", "env_vars": {"PYTHONPATH": paths}}
+    ray.init(num_cpus=2, log_to_driver=False, runtime_env=small)
+    yield ray
+    ray.shutdown()
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
+    from threading import Thread
+
+    doomed, other = config(), config(shortcut=None)
+    record = Record(tmp_path, doomed)
+    killed = []
+
+    def kill():
+        wait_for(lambda: len(record.read_metrics()) > 20)
+        holder = json.loads(next((tmp_path / ".locks").glob("*resnet*.json")).read_text())
+        os.kill(holder["process"], signal.SIGKILL)
+        killed.append(holder["process"])
+
+    killer = Thread(target=kill)
+    killer.start()
+    setting = Setting(data_dir=tmp_path, results=tmp_path, device=CPU)
+    outcomes = cluster.on_cluster([doomed, other], setting, 2, None, Console(quiet=True))
+    killer.join()
+    assert killed and outcomes == {doomed: ("finished", ""), other: ("finished", "")}
+    assert_same_run(tmp_path, finished[0], doomed)
+
+
+def test_interrupted_study_leaves_checkpoints(tmp_path):
+    pytest.importorskip("ray", reason="needs the extra `cluster`: make test-cluster")
+    script = str(ROOT / "experiments" / "cifar10_depth.py")
+    command = [sys.executable, script, "--demo", "--depths", "8", "--launcher", "ray", "--results", str(tmp_path)]
+    command += ["--device", "cpu", "--iterations", "6400", "--wandb", "off"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: list(tmp_path.glob("demo/*/*/*/metrics.csv")))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and "stopped by SIGINT" in err, err
+    assert list(tmp_path.glob("demo/*/*/*/checkpoints/*.ckpt"))
+
+
+def test_missing_ray_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match="pip install 'plainres") as refused:
+        cluster.on_cluster([], Setting(data_dir=tmp_path, results=tmp_path, device=CPU), 1, None, Console())
+    assert one_line(f"error: {refused.value}\n")
