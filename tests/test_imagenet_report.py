@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from plainres.report import read_study, write_all
+from plainres.report.document import report_markdown
 from plainres.report.imagenet import figure_4, finals_markdown, is_result, read_scores, tables_markdown
 from plainres.report.write import save_figure, study_markdown
 
@@ -37,7 +38,7 @@ def write_run(folder, net, shortcut, depth, errors, seed=0, **config):
         "complexity": {"parameters": 11_515_688, "multiply_adds": 1_794_805_760},
         "warmup_end": 0,
         "seconds": 1.0,
-        "provenance": {"hardware": {"gpu": "GPU"}, "commit": "0" * 40},
+        "provenance": {"hardware": {"gpu": "GPU"}, "commit": "0" * 40, "dirty": False, "torch": "2"},
     }
     path = folder / net / f"seed-{seed}"
     path.mkdir(parents=True)
@@ -135,3 +136,6 @@ def test_everything_is_redrawn_from_a_results_folder(study, tmp_path):
     assert {path.name for path in study.folder.iterdir() if path.is_file()} >= {"figure4.png", "finals.md", "runs.csv"}
     assert not (study.folder / "table6.md").exists()
     assert "A check of the pipeline" in (tmp_path / "scores" / "tables.md").read_text()
+    report = report_markdown([study], tmp_path)
+    assert f"]({study.name}/figure4.png)" in report and "**Table 3: 10-crop**" in report
+    assert finals_markdown(study).strip() in report

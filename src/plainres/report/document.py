@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from markdown_it import MarkdownIt
 
+from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_table, judge
 from plainres.report.records import Study
 from plainres.report.statistics import comparisons, summary
@@ -100,8 +101,25 @@ def _budget_section(root: Path) -> list[str]:
     ]
 
 
+def _imagenet_section(studies: Sequence[Study], root: Path) -> list[str]:
+    """What the nets of photographs cost and, where there are records, what they learned and score."""
+    costs, scores = root / architecture.FOLDER, imagenet.read_scores(root)
+    parts = []
+    if (costs / "nets.json").exists():
+        parts += ["## ImageNet nets", architecture.table_1_markdown(architecture.read_nets(costs)).strip()]
+        parts += [f"![Figure 3: VGG-19, plain-34 and ResNet-34.]({architecture.FOLDER}/figure3.png)"]
+    for study in studies:
+        if study.runs and study.is_imagenet:
+            folder = study.folder.relative_to(root).as_posix()
+            parts.append(f"## {study.name}")
+            if (study.folder / "figure4.png").exists():
+                parts.append(f"![Figure 4: training and validation error.]({folder}/figure4.png)")
+            parts += [imagenet.finals_markdown(study).strip(), "### Provenance", markdown_table(provenance(study))]
+    return [*parts, imagenet.tables_markdown(scores).strip()] if scores else parts
+
+
 def report_markdown(studies: Sequence[Study], root: Path) -> str:
-    """The report on all studies of CIFAR-10, largest budget first; paths are relative to `root`."""
+    """The report on all studies of CIFAR-10, largest budget first, and on ImageNet; paths are relative to `root`."""
     real = sorted((s for s in studies if s.runs and s.dataset == "CIFAR-10"), key=lambda s: -s.iterations)
     ledger = pd.DataFrame(LEDGER, columns=["what", "paper", "here"])
     return (
@@ -113,6 +131,7 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
                 markdown_table(claims_table(judge(studies))),
                 *(study_section(study, root) for study in real),
                 *_budget_section(root),
+                *_imagenet_section(studies, root),
                 "## Deviations from the paper",
                 markdown_table(ledger),
             ]
