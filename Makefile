@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims dashboard notebooks test test-faults lint clean
+.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims dashboard notebooks bench test test-faults test-gpu lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +53,17 @@ dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="
 notebooks: setup ## run the analysis notebooks on the records, in place
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
+bench: setup ## time an iteration against a stock Lightning loop, into results/bench (ARGS=--full for more)
+	@$(BIN)/python -m plainres.bench $(ARGS)
+
 test: setup ## run the tests (those of real CIFAR-10 want DATA_DIR=)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 test-faults: setup ## kill a training 40 times and inject every other fault (the short form is in `make test`)
 	@KILLS=40 $(BIN)/python -m pytest -q -s tests/test_faults.py $(ARGS)
+
+test-gpu: setup ## the tests of the CUDA graph, on a machine with a GPU
+	@$(BIN)/python -m pytest -q -s -rs -m gpu $(ARGS)
 
 lint: setup ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
