@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims dashboard notebooks test test-faults test-cluster lint clean
+.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims dashboard notebooks bench test test-faults test-cluster test-gpu lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="
 notebooks: setup ## run the analysis notebooks on the records, in place
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
+bench: setup ## time an iteration against a stock Lightning loop, into results/bench (ARGS=--full for more)
+	@$(BIN)/python -m plainres.bench $(ARGS)
+
 test: setup ## run the tests (those of real CIFAR-10 want DATA_DIR=)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
@@ -63,6 +66,9 @@ test-cluster: setup ## run the tests of the Ray launcher on a local cluster (ins
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,cluster]'
 	@$(BIN)/python -m pytest -q tests/test_cluster.py $(ARGS)
+
+test-gpu: setup ## the tests of the CUDA graph, on a machine with a GPU
+	@$(BIN)/python -m pytest -q -s -rs -m gpu $(ARGS)
 
 lint: setup ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -83,11 +83,12 @@ def test_data_module_views_every_image_once_and_knows_its_mean():
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_training_loader_yields_the_span():
+def test_training_loader_yields_the_chunks():
     data = CifarData("demo", iterations=64)
     data.setup()
-    data.span = (10, 20)
-    assert torch.equal(torch.stack(list(data.train_dataloader())), data.table[10:20])
+    data.chunks = [slice(10, 13), slice(13, 20)]
+    first, second = data.train_dataloader()
+    assert torch.equal(first, data.table[10:13]) and torch.equal(second, data.table[13:20])
 
 
 def test_validation_split_is_fixed_stratified_and_disjoint():

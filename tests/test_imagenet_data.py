@@ -110,7 +110,7 @@ def test_flip_colour_and_mean_by_hand():
 
 
 def batches(data, start, stop):
-    data.span = (start, stop)
+    data.chunks = [slice(start, stop)]
     return [data.inputs(batch) for batch in data.train_dataloader()]
 
 

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from plainres.training.config import RunConfig
 from plainres.training.schedule import (
     TEST_PASS_COST,
+    WARMUP_WINDOW,
+    chunks,
     has_warmup,
     learning_rate,
     row_ends,
@@ -71,3 +73,26 @@ def test_plateau_is_six_rows_without_a_better_training_error():
     assert rate(50, *[49.9] * 5, 40, *[40] * 5) == 0.1  # began to fall again
     assert rate(50, *[60] * 12) == 0.1 / 100
     assert rate(50, *[60] * 60) == 0.1 / 1000  # and no further
+
+
+@given(
+    iterations=st.integers(64, 20_000),
+    depth=st.sampled_from([20, 110]),
+    schedule=st.sampled_from(["halves", "thirds"]),
+    longest=st.integers(1, 60),
+    at=st.floats(0, 1, exclude_max=True),
+)
+@settings(max_examples=200)
+def test_chunks_cover_every_iteration_once_and_nothing_happens_inside_one(iterations, depth, schedule, longest, at):
+    config = RunConfig(depth=depth, iterations=iterations, schedule=schedule)
+    start = int(at * iterations)
+    cut = list(chunks(config, start, iterations, longest))
+    assert [i for chunk in cut for i in range(chunk.start, chunk.stop)] == list(range(start, iterations))
+    events = {*row_ends(config), *test_points(config)}
+    if has_warmup(config):
+        events |= {warmup_cap(config), *range(0, warmup_cap(config), WARMUP_WINDOW)}
+    for chunk in cut:
+        assert chunk.stop - chunk.start <= longest
+        assert not events & set(range(chunk.start + 1, chunk.stop))
+        for warming_up in (False, has_warmup(config)):
+            assert len({learning_rate(config, i, warming_up) for i in range(chunk.start, chunk.stop)}) == 1

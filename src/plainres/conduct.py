@@ -31,7 +31,7 @@ def conduct(
     mode = choose_mode(options.wandb)
     status = run_study(
         configs,
-        Setting(data_dir=options.data_dir, results=results, device=device, wandb_mode=mode),
+        Setting(data_dir=options.data_dir, results=results, device=device, wandb_mode=mode, engine=options.engine),
         options.plan,
         options.runs_per_device,
         options.launcher,

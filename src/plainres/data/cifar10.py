@@ -62,10 +62,10 @@ def _download(data_dir: Path) -> None:
 
 
 def load_cifar10(data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:
-    """One part of CIFAR-10: pixels uint8 (N, 32, 32, 3) and labels int64 (N,), in the files' order."""
-    require_cifar10(data_dir)
+    """One part of CIFAR-10, which `require_cifar10` has seen: pixels uint8 (N, 32, 32, 3) and labels int64 (N,)."""
     part = CIFAR10(data_dir, train=train)
-    return torch.from_numpy(part.data), torch.tensor(part.targets)
+    # torchvision gives a view of the files' planes, which everything after would stride through.
+    return torch.from_numpy(part.data).contiguous(), torch.tensor(part.targets)
 
 
 def validation_split(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ TRAIN_SETS = ("50k", "45k")
 DEMO_TRAIN, DEMO_TEST = 5_120, 1_280
 CIFAR_TRAIN, CIFAR_TEST, CIFAR_VALIDATION = 50_000, 10_000, 5_000
 TEST_BATCH = 500
+MEAN_CHUNK = 1_000  # images turned to fp32 at a time; their sums stay whole numbers under 2^24, hence exact
 
 
 def part_sizes(dataset: str, train_set: str) -> dict[str, int]:
@@ -32,9 +33,9 @@ def part_sizes(dataset: str, train_set: str) -> dict[str, int]:
 class CifarData(pl.LightningDataModule):
     """Training, validation and test images of one run, whole and in memory.
 
-    Loaders yield rows of a batch table, int32 (B, 4), and `inputs` turns them into images and labels: a batch costs
-    one gather on whatever device holds the images, and no worker process. The 5,000 validation images of the 45k
-    split get the mean of the 45,000 subtracted, as does the test set.
+    Loaders yield rows of a batch table, int32 (B, 4) or, in training, (iterations, B, 4), and `inputs` turns the rows
+    of a batch into images and labels: a batch costs one gather on whatever device holds the images, and no worker
+    process. The 5,000 validation images of the 45k split get the mean of the 45,000 subtracted, as does the test set.
 
     Args:
         dataset: "cifar10" or "demo".
@@ -43,7 +44,7 @@ class CifarData(pl.LightningDataModule):
         seed, iterations, batch_size: of the training stream, see `batch_table`.
 
     Attributes:
-        span: iterations (start, stop) that the next training loader yields.
+        chunks: slices of consecutive iterations, each of which the next training loader yields as one.
         parts: `ImageSet` of "train", "test" and, of a 45k split, "val"; filled by `setup`.
     """
 
@@ -65,7 +66,7 @@ class CifarData(pl.LightningDataModule):
             raise UserError("the demo set has no validation split: leave --train-set at 50k")
         self.dataset, self.data_dir, self.train_set = dataset, Path(data_dir), train_set
         self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
-        self.span = (0, iterations)
+        self.chunks = [slice(i, i + 1) for i in range(iterations)]
         self.parts: dict[str, ImageSet] = {}
 
     def prepare_data(self) -> None:
@@ -84,7 +85,8 @@ class CifarData(pl.LightningDataModule):
             training, validation = validation_split(train[1])
             parts["train"] = tuple(t[training] for t in train)
             parts["val"] = tuple(t[validation] for t in train)
-        mean = parts["train"][0].float().mean(0)
+        pixels = parts["train"][0]
+        mean = sum(some.float().sum(0) for some in pixels.split(MEAN_CHUNK)) / len(pixels)
         self.parts = {name: ImageSet(*part, mean) for name, part in parts.items()}
         self.table = batch_table(self.seed, self.iterations, len(self.parts["train"]), self.batch_size)
 
@@ -111,7 +113,7 @@ class CifarData(pl.LightningDataModule):
         return self.parts[part].gather(rows)
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.table[slice(*self.span)], batch_size=None)
+        return DataLoader(self.table, batch_size=None, sampler=self.chunks)
 
     def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
         """Rows that show every image of a part once, uncropped and unflipped, in batches."""

@@ -38,7 +38,7 @@ class ImageNetData(pl.LightningDataModule):
         bad_log: file that names them.
 
     Attributes:
-        span: iterations (start, stop) that the next training loader yields.
+        chunks: slices of consecutive iterations that the next training loader yields, one at a time.
         parts: `Photos` of "train" and "test"; filled by `setup`.
     """
 
@@ -63,7 +63,7 @@ class ImageNetData(pl.LightningDataModule):
         self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
         self.expected_classes = num_classes
         self.workers = min(os.cpu_count() or 1, MOST_WORKERS) if workers is None else workers
-        self.span = (0, iterations)
+        self.chunks = [slice(0, iterations)]
         self.parts: dict[str, Photos] = {}
         self.bad = BadImages(bad_limit, bad_log)
         self.device = torch.device("cpu")
@@ -124,7 +124,8 @@ class ImageNetData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         batches = TrainBatches(self.parts["train"], self.stream, self.size, self.share)
-        return self._loader(batches, range(*self.span), self.workers)
+        iterations = [iteration for chunk in self.chunks for iteration in range(chunk.start, chunk.stop)]
+        return self._loader(batches, iterations, self.workers)
 
     def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
         """The centre crop of every image of a part once, in batches."""

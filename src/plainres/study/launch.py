@@ -52,7 +52,7 @@ def run_study(
     to_do = [run.config for run in runs if run.to_do]
     expected = {}
     if to_do:
-        speed = calibrate(to_do[0], setting.device)
+        speed = calibrate(to_do[0], setting.device, setting.engine)
         sizes = _photographs(to_do[0], setting.data_dir)
         expected = {config: estimate_seconds(config, speed, sizes) for config in to_do}
     print_plan(runs, expected, console)

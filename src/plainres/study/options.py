@@ -27,6 +27,8 @@ class StudyOptions:
     """Budget N; the learning rate falls at N/2 and 3N/4. Default: 64,000 with a GPU, else what the experiment says."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the hardware is fast at it."""
+    engine: Literal["auto", "eager", "fast"] = "auto"
+    """What computes the iterations. auto: fast on a CPU; eager is the reference that it is held against."""
     device: str = "auto"
     """auto, cpu, cuda (all GPUs) or cuda:<index>."""
     runs_per_device: int = 1

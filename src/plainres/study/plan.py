@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,9 +11,9 @@ from rich.table import Table
 
 from plainres.data import part_sizes
 from plainres.errors import UserError
-from plainres.nets import cifar_net, count_complexity, imagenet_net
+from plainres.nets import count_complexity
 from plainres.training import Record, RunConfig
-from plainres.training.evaluation import score
+from plainres.training.engine import choose_engine
 from plainres.training.run import image_shape, make_net
 from plainres.training.schedule import test_points
 
@@ -46,32 +46,32 @@ def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
     return runs
 
 
-def calibrate(config: RunConfig, device: torch.device, iterations: int = 5) -> float:
+def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", iterations: int = 5) -> float:
     """Seconds per multiply-add of one training image, from a few iterations of a plain net on this machine.
 
     Args:
         config: of a run, for its data set and precision: plain-20 is timed for CIFAR-10, plain-18 for ImageNet.
         device: where to.
+        engine: "auto", "eager" or "fast".
         iterations: how many, of which the median counts.
     """
-    imagenet = config.family == "imagenet"
-    batch_size, precision, shape = 16 if imagenet else 128, config.precision, image_shape(config)
-    with torch.random.fork_rng(devices=[]):
-        net = imagenet_net(18, None) if imagenet else cifar_net(20, None)
-        net = net.to(device, memory_format=torch.channels_last)
-        images = torch.randn(batch_size, *shape).to(device, memory_format=torch.channels_last)
+    depth, batch_size = (18, 16) if config.family == "imagenet" else (20, 128)
+    config = replace(config, depth=depth, batch_size=batch_size, shortcut=None, norm="batch", init="he")
+    net = make_net(config).to(device, memory_format=torch.channels_last)
+    images = torch.rand(batch_size, *image_shape(config), generator=torch.Generator().manual_seed(0))
+    images = images.to(device, memory_format=torch.channels_last)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    compute = choose_engine(engine, config, device)(net, config, lambda _: (images, labels))
+    optimizer = compute.make_optimizer()
+    rows = torch.zeros(compute.chunk, batch_size, 4, dtype=torch.int32, device=device)
     times = []
     for _ in range(iterations + 2):
         begin = time.perf_counter()
-        optimizer.zero_grad()
-        loss, _ = score(net, images, labels, precision)
-        loss.backward()
-        optimizer.step()
-        loss.item()
+        losses, _ = compute.advance(optimizer, rows, config.lr)
+        losses.tolist()  # waits for the device
         times.append(time.perf_counter() - begin)
-    return sorted(times[2:])[iterations // 2] / (batch_size * count_complexity(net, shape).multiply_adds)
+    seconds = sorted(times[2:])[iterations // 2] / compute.chunk
+    return seconds / (batch_size * count_complexity(net, image_shape(config)).multiply_adds)
 
 
 def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float, sizes: dict[str, int] | None = None) -> float:

@@ -18,16 +18,20 @@ class Setting:
         results: results folder.
         device: "cuda" without an index means all GPUs.
         wandb_mode: "online", "offline" or "off".
+        engine: "auto", "eager" or "fast".
     """
 
     data_dir: Path
     results: Path
     device: torch.device
     wandb_mode: str = "off"
+    engine: str = "auto"
 
     def train(self, config: RunConfig) -> dict:
         """Train one run here and now, see `train_run`."""
-        return train_run(config, self.data_dir, self.results, self.device, wandb_mode=self.wandb_mode)
+        return train_run(
+            config, self.data_dir, self.results, self.device, wandb_mode=self.wandb_mode, engine=self.engine
+        )
 
     def on(self, device: str) -> "Setting":
         """The same on another device."""

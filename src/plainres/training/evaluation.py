@@ -22,10 +22,11 @@ class Tally:
         self.images = 0
 
     def add(self, loss: Tensor, wrong: Tensor, images: int) -> None:
-        """Add a batch: its mean loss, its number of wrong answers, its size."""
-        self.loss += loss.item() * images
-        self.wrong += wrong.item()
-        self.images += images
+        """Add batches of `images` each: their mean losses and numbers of wrong answers, 0-dim or (batches,)."""
+        for one_loss, one_wrong in zip(loss.reshape(-1).tolist(), wrong.reshape(-1).tolist(), strict=True):
+            self.loss += one_loss * images
+            self.wrong += one_wrong
+            self.images += images
 
     @property
     def mean_loss(self) -> float:

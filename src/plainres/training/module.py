@@ -7,11 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from plainres.data import CifarData, ImageNetData
+from plainres.data.photo_batches import PhotoBatch
 from plainres.training.config import RunConfig
-from plainres.training.evaluation import Tally, score, tally_batch
+from plainres.training.engine import EagerEngine, choose_engine
+from plainres.training.evaluation import Tally, tally_batch
 from plainres.training.schedule import (
     WARMUP_ERROR,
     WARMUP_WINDOW,
+    chunks,
     has_warmup,
     learning_rate,
     row_ends,
@@ -27,13 +30,15 @@ class Diverged(Exception):
 class ClassificationModule(pl.LightningModule):
     """Trains a plain or residual net for N iterations, whatever an epoch is.
 
-    One Lightning epoch is the stretch between two passes over the test set. The module counts iterations itself, and
-    its checkpoint holds the position, the rows of metrics so far and the sums of the next one; Lightning's own loop
-    counters, which cannot resume inside an epoch, are left out.
+    One Lightning epoch is the stretch between two passes over the test set; one Lightning step is a chunk of
+    iterations, which an engine computes (see `engine`). The module counts iterations itself, and its checkpoint holds
+    the position, the rows of metrics so far and the sums of the next one; Lightning's own loop counters, which cannot
+    resume inside an epoch, are left out.
 
     Args:
         config: the run.
         net: maps images (B, 3, H, W) to logits (B, classes).
+        engine: "eager", "fast" or "auto".
 
     Attributes:
         iteration: how many are done.
@@ -42,8 +47,9 @@ class ClassificationModule(pl.LightningModule):
         seconds: wall time of the run so far, over all its sittings.
     """
 
-    def __init__(self, config: RunConfig, net: nn.Module):
+    def __init__(self, config: RunConfig, net: nn.Module, engine: str = "auto"):
         super().__init__()
+        self._engine_name = engine
         self.automatic_optimization = False
         self.config = config
         self.net = net.to(memory_format=torch.channels_last)
@@ -73,14 +79,17 @@ class ClassificationModule(pl.LightningModule):
         return self.net(images)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        c = self.config
-        return torch.optim.SGD(self.net.parameters(), lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
+        # Only now does the net lie where it will be trained.
+        engine = choose_engine(self._engine_name, self.config, self.device)
+        self.engine: EagerEngine = engine(self.net, self.config, self.data.inputs, self.manual_backward)
+        return self.engine.make_optimizer()
 
     # Training
 
     def _next_span(self) -> None:
         """Have the data module yield the iterations up to the next pass over the test set."""
-        self.data.span = (self.iteration, next(point for point in self._test_points if point > self.iteration))
+        stop = next(point for point in self._test_points if point > self.iteration)
+        self.data.chunks = list(chunks(self.config, self.iteration, stop, self.engine.chunk))
 
     def on_fit_start(self) -> None:
         self.data.to(self.device)
@@ -89,29 +98,23 @@ class ClassificationModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         self._clock = time.perf_counter()
 
-    def training_step(self, rows: Tensor, _: int) -> None:
-        optimizer = self.optimizers()
+    def training_step(self, loaded: Tensor | PhotoBatch, _: int) -> None:
         lr = learning_rate(self.config, self.iteration, self.warmup_end is None, self.rows)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        images, labels = self.data.inputs(rows)
-        loss, wrong = score(self.net, images, labels, self.config.precision)
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        self.iteration += 1
-        for tally in (self.since_row, self.since_window):
-            tally.add(loss.detach(), wrong, len(labels))
-        self._warm_up()
+        batches = [loaded] if self.config.family == "imagenet" else loaded
+        losses, wrong = self.engine.advance(self.optimizers(), batches, lr)
+        self.iteration += len(batches)
+        self.since_row.add(losses, wrong, self.config.batch_size)
+        if self.warmup_end is None:
+            self.since_window.add(losses, wrong, self.config.batch_size)
+            self._warm_up()
         if self.iteration in self._row_ends:
             self._end_row(lr)
 
     def _warm_up(self) -> None:
         """End the warm-up once the last 100 iterations' error is under 80%, or at its cap (section 4.2)."""
-        if self.warmup_end is None:
-            learned = self.iteration % WARMUP_WINDOW == 0 and self.since_window.error < WARMUP_ERROR
-            if learned or self.iteration >= warmup_cap(self.config):
-                self.warmup_end = self.iteration
+        learned = self.iteration % WARMUP_WINDOW == 0 and self.since_window.error < WARMUP_ERROR
+        if learned or self.iteration >= warmup_cap(self.config):
+            self.warmup_end = self.iteration
         if self.iteration % WARMUP_WINDOW == 0:
             self.since_window.reset()
 
@@ -139,6 +142,9 @@ class ClassificationModule(pl.LightningModule):
             raise Diverged(f"training loss is {tally.mean_loss} at iteration {self.iteration}")
         tally.reset()
         self.train_seconds = 0.0
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Leave the gradients where a captured graph writes them; every iteration clears them anyway."""
 
     # Passes over the test set (and the validation set of a 45k split)
 

@@ -18,6 +18,7 @@ from plainres.training.callbacks import ProgressBar, Recorder
 from plainres.training.checkpoints import AtomicCheckpointIO, latest_usable
 from plainres.training.config import RunConfig
 from plainres.training.device import activation_bytes, describe_hardware, describe_software, free_memory
+from plainres.training.engine import choose_engine
 from plainres.training.evaluation import Tally, evaluate, with_exact_bn
 from plainres.training.lock import sole_writer
 from plainres.training.mirror import MIRRORED, Mirror, in_sweep, mirror_record
@@ -77,6 +78,7 @@ def train_run(
     callbacks: tuple[pl.Callback, ...] = (),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     wandb_mode: str = "off",
+    engine: str = "auto",
 ) -> dict:
     """Train one net, resuming where an earlier sitting stopped, and leave its record below `results`.
 
@@ -88,6 +90,7 @@ def train_run(
         callbacks: further Lightning callbacks.
         checkpoint_seconds: least time between checkpoints.
         wandb_mode: "online", "offline" or "off", see `mirror`.
+        engine: what computes it: "eager", "fast" or "auto"; see `engine`.
 
     Returns:
         What run.json holds: `outcome` is "finished", or "diverged" where the loss was no longer finite.
@@ -108,7 +111,7 @@ def train_run(
             return recorded
         mirrors = [Mirror(record, wandb_mode, results / MIRRORED)] if wandb_mode != "off" else []
         try:
-            return _train(config, data_dir, record, device, (*callbacks, *mirrors), checkpoint_seconds, stop)
+            return _train(config, data_dir, record, device, (*callbacks, *mirrors), checkpoint_seconds, stop, engine)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: lower the "
@@ -127,17 +130,19 @@ def _train(
     callbacks: tuple[pl.Callback, ...],
     checkpoint_seconds: float,
     stop: StopRequest,
+    engine: str,
 ) -> dict:
     data = make_data(config, data_dir, record.folder)
     data.prepare_data()
     data.setup()
-    module = ClassificationModule(config, make_net(config))
+    module = ClassificationModule(config, make_net(config), engine)
     module.net.checkpointing = must_checkpoint(module.net, config, device)
     facts = {
         "complexity": asdict(count_complexity(module.net, image_shape(config))),
         "provenance": {
             **describe_software(),
             "hardware": describe_hardware(device),
+            "engine": choose_engine(engine, config, device).name,
             "activation_checkpointing": module.net.checkpointing,
             "data_md5": {name: part.md5() for name, part in data.parts.items()},
         },

@@ -1,7 +1,8 @@
 """The paper's learning rate: a function of the iteration and, with plateaus, of the rows so far (sections 3.4, 4.2)."""
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 
 from plainres.training.config import ROWS, WARMUP_DEPTH, RunConfig
 
@@ -75,3 +76,25 @@ def test_points(config: RunConfig) -> list[int]:
     while passes > 1 and (passes - 1) * test_pass_cost(config) > TEST_SHARE * config.iterations:
         passes //= 2
     return row_ends(config)[ROWS // passes - 1 :: ROWS // passes]
+
+
+def chunks(config: RunConfig, start: int, stop: int, longest: int) -> Iterator[slice]:
+    """Cut iterations into chunks after which alone something may happen: a row, a probe, another learning rate.
+
+    Args:
+        config: the run.
+        start, stop: the iterations, counted from 0, `stop` left out.
+        longest: most iterations of a chunk.
+
+    Yields:
+        Consecutive slices; none crosses a row's end, a fall of the learning rate or, as long as a warm-up may last, the
+        end of its window.
+    """
+    ends = {*row_ends(config), -(-config.iterations // 3), -(-2 * config.iterations // 3)}
+    if has_warmup(config):
+        ends |= set(range(WARMUP_WINDOW, warmup_cap(config), WARMUP_WINDOW))
+    ends = sorted(ends)
+    while start < stop:
+        end = min(start + longest, stop, ends[bisect_right(ends, start)])
+        yield slice(start, end)
+        start = end

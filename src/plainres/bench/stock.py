@@ -1,0 +1,65 @@
+"""The stock way to train on CIFAR-10, as tutorials have it: what every figure of speed is a ratio to."""
+
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from plainres.training import RunConfig
+from plainres.training.engine import sgd_arguments
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+class Pictures(Dataset):
+    """Images through torchvision's transforms, one at a time, as `torchvision.datasets.CIFAR10` gives them.
+
+    Args:
+        pixels: uint8 (N, 32, 32, 3).
+        labels: int64 (N,).
+    """
+
+    def __init__(self, pixels: Tensor, labels: Tensor):
+        self.pixels, self.labels = pixels.numpy(), labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
+
+
+def stock_loader(pixels: Tensor, labels: Tensor, batch_size: int, workers: int, pin: bool) -> DataLoader:
+    """Shuffled batches from worker processes."""
+    return DataLoader(
+        Pictures(pixels, labels), batch_size, True, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0
+    )
+
+
+class StockModule(pl.LightningModule):
+    """Automatic optimization, eager operations, fp32, NCHW."""
+
+    def __init__(self, config: RunConfig, net: nn.Module):
+        super().__init__()
+        self.config, self.net = config, net
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.net.parameters(), **sgd_arguments(self.config))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        images, labels = batch
+        logits = self.net(images)
+        loss = cross_entropy(logits, labels)
+        self.log_dict({"loss": loss, "error": (logits.argmax(1) != labels).float().mean()})
+        return loss

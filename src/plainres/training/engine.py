@@ -1,0 +1,89 @@
+"""What computes the iterations of a run: eager, the reference, or fast. A run's configuration does not name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from plainres.errors import UserError
+from plainres.training.config import RunConfig
+from plainres.training.evaluation import score
+
+Inputs = Callable[..., tuple[Tensor, Tensor]]
+
+
+class EagerEngine:
+    """One iteration at a time, written as one would write it by hand: what every other engine must agree with.
+
+    Args:
+        net: maps images to logits, on the device it is to be trained on.
+        config: the run.
+        inputs: turns a batch as the loader has it (rows of the batch table, (B, 4)) into images and labels.
+        backward: computes gradients from a loss; Lightning's where its strategy has a say in them.
+
+    Attributes:
+        chunk: most iterations that one call of `advance` is to get.
+    """
+
+    name = "eager"
+    chunk = 1
+
+    def __init__(self, net: nn.Module, config: RunConfig, inputs: Inputs, backward: Callable = Tensor.backward):
+        self.net, self.config, self.inputs, self.backward = net, config, inputs, backward
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """SGD over the net's parameters, as `advance` wants it."""
+        return torch.optim.SGD(self.net.parameters(), **sgd_arguments(self.config))
+
+    def advance(self, optimizer: torch.optim.Optimizer, batches: Sequence, lr: float) -> tuple[Tensor, Tensor]:
+        """Train on consecutive batches.
+
+        Args:
+            optimizer: from `make_optimizer`, or Lightning's wrapper of it.
+            batches: each as `inputs` wants it; the fast engine wants rows on the device, int32 (iterations, B, 4).
+            lr: learning rate of all these iterations.
+
+        Returns:
+            mean loss and number of wrong answers of each batch, before its update: two tensors (iterations,).
+        """
+        for group in optimizer.param_groups:
+            group |= {"lr": lr, "fused": None}  # a checkpoint of another engine brings its own
+        losses, wrong = zip(*(self._iterate(optimizer, batch) for batch in batches), strict=True)
+        return torch.stack(losses), torch.stack(wrong)
+
+    def _iterate(self, optimizer: torch.optim.Optimizer, batch: object) -> tuple[Tensor, Tensor]:
+        images, labels = self.inputs(batch)
+        loss, wrong = score(self.net, images, labels, self.config.precision)
+        optimizer.zero_grad()
+        self.backward(loss)
+        optimizer.step()
+        return loss.detach(), wrong
+
+
+def sgd_arguments(config: RunConfig) -> dict:
+    """The arguments of SGD for a run (section 4.2)."""
+    return {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
+
+
+def choose_engine(name: str, config: RunConfig, device: torch.device) -> type[EagerEngine]:
+    """The engine's class; "auto" is the fast one on a CPU, for images that lie in memory.
+
+    On CUDA "auto" is eager as long as nobody has seen `make test-gpu` pass.
+
+    Raises:
+        UserError: there is no engine of that name, or it cannot train the run.
+    """
+    from plainres.training.engine_fast import FastEngine
+
+    streamed = config.family == "imagenet"
+    unseen = device.type == "cuda"
+    engines = {"auto": EagerEngine if streamed or unseen else FastEngine, "fast": FastEngine, "eager": EagerEngine}
+    if name not in engines:
+        raise UserError(f"engine must be one of {', '.join(engines)}, not {name!r}")
+    if name == "fast" and streamed:
+        raise UserError(
+            "the fast engine trains on images in memory, and ImageNet is read as it goes: use --engine eager"
+        )
+    return engines[name]

@@ -1,0 +1,55 @@
+"""The benchmark on nets of seconds: what it prints and keeps."""
+
+import json
+import sys
+
+import pytest
+
+from plainres.bench import measure
+from plainres.bench.__main__ import main
+from plainres.bench.measure import Measurement, Way
+from plainres.bench.report import convolution_outputs, project, summarize
+
+
+def test_benchmark_measures_every_way_and_keeps_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "none"))
+    arguments = ["--depths", "8", "--rounds", "1", "--device", "cpu", "--results", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    assert main() == 0
+    out = capsys.readouterr().out
+    (path,) = (tmp_path / "bench").glob("*.json")
+    kept = json.loads(path.read_text())
+    assert kept["data"] == "demo set" and {"cpu", "threads"} <= kept["hardware"].keys()
+    ways = [line["way"] for line in kept["lines"]]
+    assert ways[:3] == ["stock", "eager fp32", "fast fp32"] and all(way in out for way in ways)
+    for line in kept["lines"]:
+        assert line["milliseconds"] > 0 and line["first_step_seconds"] > 0
+        assert line["images_per_second"] == pytest.approx(128_000 / line["milliseconds"])
+
+
+def test_ratios_are_taken_round_by_round():
+    def rounds(*seconds):
+        return [Measurement(one, 1.0, None) for one in seconds]
+
+    line = summarize(Way("fast"), 20, 128, rounds(1.0, 2.0, 4.0), rounds(3.0, 4.0, 16.0))
+    assert line["ratio_to_stock"] == 3.0 and line["ratio_spread"] == [2.0, 4.0]
+
+
+def test_projection_of_a_cost_linear_in_depth():
+    lines = [{"way": "fast", "net": f"resnet-{depth}", "milliseconds": 2.0 + depth} for depth in (20, 56, 110)]
+    one = project(lines)["fast"]
+    assert one["milliseconds_a_layer"] == pytest.approx(1) and one["milliseconds_besides"] == pytest.approx(2)
+    layers = 2 * (20 + 32 + 44 + 56) + 110
+    assert one["nine_nets_hours"] == pytest.approx(64_000 * (layers + 9 * 2) / 3.6e6)
+
+
+def test_convolution_outputs_of_resnet_20():
+    """48 MB in bf16 at batch 128."""
+    assert convolution_outputs(20) == 7 * 16 * 32 * 32 + 6 * 32 * 16 * 16 + 6 * 64 * 8 * 8
+    assert 2 * 128 * convolution_outputs(20) == pytest.approx(48e6, rel=0.01)
+
+
+def test_stock_loop_crops_and_flips_as_torchvision_does():
+    pixels, labels = measure.demo_set(20, seed=0)
+    (images, same), *_ = measure.stock_loader(pixels, labels, 16, 0, pin=False)
+    assert images.shape == (16, 3, 32, 32) and same.shape == (16,)
