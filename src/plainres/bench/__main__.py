@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from plainres.bench.measure import Measurement, Way, measure
+from plainres.bench.measure import Measurement, Way, measure, timed_iterations
 from plainres.bench.report import format_lines, project, summarize
 from plainres.data import default_data_dir
 from plainres.data.cifar10 import require_cifar10
@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m plainres.bench", description=__doc__)
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56, 110])
     parser.add_argument("--rounds", type=int, help="every way is measured once a round (default 3; 7 with --full)")
+    parser.add_argument("--timed", type=int, help="iterations timed (default: 400 on a GPU, 200 / depth on a CPU)")
     parser.add_argument("--full", action="store_true", help="more rounds, and the net of least depth at other batches")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<index>")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the JSON goes to bench/ below it")
@@ -60,7 +61,8 @@ def run(options: argparse.Namespace, device: torch.device) -> Path:
             found: dict[Way, list[Measurement]] = defaultdict(list)
             for _ in range(options.rounds or (7 if options.full else 3)):
                 for way in ways:
-                    one = own[way].submit(measure, way, depth, batch_size, data_dir, device).result()
+                    timed = options.timed or timed_iterations(depth, device)
+                    one = own[way].submit(measure, way, depth, batch_size, timed, data_dir, device).result()
                     found[way].append(one)
                     ms = f"{1e3 * one.seconds:.3g} ms"
                     print(f"resnet-{depth} batch {batch_size} {way}: {ms}", file=sys.stderr, flush=True)

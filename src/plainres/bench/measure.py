@@ -74,13 +74,21 @@ class Stopwatch(pl.Callback):
         return time.perf_counter()
 
 
-def measure(way: Way, depth: int, batch_size: int, data_dir: Path | None, device: torch.device) -> Measurement:
+def timed_iterations(depth: int, device: torch.device) -> int:
+    """Enough for a figure, and few enough for a round of all ways to take a minute on a CPU."""
+    return 8 * CHUNK["cuda"] if device.type == "cuda" else max(2, 200 // depth)
+
+
+def measure(
+    way: Way, depth: int, batch_size: int, timed: int, data_dir: Path | None, device: torch.device
+) -> Measurement:
     """Train a residual net for some iterations and time them.
 
     Args:
         way: how.
         depth: of the net.
         batch_size: images an iteration.
+        timed: iterations.
         data_dir: folder that holds CIFAR-10; None for the demo set, on which an iteration costs the same.
         device: where.
     """
@@ -92,8 +100,7 @@ def measure(way: Way, depth: int, batch_size: int, data_dir: Path | None, device
         batch_size=batch_size,
     )
     cuda = device.type == "cuda"
-    warm_up, timed = (2 * CHUNK["cuda"], 8 * CHUNK["cuda"]) if cuda else (2, max(2, 200 // depth))
-    watch = Stopwatch(warm_up, timed, device)
+    watch = Stopwatch(2 * CHUNK["cuda"] if cuda else 2, timed, device)
     net = make_net(config)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if cuda:
