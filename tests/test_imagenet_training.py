@@ -17,6 +17,8 @@ from plainres.nets import load_net
 from plainres.testing import score
 from plainres.testing.models import labels_for, load_model
 from plainres.training import RunConfig, train_run
+from plainres.training.engine import choose_engine
+from plainres.training.run import make_net
 from plainres.training.stop import Stopped
 
 CPU = torch.device("cpu")
@@ -110,3 +112,26 @@ def test_class_count_must_be_the_folders(tmp_path):
 def test_bad_configurations_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         config(**changes)
+
+
+def test_gradients_summed_over_micro_batches_are_the_batchs():
+    """Without BN, which sees a micro-batch as a batch."""
+    images, labels = torch.randn(8, 3, 32, 32, dtype=torch.float64), torch.randint(10, (8,))
+    results = []
+    for micro_batch in (0, 8, 2):
+        run = RunConfig(depth=8, norm="none", precision="fp64", batch_size=8, micro_batch=micro_batch)
+        engine = choose_engine("eager", run, CPU)(make_net(run).double(), run, lambda _: (images, labels))
+        figures = engine.advance(engine.make_optimizer(), [None], 0.1)
+        results.append([*figures, *engine.net.parameters()])
+    for whole, same, split in zip(*results, strict=True):
+        torch.testing.assert_close(same, whole, rtol=0, atol=0)
+        torch.testing.assert_close(split, whole)
+
+
+def test_micro_batches_divide_the_batch_and_are_not_for_the_fast_engine():
+    with pytest.raises(UserError, match="micro-batch 3 must divide the batch size 8"):
+        RunConfig(depth=8, batch_size=8, micro_batch=3)
+    run = RunConfig(depth=8, batch_size=8, micro_batch=4)
+    assert run.net == "resnet-8-batch8-micro4" and choose_engine("auto", run, CPU).name == "eager"
+    with pytest.raises(UserError, match="takes a batch whole"):
+        choose_engine("fast", run, CPU)

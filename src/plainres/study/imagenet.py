@@ -25,6 +25,8 @@ class ImageNetOptions(StudyOptions):
     thirds of the iterations (30 and 60 of 90 epochs are --iterations 450000)."""
     stride_in: Literal["1x1", "3x3"] = "1x1"
     """Where a bottleneck's stride stands; the authors' nets have it in the 1x1."""
+    micro_batch: int = 0
+    """Images that go through the net at once (BN sees as many), where memory is short. 0: the whole batch of 256."""
     check: bool = False
     """Not the study: 256 iterations of 16 at 64 pixels, to see the pipeline work on a sample of photographs."""
 
@@ -45,4 +47,5 @@ class ImageNetOptions(StudyOptions):
         classes = len(class_folders(self.data_dir / "train"))
         own = CHECK if self.check else {"image_size": 224, "batch_size": IMAGENET_BATCH}
         common |= {"dataset": IMAGENET, "num_classes": classes, "schedule": self.schedule, "stride_in": self.stride_in}
+        common["micro_batch"] = self.micro_batch
         return device, common | own

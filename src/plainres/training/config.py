@@ -38,6 +38,8 @@ class RunConfig:
         image_size: side of the images that a net is trained on; the paper's 224 on ImageNet.
         num_classes: outputs of the classifier.
         stride_in: where a bottleneck's stride stands, "1x1" or "3x3".
+        micro_batch: images that go through the net at once, gradients of a batch being summed over them, where memory
+            is short; BN sees as many. 0: the whole batch.
         schedule: the learning rate falls tenfold at N/2 and 3N/4 ("halves"), at N/3 and 2N/3 ("thirds": 30 and 60 of
             90 epochs), or where the training error no longer falls ("plateau").
 
@@ -62,6 +64,7 @@ class RunConfig:
     num_classes: int = 10
     stride_in: str = "1x1"
     schedule: str = "halves"
+    micro_batch: int = 0
 
     def __post_init__(self) -> None:
         if self.dataset == IMAGENET:
@@ -70,6 +73,8 @@ class RunConfig:
             raise UserError(f"depth must be 6n+2 (8, 14, 20, 26, 32, ...), not {self.depth}")
         if self.iterations < ROWS:
             raise UserError(f"iterations must be {ROWS} or more, not {self.iterations}")
+        if self.micro_batch < 0 or (self.micro_batch and self.batch_size % self.micro_batch):
+            raise UserError(f"micro-batch {self.micro_batch} must divide the batch size {self.batch_size}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed must be between 0 and 2^63 - 1, not {self.seed}")
         for name, value, known in (
@@ -136,6 +141,7 @@ class RunConfig:
             ("lr", "lr"),
             ("momentum", "momentum"),
             ("weight_decay", "decay"),
+            ("micro_batch", "micro"),
         ):
             usual = IMAGENET_BATCH if (self.dataset, field) == (IMAGENET, "batch_size") else getattr(type(self), field)
             if getattr(self, field) != usual:

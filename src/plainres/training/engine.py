@@ -55,11 +55,17 @@ class EagerEngine:
 
     def _iterate(self, optimizer: torch.optim.Optimizer, batch: object) -> tuple[Tensor, Tensor]:
         images, labels = self.inputs(batch)
-        loss, wrong = score(self.net, images, labels, self.config.precision)
+        size = self.config.micro_batch or len(labels)
         optimizer.zero_grad()
-        self.backward(loss)
+        losses, wrong = [], []
+        for part, of_part in zip(images.split(size), labels.split(size), strict=True):
+            loss, wrong_in_part = score(self.net, part, of_part, self.config.precision)
+            share = loss * (len(of_part) / len(labels))
+            self.backward(share)
+            losses.append(share.detach())
+            wrong.append(wrong_in_part)
         optimizer.step()
-        return loss.detach(), wrong
+        return torch.stack(losses).sum(), torch.stack(wrong).sum()
 
 
 def sgd_arguments(config: RunConfig) -> dict:
@@ -79,11 +85,14 @@ def choose_engine(name: str, config: RunConfig, device: torch.device) -> type[Ea
 
     streamed = config.family == "imagenet"
     unseen = device.type == "cuda"
-    engines = {"auto": EagerEngine if streamed or unseen else FastEngine, "fast": FastEngine, "eager": EagerEngine}
+    slow = streamed or unseen or config.micro_batch
+    engines = {"auto": EagerEngine if slow else FastEngine, "fast": FastEngine, "eager": EagerEngine}
     if name not in engines:
         raise UserError(f"engine must be one of {', '.join(engines)}, not {name!r}")
     if name == "fast" and streamed:
         raise UserError(
             "the fast engine trains on images in memory, and ImageNet is read as it goes: use --engine eager"
         )
+    if name == "fast" and config.micro_batch:
+        raise UserError("the fast engine takes a batch whole: use --engine eager for micro-batches")
     return engines[name]
