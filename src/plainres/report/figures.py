@@ -143,7 +143,7 @@ def figure_budgets(studies: Sequence[Study]) -> Figure | None:
     if several.empty:
         return None
     depths = sorted(several["depth"].unique())
-    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.8), sharey=True)
     for net, rows in several.groupby("net"):
         place = depths.index(rows["depth"].iloc[0])
         colour = COLOURS(0.75 * (1 - place / max(1, len(depths) - 1)))
@@ -160,6 +160,7 @@ def figure_budgets(studies: Sequence[Study]) -> Figure | None:
         axes.grid(axis="y", color="0.92")
         axes.spines[["top", "right"]].set_visible(False)
     panels[1].legend(frameon=False, fontsize=8)
-    figure.suptitle("Is it only slow? Final error against the budget", fontsize=11)
-    figure.tight_layout()
+    shown = [run for study in studies for run in study.runs if run.net in set(several["net"])]
+    caption(figure, Study(studies[0].folder.parent, shown), "Is it only slow? Final error against the budget")
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
     return figure

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from plainres.report.figures import FEW, caption, curves, draw_curves, style_of
 from plainres.report.published import TABLE_2, TABLE_3, TABLE_3_PEERS, TABLE_4, TABLE_4_PEERS, TABLE_5
-from plainres.report.records import Study
+from plainres.report.records import Study, hardware_name
 from plainres.report.tables import mean_and_std
 
 SCORES = "scores"  # the folder that `python -m plainres.testing score` writes to
@@ -150,7 +150,14 @@ def tables_markdown(scores: Sequence[dict]) -> str:
         data, images = members[0]["data"], members[0]["images"]
         real = data["classes"] == CLASSES and "imagenet-600k" in studies.replace("-plateau", "").replace("-thirds", "")
         note = "" if real else " A check of the pipeline, not a result: the paper's columns are no yardstick for it."
-        parts.append(f"## {studies}\n\nErrors in percent on {images:,} images of {data['classes']} classes.{note}")
+        seeds = ", ".join(
+            map(str, sorted({net["seed"] for score in members for net in score["nets"] if "seed" in net}))
+        )
+        how = ", ".join(sorted({f"{score['precision']} on {hardware_name(score)}" for score in members}))
+        parts.append(
+            f"## {studies}\n\nErrors in percent on {images:,} images of {data['classes']} classes, "
+            f"seeds {seeds or 'unknown'}, scored in {how}.{note}"
+        )
         crops = [score for score in members if score["way"] == "10-crop"]
         scales = [score for score in members if score["way"] == "multi-scale"]
         tables = {

@@ -96,15 +96,16 @@ class Study:
         return sorted({run.config["seed"] for run in self.runs})
 
     def describe(self) -> str:
-        """Data, budget, precision, seeds and hardware in one line, for titles and captions."""
+        """Data, budget (or budgets), precision, seeds and hardware in one line, for titles and captions."""
         config = self.runs[0].config
-        hardware = {run.info["provenance"]["hardware"].get("gpu") or _cpu(run) for run in self.runs}
+        hardware = {hardware_name(run.info) for run in self.runs}
         seeds = ", ".join(map(str, self.seeds))
+        budgets = " and ".join(f"{n:,}" for n in sorted({run.config["iterations"] for run in self.runs}))
         trained_on = f"{config['train_set']} training images, " if config["dataset"] == "cifar10" else ""
         if self.is_imagenet:
             trained_on = f"{config['image_size']} pixels, "
         return (
-            f"{self.dataset}, {trained_on}{self.iterations:,} iterations of {config['batch_size']}, "
+            f"{self.dataset}, {trained_on}{budgets} iterations of {config['batch_size']}, "
             f"{config['precision']}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}, {' and '.join(sorted(hardware))}"
         )
 
@@ -121,7 +122,7 @@ class Study:
                 **run.info["final"],
                 "warmup_end": run.info["warmup_end"],
                 "seconds": run.info["seconds"],
-                "hardware": run.info["provenance"]["hardware"].get("gpu") or _cpu(run),
+                "hardware": hardware_name(run.info),
                 "commit": run.info["provenance"]["commit"],
             }
             for run in self.runs
@@ -129,9 +130,10 @@ class Study:
         return pd.DataFrame(rows)
 
 
-def _cpu(run: Run) -> str:
-    hardware = run.info["provenance"]["hardware"]
-    return f"{hardware['cpu']} ({hardware['threads']} threads)"
+def hardware_name(recorded: dict) -> str:
+    """What a record says it was computed on: the GPU, or the CPU with its threads."""
+    hardware = recorded["provenance"]["hardware"]
+    return hardware.get("gpu") or f"{hardware['cpu']} ({hardware['threads']} threads)"
 
 
 def find_studies(results: Path) -> list[Study]:

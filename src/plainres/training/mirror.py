@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MODES = ("auto", "online", "offline", "off")
 PROJECT = "plainres"
 MIRRORED = ".wandb"  # W&B's files, in the results folder
+PAPER_TABLES = {"cifar": "Table 6", "imagenet": "Tables 2 to 5"}
 PATIENCE = 60.0  # seconds that the end of a run waits for W&B
 
 
@@ -164,7 +165,7 @@ class Mirror(pl.Callback):
             name=run_id(c),
             group=c.net,
             job_type="train",
-            tags=[c.dataset, f"{c.iterations} iterations", "Table 6"],
+            tags=[c.dataset, f"{c.iterations} iterations", PAPER_TABLES[c.family]],
             config=asdict(c) | {"study": c.study, "net": c.net, "kind": c.kind, "provenance": provenance},
             **({} if in_sweep() else {"id": run_id(c), "resume": resume}),
         )
