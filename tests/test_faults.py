@@ -337,11 +337,11 @@ def test_dying_worker_is_told_and_the_others_go_on(tmp_path, monkeypatch):
     printed = io.StringIO()
     console = Console(file=printed, width=200)
     monkeypatch.setattr(parallel.subprocess, "Popen", start)
-    outcomes = parallel.side_by_side([doomed, other], setting, ["cpu", "cpu"], console)
+    outcomes = parallel.side_by_side([doomed, other], setting, [("cpu",)] * 2, console)
     assert outcomes == {doomed: ("failed", "the process was killed by SIGKILL"), other: ("finished", "")}
     assert re.search(r"^resnet-8-batch32  0  64/64  [0-9.]+  [0-9.]+  [0-9,]+  0 s$", printed.getvalue(), re.M)
     monkeypatch.setattr(parallel.subprocess, "Popen", small)
-    assert parallel.side_by_side([doomed], setting, ["cpu"], console) == {doomed: ("finished", "")}
+    assert parallel.side_by_side([doomed], setting, [("cpu",)], console) == {doomed: ("finished", "")}
 
 
 def test_failure_of_another_thread_has_no_signals_to_restore(tmp_path):

@@ -132,6 +132,7 @@ def test_micro_batches_divide_the_batch_and_are_not_for_the_fast_engine():
     with pytest.raises(UserError, match="micro-batch 3 must divide the batch size 8"):
         RunConfig(depth=8, batch_size=8, micro_batch=3)
     run = RunConfig(depth=8, batch_size=8, micro_batch=4)
-    assert run.net == "resnet-8-batch8-micro4" and choose_engine("auto", run, CPU).name == "eager"
+    assert (run.study, run.net) == ("cifar10-bn4-64k-fp32", "resnet-8-batch8")
+    assert choose_engine("auto", run, CPU).name == "eager"
     with pytest.raises(UserError, match="takes a batch whole"):
         choose_engine("fast", run, CPU)

@@ -11,6 +11,7 @@ from plainres.report.write import study_markdown
 from plainres.study import Setting, StudyOptions, run_study
 from plainres.training import RunConfig
 from plainres.training.mirror import MIRRORED, choose_mode, in_sweep
+from plainres.training.ranks import this_process
 
 
 def conduct(
@@ -34,10 +35,11 @@ def conduct(
         Setting(data_dir=options.data_dir, results=results, device=device, wandb_mode=mode, engine=options.engine),
         options.plan,
         options.runs_per_device,
+        options.devices_per_run,
         options.launcher,
         options.address,
     )
-    if options.plan:
+    if options.plan or this_process().rank:
         return status
     for name in dict.fromkeys(config.study for config in configs):
         study = read_study(results / name)

@@ -28,6 +28,12 @@ def batch_table(seed: int, iterations: int, images: int, batch_size: int = 128) 
     return torch.cat(passes)[: iterations * batch_size].view(iterations, batch_size, 4)
 
 
+def share_of(n: int, share: tuple[int, int]) -> range:
+    """The places among n that fall to process `rank` of `ranks`, where share is (rank, ranks): all of them to one."""
+    rank, ranks = share
+    return range(rank * n // ranks, (rank + 1) * n // ranks)
+
+
 def single_views(images: int) -> Tensor:
     """Every image once, in order, as it is: int32 (images, 4), the rows of `batch_table` for testing."""
     return torch.tensor([(index, *IDENTITY) for index in range(images)], dtype=torch.int32).view(-1, 4)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
-from plainres.data.batches import batch_table, single_views
+from plainres.data.batches import batch_table, share_of, single_views
 from plainres.data.cifar10 import load_cifar10, require_cifar10, validation_split
 from plainres.data.demo import demo_set
 from plainres.data.images import ImageSet
@@ -42,6 +42,7 @@ class CifarData(pl.LightningDataModule):
         data_dir: folder that holds, or will hold, CIFAR-10.
         train_set: "50k" to train on all of the training images, "45k" to hold 5,000 out for validation.
         seed, iterations, batch_size: of the training stream, see `batch_table`.
+        share: (rank, ranks) of this process, where several divide each batch, and the views of a part, among them.
 
     Attributes:
         chunks: slices of consecutive iterations, each of which the next training loader yields as one.
@@ -56,6 +57,7 @@ class CifarData(pl.LightningDataModule):
         seed: int = 0,
         iterations: int = 64_000,
         batch_size: int = 128,
+        share: tuple[int, int] = (0, 1),
     ):
         super().__init__()
         if dataset not in DATASETS:
@@ -66,6 +68,7 @@ class CifarData(pl.LightningDataModule):
             raise UserError("the demo set has no validation split: leave --train-set at 50k")
         self.dataset, self.data_dir, self.train_set = dataset, Path(data_dir), train_set
         self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
+        self.share = share
         self.chunks = [slice(i, i + 1) for i in range(iterations)]
         self.parts: dict[str, ImageSet] = {}
 
@@ -113,13 +116,15 @@ class CifarData(pl.LightningDataModule):
         return self.parts[part].gather(rows)
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.table, batch_size=None, sampler=self.chunks)
+        own = share_of(self.batch_size, self.share)
+        return DataLoader(self.table[:, own.start : own.stop], batch_size=None, sampler=self.chunks)
 
     def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
-        """Rows that show every image of a part once, uncropped and unflipped, in batches."""
+        """Rows that show every image of a part (or of this process's share of it) once, as it is, in batches."""
         images = self.parts[part]
         rows = single_views(len(images)).to(images.labels.device)
-        return DataLoader(rows, batch_size=None, sampler=BatchSampler(range(len(rows)), batch_size, drop_last=False))
+        own = share_of(len(rows), self.share)
+        return DataLoader(rows, batch_size=None, sampler=BatchSampler(own, batch_size, drop_last=False))
 
     def first(self, images: int, batch_size: int = TEST_BATCH) -> tuple[Tensor, ...]:
         """Rows that show the first training images (at most all of them) unaugmented, in batches."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from plainres.data.batches import share_of
 from plainres.data.draws import DrawStream
 from plainres.data.photo_batches import MEAN, BadImages, CenterBatches, PhotoBatch, TrainBatches, normalized
 from plainres.data.photos import Photos, require_same_classes
@@ -33,7 +34,7 @@ class ImageNetData(pl.LightningDataModule):
         seed, iterations, batch_size: of the training stream, see `DrawStream`.
         num_classes: how many class folders there must be; default: any number.
         workers: processes that decode; default: one a core, at most 16.
-        share: (rank, ranks) of this process, where several divide each batch among them.
+        share: (rank, ranks) of this process, where several divide each batch, and the views of a part, among them.
         bad_limit: how many unreadable images are let pass.
         bad_log: file that names them.
 
@@ -57,8 +58,6 @@ class ImageNetData(pl.LightningDataModule):
         bad_log: Path | None = None,
     ):
         super().__init__()
-        if batch_size % share[1]:
-            raise UserError(f"batch size {batch_size} cannot be divided among {share[1]} processes")
         self.data_dir, self.size, self.share = Path(data_dir), size, share
         self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
         self.expected_classes = num_classes
@@ -128,18 +127,20 @@ class ImageNetData(pl.LightningDataModule):
         return self._loader(batches, iterations, self.workers)
 
     def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
-        """The centre crop of every image of a part once, in batches."""
+        """The centre crop of every image of a part (or of this process's share of it) once, in batches."""
         photos = self.parts[part]
-        return self._loader(CenterBatches(photos, self.size), _ranges(len(photos), batch_size), self.workers)
+        own = share_of(len(photos), self.share)
+        return self._loader(CenterBatches(photos, self.size), _ranges(own, batch_size), self.workers)
 
     def first(self, images: int, batch_size: int = TEST_BATCH) -> Iterator[PhotoBatch]:
         """The centre crops of the first training images (at most all of them), in batches."""
         photos = self.parts["train"]
-        return iter(self._loader(CenterBatches(photos, self.size), _ranges(min(images, len(photos)), batch_size), 0))
+        wanted = range(min(images, len(photos)))
+        return iter(self._loader(CenterBatches(photos, self.size), _ranges(wanted, batch_size), 0))
 
     def val_dataloader(self) -> list[DataLoader]:
         return [self.views(part) for part in self.evaluated]
 
 
-def _ranges(n: int, size: int) -> list[range]:
-    return [range(begin, min(begin + size, n)) for begin in range(0, n, size)]
+def _ranges(places: range, size: int) -> list[range]:
+    return [places[begin : begin + size] for begin in range(0, len(places), size)]

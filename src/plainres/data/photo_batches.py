@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import resize
 
+from plainres.data.batches import share_of
 from plainres.data.draws import DrawStream
 from plainres.data.photos import BadImage, Photos, center_view
 from plainres.errors import UserError
@@ -75,9 +76,8 @@ class TrainBatches(Dataset):
         self.photos, self.stream, self.size, self.share = photos, stream, size, share
 
     def __getitem__(self, iteration: int) -> PhotoBatch:
-        rank, ranks = self.share
-        draws = [column[rank::ranks] for column in self.stream.batch(iteration)]
-        index, place, flip, colour = draws
+        own = share_of(self.stream.batch_size, self.share)
+        index, place, flip, colour = (column[own.start : own.stop] for column in self.stream.batch(iteration))
         shape = (len(index), 3, self.size, self.size)
         pixels = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         labels, bad = torch.empty_like(index), []

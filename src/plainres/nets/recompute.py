@@ -10,23 +10,21 @@ from torch.utils.checkpoint import checkpoint
 
 
 @contextmanager
-def _untracked(block: nn.Module) -> Iterator[None]:
-    """Have the block's BN leave its moving statistics alone."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
+def untracked(net: nn.Module) -> Iterator[None]:
+    """Have BN in training mode leave its moving statistics alone."""
+    norms = [module for module in net.modules() if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm))]
     for norm in norms:
-        norm.momentum = 0.0
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked -= 1
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
     """Contexts of a checkpointed block's two forward passes; the second must not move BN statistics again."""
-    return nullcontext(), _untracked(block)
+    return nullcontext(), untracked(block)
 
 
 def recomputed(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:

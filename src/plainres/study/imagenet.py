@@ -25,8 +25,6 @@ class ImageNetOptions(StudyOptions):
     thirds of the iterations (30 and 60 of 90 epochs are --iterations 450000)."""
     stride_in: Literal["1x1", "3x3"] = "1x1"
     """Where a bottleneck's stride stands; the authors' nets have it in the 1x1."""
-    micro_batch: int = 0
-    """Images that go through the net at once (BN sees as many), where memory is short. 0: the whole batch of 256."""
     check: bool = False
     """Not the study: 256 iterations of 16 at 64 pixels, to see the pipeline work on a sample of photographs."""
 
@@ -36,7 +34,9 @@ class ImageNetOptions(StudyOptions):
         Raises:
             UserError: there are no photographs, or the paper's budget was not lowered for a machine without a GPU.
         """
-        device, common = self.resolve(CHECK_ITERATIONS, CHECK_ITERATIONS if self.check else PAPER_ITERATIONS)
+        own = CHECK if self.check else {"image_size": 224, "batch_size": IMAGENET_BATCH}
+        budget = CHECK_ITERATIONS if self.check else PAPER_ITERATIONS
+        device, common = self.resolve(CHECK_ITERATIONS, budget, own["batch_size"])
         if device.type == "cpu" and not (self.check or self.iterations or self.plan):
             raise UserError(
                 f"no GPU: {PAPER_ITERATIONS:,} iterations would take years here. Say --iterations, --plan, or --check "
@@ -45,7 +45,5 @@ class ImageNetOptions(StudyOptions):
         if self.iterations is None and not self.check:
             common["iterations"] = PAPER_ITERATIONS
         classes = len(class_folders(self.data_dir / "train"))
-        own = CHECK if self.check else {"image_size": 224, "batch_size": IMAGENET_BATCH}
         common |= {"dataset": IMAGENET, "num_classes": classes, "schedule": self.schedule, "stride_in": self.stride_in}
-        common["micro_batch"] = self.micro_batch
         return device, common | own

@@ -16,6 +16,7 @@ from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_
 from plainres.study.setting import Setting
 from plainres.training import RunConfig
 from plainres.training.lock import Busy
+from plainres.training.ranks import join, lead, this_process
 from plainres.training.run import make_data
 from plainres.training.stop import Stopped
 
@@ -27,6 +28,7 @@ def run_study(
     setting: Setting,
     plan_only: bool = False,
     runs_per_device: int = 1,
+    devices_per_run: int = 1,
     launcher: str = "local",
     address: str | None = None,
 ) -> int:
@@ -37,6 +39,7 @@ def run_study(
         setting: where and how they are trained; device "cuda" without an index spreads them over all GPUs.
         plan_only: print the plan and train nothing.
         runs_per_device: how many share a GPU, or the CPU.
+        devices_per_run: how many GPUs, or processes on the CPU, divide the batches of one run among them.
         launcher: "local" for this machine, "ray" for a cluster.
         address: of the Ray cluster; None starts one on this machine.
 
@@ -47,35 +50,71 @@ def run_study(
         DataMissing: the data set is neither on disk nor downloadable.
         UserError: the results folder cannot be written, or the data cannot be used.
     """
-    console = Console()
-    runs = plan_study(configs, setting.results)
+    ranks = join(setting.device)
+    console = Console(quiet=ranks.rank > 0)
+    runs = lead(lambda: plan_study(configs, setting.results))
     to_do = [run.config for run in runs if run.to_do]
+    devices = _devices(setting.device)
+    places = _places(devices, runs_per_device, devices_per_run)
+    if ranks.rank == 0:
+        _tell_plan(runs, to_do, setting, ranks.size if ranks.size > 1 else len(devices), places, console)
+    if plan_only:
+        return 0
+    if ranks.local_rank == 0:
+        _require_writable(setting.results)
+        if to_do:
+            make_data(to_do[0], setting.data_dir).prepare_data()
+    if ranks.size > 1:
+        outcomes = _one_after_another(to_do, setting)
+    elif launcher == "ray":
+        outcomes = on_cluster(to_do, setting, runs_per_device, address, console)
+    elif len(places) > 1 or devices_per_run > 1:
+        outcomes = side_by_side(to_do, setting, places, console)
+    else:
+        outcomes = _one_after_another(to_do, setting)
+    return _summarize(runs, outcomes, console)
+
+
+def _tell_plan(
+    runs: list[PlannedRun],
+    to_do: list[RunConfig],
+    setting: Setting,
+    devices: int,
+    places: list[tuple[str, ...]],
+    console: Console,
+) -> None:
     expected = {}
     if to_do:
         speed = calibrate(to_do[0], setting.device, setting.engine)
         sizes = _photographs(to_do[0], setting.data_dir)
         expected = {config: estimate_seconds(config, speed, sizes) for config in to_do}
     print_plan(runs, expected, console)
-    devices = _devices(setting.device)
-    places = [device for device in devices for _ in range(runs_per_device)]
     if to_do:
-        # Runs that share a device share its speed.
-        total = sum(expected.values()) / len(devices)
-        where = f"{len(devices)} GPUs" if len(devices) > 1 else str(setting.device)
+        # Runs that share a device share its speed; processes on one CPU do so, too.
+        total = sum(expected.values()) / (devices if setting.device.type == "cuda" else 1)
+        where = f"{devices} GPUs" if setting.device.type == "cuda" and devices > 1 else str(setting.device)
         at_once = f", {len(places)} at a time" if len(places) > 1 else ""
-        console.print(f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}: about {format_seconds(total)}")
-    if plan_only:
-        return 0
-    _require_writable(setting.results)
-    if to_do:
-        make_data(to_do[0], setting.data_dir).prepare_data()
-    if launcher == "ray":
-        outcomes = on_cluster(to_do, setting, runs_per_device, address, console)
-    elif len(places) > 1:
-        outcomes = side_by_side(to_do, setting, places, console)
-    else:
-        outcomes = _one_after_another(to_do, setting)
-    return _summarize(runs, outcomes, console)
+        each = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
+        console.print(
+            f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{each}: about {format_seconds(total)}"
+        )
+
+
+def _places(devices: list[str], runs_per_device: int, devices_per_run: int) -> list[tuple[str, ...]]:
+    """The devices of each run at a time.
+
+    Raises:
+        UserError: there are fewer GPUs than one run wants.
+    """
+    if devices_per_run == 1:
+        return [(device,) for device in devices for _ in range(runs_per_device)]
+    if devices == ["cpu"]:
+        return [("cpu",) * devices_per_run]
+    groups = [tuple(devices[first : first + devices_per_run]) for first in range(0, len(devices), devices_per_run)]
+    whole = [group for group in groups if len(group) == devices_per_run]
+    if not whole:
+        raise UserError(f"--devices-per-run {devices_per_run} was asked for, but there are {len(devices)} GPUs to use")
+    return whole
 
 
 def _devices(device: torch.device) -> list[str]:
@@ -131,8 +170,12 @@ def _one(config: RunConfig, setting: Setting) -> tuple[str, str]:
     except (Busy, Stopped):
         raise
     except UserError as error:
+        if this_process().size > 1:  # the others may be waiting for this one inside the run
+            raise
         return "failed", str(error)
     except Exception as error:  # one run's failure must not take the study with it
+        if this_process().size > 1:
+            raise
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}"
     return run["outcome"], run.get("reason", "")

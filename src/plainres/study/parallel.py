@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
 import torch
@@ -15,15 +15,17 @@ from rich.console import Console
 from plainres.study.plan import plan_study
 from plainres.study.setting import Setting
 from plainres.study.watch import Watch
-from plainres.study.worker import BUSY_STATUS
+from plainres.study.worker import BUSY_STATUS, LOST_STATUS
 from plainres.training import RunConfig
+from plainres.training.ranks import rank_variables
 from plainres.training.stop import StopRequest
 
 BUSY_SECONDS = 2.0
+GRACE_SECONDS = 10.0  # that a run's other processes have to end, once one has failed
 
 
 def side_by_side(
-    configs: Sequence[RunConfig], setting: Setting, places: Sequence[str], console: Console
+    configs: Sequence[RunConfig], setting: Setting, places: Sequence[tuple[str, ...]], console: Console
 ) -> dict[RunConfig, tuple[str, str]]:
     """Train every run, as many at a time as there are places; outcome and reason of each.
 
@@ -32,30 +34,30 @@ def side_by_side(
     Args:
         configs: the runs, in the order they are to be started.
         setting: where and how, but for the device.
-        places: a device for each run at a time: "cpu", "cuda:0", ...; a device may be named several times.
+        places: for each run at a time its devices, one a process: ("cpu",), ("cuda:0", "cuda:1"), ...; a device may be
+            in several places.
         console: where the runs are watched.
 
     Raises:
         Stopped: a signal came.
     """
-    free: SimpleQueue[str] = SimpleQueue()
+    free: SimpleQueue[tuple[str, ...]] = SimpleQueue()
     for place in places:
         free.put(place)
     running: set[subprocess.Popen] = set()
-    threads = max(1, len(os.sched_getaffinity(0)) // len(places))
+    threads = max(1, len(os.sched_getaffinity(0)) // sum(map(len, places)))
 
     def forward(signum: int) -> None:
         for process in list(running):
             process.send_signal(signum)
 
-    def train(config: RunConfig, place: str) -> tuple[int, str]:
-        device = torch.device(place)
-        command = [sys.executable, "-m", "plainres.study.worker", setting.on(device.type).to_task(config)]
-        environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
-        if device.type == "cuda":
-            environment["CUDA_VISIBLE_DEVICES"] = _visible(device.index)
+    def start(config: RunConfig, devices: list[torch.device], own: dict[str, str]) -> subprocess.Popen:
+        command = [sys.executable, "-m", "plainres.study.worker", setting.on(devices[0].type).to_task(config)]
+        environment = {"OMP_NUM_THREADS": str(threads)} | os.environ | own
+        if devices[0].type == "cuda":
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(_visible(device.index) for device in devices)
         # In a session of its own a worker gets a terminal's Ctrl-C from us alone, and once.
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             env=environment,
             stdout=subprocess.DEVNULL,
@@ -63,14 +65,32 @@ def side_by_side(
             text=True,
             start_new_session=True,
         )
-        running.add(process)
+
+    def follow(config: RunConfig, process: subprocess.Popen) -> None:
+        """Show what a process says until it ends."""
         last = ""
         with process:
             for line in process.stderr:
-                console.print(f"{config.net} seed {config.seed}: {line.rstrip()}", markup=False, highlight=False)
+                console.print(f"{config.name}: {line.rstrip()}", markup=False, highlight=False)
                 last = line.strip() or last
         running.discard(process)
-        return process.returncode, last
+        if process.returncode:
+            raise _Ended(process.returncode, last)
+
+    def train(config: RunConfig, place: tuple[str, ...]) -> tuple[int, str]:
+        devices = [torch.device(name) for name in place]
+        processes = [start(config, devices, own) for own in rank_variables(len(devices))]
+        running.update(processes)
+        with ThreadPoolExecutor(len(processes)) as pool:
+            ends = [pool.submit(follow, config, process) for process in processes]
+            wait(ends, return_when=FIRST_EXCEPTION)
+            # Those that wait for a dead one may never hear of it.
+            done, _ = wait(ends, timeout=GRACE_SECONDS)
+            for process in list(running.intersection(processes)):
+                process.kill()
+        failures = [end.exception() for end in done if end.exception()]
+        cause = min(failures, key=lambda failed: failed.status == LOST_STATUS, default=_Ended(0, ""))
+        return cause.status, cause.last
 
     def one(config: RunConfig) -> tuple[str, str]:
         place = free.get()
@@ -96,6 +116,14 @@ def side_by_side(
         outcomes = dict(zip(configs, pool.map(one, configs), strict=True))
     stop.check("every run with its checkpoint written")
     return outcomes
+
+
+class _Ended(Exception):
+    """A process ended with another status than 0, and said this last."""
+
+    def __init__(self, status: int, last: str):
+        super().__init__(status, last)
+        self.status, self.last = status, last
 
 
 def _visible(gpu: int) -> str:

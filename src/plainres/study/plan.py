@@ -109,4 +109,4 @@ def print_plan(runs: list[PlannedRun], seconds: dict[RunConfig, float], console:
     console.print(table)
     for run in runs:
         if run.reason:
-            console.print(f"[red]{run.config.net} seed {run.config.seed}:[/] {run.reason}", highlight=False)
+            console.print(f"[red]{run.config.name}:[/] {run.reason}", highlight=False)

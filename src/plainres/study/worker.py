@@ -6,9 +6,11 @@ import sys
 from plainres.errors import UserError
 from plainres.study.setting import from_task
 from plainres.training.lock import Busy
+from plainres.training.ranks import RankLost
 from plainres.training.stop import Stopped
 
 BUSY_STATUS = os.EX_TEMPFAIL  # another process is training the run
+LOST_STATUS = os.EX_UNAVAILABLE  # one of those that train it together has ended
 
 
 def main() -> int:
@@ -19,6 +21,9 @@ def main() -> int:
     except Busy as error:
         print(error, file=sys.stderr)
         return BUSY_STATUS
+    except RankLost as error:
+        print(error, file=sys.stderr)
+        return LOST_STATUS
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from plainres.training.checkpoints import checkpoint_path, prune
 from plainres.training.module import ClassificationModule
+from plainres.training.ranks import largest
 from plainres.training.record import Record
 from plainres.training.stop import StopRequest
 
@@ -33,23 +34,29 @@ class Recorder(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
         if len(module.rows) != self.rows_written:
             self.rows_written = len(module.rows)
-            self.record.write_metrics(module.rows)
+            self._write_metrics(trainer, module)
         # At a test point the checkpoint waits for the pass, which would not be repeated on resuming.
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._save_when_due(trainer, module)
 
     def on_validation_end(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
-        self.record.write_metrics(module.rows)
+        self._write_metrics(trainer, module)
         self._save_when_due(trainer, module)
+
+    def _write_metrics(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+        if trainer.is_global_zero:
+            self.record.write_metrics(module.rows)
 
     def _save_when_due(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         done = module.iteration == module.config.iterations
-        due = time.monotonic() - self.saved_at >= self.checkpoint_seconds
+        (due,) = largest(time.monotonic() - self.saved_at >= self.checkpoint_seconds)
+        self.stop.share()
         if done or due or self.stop.signum is not None:
             trainer.save_checkpoint(checkpoint_path(self.record.checkpoints, module.iteration))
-            prune(self.record.checkpoints)
+            if trainer.is_global_zero:
+                prune(self.record.checkpoints)
             self.saved_at = time.monotonic()
-        self.stop.check(f"{module.name} at iteration {module.iteration:,} of {module.config.iterations:,}")
+        self.stop.check(f"{module.config.name} at iteration {module.iteration:,} of {module.config.iterations:,}")
 
 
 class ProgressBar(pl.Callback):
@@ -65,7 +72,7 @@ class ProgressBar(pl.Callback):
             self.bar = Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[errors]}"))
             self.bar.start()
             self.task = self.bar.add_task(
-                module.name, total=module.config.iterations, completed=module.iteration, errors=""
+                module.config.name, total=module.config.iterations, completed=module.iteration, errors=""
             )
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
@@ -77,7 +84,8 @@ class ProgressBar(pl.Callback):
             self.bar.update(self.task, completed=module.iteration, errors=(running or self._errors(module)) + test)
         elif len(module.rows) >= self.rows_told + 8:
             self.rows_told = len(module.rows)
-            print(f"{module.name}  {module.iteration}/{module.config.iterations}  {self._errors(module)}", flush=True)
+            c = module.config
+            print(f"{c.name}  {module.iteration}/{c.iterations}  {self._errors(module)}", flush=True)
 
     @staticmethod
     def _errors(module: ClassificationModule) -> str:

@@ -24,6 +24,11 @@ def checkpoint_path(folder: Path, iteration: int) -> Path:
     return folder / f"iteration-{iteration:09d}.ckpt"
 
 
+def iteration_of(checkpoint: Path) -> int:
+    """How many iterations a run had done at a checkpoint of that name."""
+    return int(checkpoint.stem.split("-")[1])
+
+
 def prune(folder: Path) -> None:
     """Remove all checkpoints but the last two, and what a process killed in the middle of writing one left."""
     for old in [*list_checkpoints(folder)[:-KEPT], *folder.glob("*.tmp")]:
@@ -47,8 +52,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_atomic(path.with_stem(f"{path.stem}-{_digest(content)}"), content)
 
 
-def latest_usable(folder: Path, config_hash: str) -> tuple[Path, dict] | None:
-    """The newest checkpoint that is whole and of this configuration, with its contents; None where there is none.
+def latest_usable(folder: Path, config_hash: str) -> Path | None:
+    """The newest checkpoint that is whole and of this configuration; None where there is none.
 
     A truncated or altered one is named on stderr, removed, and the one before it tried.
     """
@@ -65,7 +70,7 @@ def latest_usable(folder: Path, config_hash: str) -> tuple[Path, dict] | None:
             print(f"{path}: unusable checkpoint removed ({error})", file=sys.stderr)
             path.unlink()
         else:
-            return path, checkpoint
+            return path
     if checkpoints:
         print(f"{folder}: no usable checkpoint is left: starting over", file=sys.stderr)
     return None

@@ -38,8 +38,8 @@ class RunConfig:
         image_size: side of the images that a net is trained on; the paper's 224 on ImageNet.
         num_classes: outputs of the classifier.
         stride_in: where a bottleneck's stride stands, "1x1" or "3x3".
-        micro_batch: images that go through the net at once, gradients of a batch being summed over them, where memory
-            is short; BN sees as many. 0: the whole batch.
+        micro_batch: images that go through the net at once, gradients of a batch being summed over them: what BN
+            normalizes over, on however many devices. 0: the whole batch.
         schedule: the learning rate falls tenfold at N/2 and 3N/4 ("halves"), at N/3 and 2N/3 ("thirds": 30 and 60 of
             90 epochs), or where the training error no longer falls ("plateau").
 
@@ -115,6 +115,8 @@ class RunConfig:
             split.append(f"{self.num_classes}-classes")
         if self.dataset == IMAGENET and self.image_size != 224:
             split.append(f"{self.image_size}px")
+        if self.micro_batch:
+            split.append(f"bn{self.micro_batch}")
         if self.schedule != "halves":
             split.append(self.schedule)
         return "-".join([self.dataset, *split, budget, self.precision])
@@ -141,12 +143,16 @@ class RunConfig:
             ("lr", "lr"),
             ("momentum", "momentum"),
             ("weight_decay", "decay"),
-            ("micro_batch", "micro"),
         ):
             usual = IMAGENET_BATCH if (self.dataset, field) == (IMAGENET, "batch_size") else getattr(type(self), field)
             if getattr(self, field) != usual:
                 name += f"-{short}{getattr(self, field):g}"
         return name
+
+    @property
+    def name(self) -> str:
+        """What messages call the run."""
+        return f"{self.net} seed {self.seed}"
 
     @property
     def folder(self) -> Path:

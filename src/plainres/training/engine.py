@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from plainres.errors import UserError
+from plainres.nets.recompute import untracked
 from plainres.training.config import RunConfig
 from plainres.training.evaluation import score
+from plainres.training.ranks import this_process
 
 Inputs = Callable[..., tuple[Tensor, Tensor]]
 
@@ -57,9 +60,11 @@ class EagerEngine:
         images, labels = self.inputs(batch)
         size = self.config.micro_batch or len(labels)
         optimizer.zero_grad()
+        # Moving statistics are of a batch's first part, so that it does not matter how many devices share the parts.
         losses, wrong = [], []
         for part, of_part in zip(images.split(size), labels.split(size), strict=True):
-            loss, wrong_in_part = score(self.net, part, of_part, self.config.precision)
+            with untracked(self.net) if losses else nullcontext():
+                loss, wrong_in_part = score(self.net, part, of_part, self.config.precision)
             share = loss * (len(of_part) / len(labels))
             self.backward(share)
             losses.append(share.detach())
@@ -85,7 +90,8 @@ def choose_engine(name: str, config: RunConfig, device: torch.device) -> type[Ea
 
     streamed = config.family == "imagenet"
     unseen = device.type == "cuda"
-    slow = streamed or unseen or config.micro_batch
+    shared = this_process().size > 1
+    slow = streamed or unseen or shared or config.micro_batch
     engines = {"auto": EagerEngine if slow else FastEngine, "fast": FastEngine, "eager": EagerEngine}
     if name not in engines:
         raise UserError(f"engine must be one of {', '.join(engines)}, not {name!r}")
@@ -93,6 +99,8 @@ def choose_engine(name: str, config: RunConfig, device: torch.device) -> type[Ea
         raise UserError(
             "the fast engine trains on images in memory, and ImageNet is read as it goes: use --engine eager"
         )
+    if name == "fast" and shared:
+        raise UserError("the fast engine trains on one device: use --engine eager for a run on several")
     if name == "fast" and config.micro_batch:
         raise UserError("the fast engine takes a batch whole: use --engine eager for micro-batches")
     return engines[name]

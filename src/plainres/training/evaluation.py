@@ -9,6 +9,7 @@ from torch.optim.swa_utils import update_bn
 
 from plainres.data import CifarData, ImageNetData
 from plainres.training.device import autocast
+from plainres.training.ranks import average_buffers, sum_over
 
 
 class Tally:
@@ -27,6 +28,12 @@ class Tally:
             self.loss += one_loss * images
             self.wrong += one_wrong
             self.images += images
+
+    def sum_over_ranks(self) -> None:
+        """Add what the run's other processes have counted."""
+        own = (self.loss, self.wrong, self.wrong_of_five, self.images)
+        self.loss, self.wrong, self.wrong_of_five, images = sum_over(torch.tensor(own, dtype=torch.float64)).tolist()
+        self.images = int(images)
 
     @property
     def mean_loss(self) -> float:
@@ -79,6 +86,7 @@ def evaluate(net: nn.Module, data: CifarData | ImageNetData, part: str, precisio
     tally = Tally()
     for rows in data.views(part):
         tally_batch(net, *data.inputs(rows, part), precision, tally)
+    tally.sum_over_ranks()
     net.train(was_training)
     return tally
 
@@ -91,7 +99,8 @@ def with_exact_bn(net: nn.Module, data: CifarData | ImageNetData, precision: str
     """
     exact = copy.deepcopy(net)
     parameter = next(net.parameters())
-    batches = (data.inputs(rows)[0].to(parameter.dtype) for rows in data.views("train"))
+    views = data.views("train")
     with autocast(parameter.device, precision):
-        update_bn(batches, exact)
+        update_bn((data.inputs(rows)[0].to(parameter.dtype) for rows in views), exact)
+    average_buffers(exact, len(views))
     return exact.eval()

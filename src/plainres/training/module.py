@@ -11,6 +11,7 @@ from plainres.data.photo_batches import PhotoBatch
 from plainres.training.config import RunConfig
 from plainres.training.engine import EagerEngine, choose_engine
 from plainres.training.evaluation import Tally, tally_batch
+from plainres.training.ranks import sum_over, take_buffers_of_rank_0
 from plainres.training.schedule import (
     WARMUP_ERROR,
     WARMUP_WINDOW,
@@ -70,11 +71,6 @@ class ClassificationModule(pl.LightningModule):
     def data(self) -> CifarData | ImageNetData:
         return self.trainer.datamodule
 
-    @property
-    def name(self) -> str:
-        """What messages call the run."""
-        return f"{self.config.net} seed {self.config.seed}"
-
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
 
@@ -102,6 +98,8 @@ class ClassificationModule(pl.LightningModule):
         lr = learning_rate(self.config, self.iteration, self.warmup_end is None, self.rows)
         batches = [loaded] if self.config.family == "imagenet" else loaded
         losses, wrong = self.engine.advance(self.optimizers(), batches, lr)
+        if self.trainer.world_size > 1:
+            losses, wrong = sum_over(torch.stack((losses / self.trainer.world_size, wrong)).double())
         self.iteration += len(batches)
         self.since_row.add(losses, wrong, self.config.batch_size)
         if self.warmup_end is None:
@@ -150,6 +148,7 @@ class ClassificationModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.tested = {part: Tally() for part in self.data.evaluated}
+        take_buffers_of_rank_0(self.net)
 
     def validation_step(self, rows: Tensor, _: int, dataloader_idx: int = 0) -> None:
         part = self.data.evaluated[dataloader_idx]
@@ -157,6 +156,7 @@ class ClassificationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         for part, tally in self.tested.items():
+            tally.sum_over_ranks()
             self.rows[-1] |= {f"{part}_loss": tally.mean_loss, f"{part}_error": tally.error}
             if self.config.family == "imagenet":
                 self.rows[-1][f"{part}_top5_error"] = tally.top5_error

@@ -129,4 +129,5 @@ class Prober(pl.Callback):
         done = self.rows[-1]["iteration"] if self.rows else -1
         if module.iteration in self.points and module.iteration > done:
             self.rows += probe(module.net, module.data, module.iteration, module.config.precision)
-            write_probes(self.record, self.rows)
+            if module.trainer.is_global_zero:
+                write_probes(self.record, self.rows)

@@ -3,11 +3,13 @@
 import logging
 import shutil
 import warnings
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from plainres.data import CifarData, ImageNetData
@@ -15,7 +17,7 @@ from plainres.errors import UserError
 from plainres.nets import count_complexity
 from plainres.nets.weights import ARCHITECTURES, weights_bytes
 from plainres.training.callbacks import ProgressBar, Recorder
-from plainres.training.checkpoints import AtomicCheckpointIO, latest_usable
+from plainres.training.checkpoints import AtomicCheckpointIO, iteration_of, latest_usable
 from plainres.training.config import RunConfig
 from plainres.training.device import activation_bytes, describe_hardware, describe_software, free_memory
 from plainres.training.engine import choose_engine
@@ -24,6 +26,15 @@ from plainres.training.lock import sole_writer
 from plainres.training.mirror import MIRRORED, Mirror, in_sweep, mirror_record
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
+from plainres.training.ranks import (
+    Ranks,
+    cluster_environment,
+    join,
+    lead,
+    loss_of_a_rank,
+    take_buffers_of_rank_0,
+    wait_for_all,
+)
 from plainres.training.record import UNFINISHED, Record, write_atomic
 from plainres.training.stop import StopRequest
 
@@ -35,14 +46,16 @@ MEMORY_SHARE = 0.6
 UNREADABLE = "unreadable.tsv"  # names the images that were skipped, in a record's folder
 
 
-def make_data(config: RunConfig, data_dir: Path, folder: Path | None = None) -> CifarData | ImageNetData:
+def make_data(
+    config: RunConfig, data_dir: Path, folder: Path | None = None, share: tuple[int, int] = (0, 1)
+) -> CifarData | ImageNetData:
     """The data module that a run's configuration asks for; unreadable images are named in the record's `folder`."""
     c = config
     if c.family == "imagenet":
         log = folder and folder / UNREADABLE
         sizes = (c.image_size, c.seed, c.iterations, c.batch_size)
-        return ImageNetData(data_dir, *sizes, num_classes=c.num_classes, bad_log=log)
-    return CifarData(c.dataset, data_dir, c.train_set, c.seed, c.iterations, c.batch_size)
+        return ImageNetData(data_dir, *sizes, num_classes=c.num_classes, share=share, bad_log=log)
+    return CifarData(c.dataset, data_dir, c.train_set, c.seed, c.iterations, c.batch_size, share)
 
 
 def make_net(config: RunConfig) -> nn.Module:
@@ -63,11 +76,32 @@ def image_shape(config: RunConfig) -> tuple[int, int, int]:
     return 3, config.image_size, config.image_size
 
 
-def must_checkpoint(net: nn.Module, config: RunConfig, device: torch.device) -> bool:
+def must_checkpoint(net: nn.Module, config: RunConfig, device: torch.device, processes: int = 1) -> bool:
     """Whether the activations of a training step would take most of the device's free memory."""
+    at_once = config.micro_batch or config.batch_size // processes
     images = torch.zeros(PROBE_BATCH, *image_shape(config), dtype=next(net.parameters()).dtype)
-    needed = activation_bytes(net, images, config.precision) * config.batch_size / PROBE_BATCH
+    needed = activation_bytes(net, images, config.precision) * at_once / PROBE_BATCH
     return needed > MEMORY_SHARE * free_memory(device)
+
+
+def check_share(config: RunConfig, device: torch.device, ranks: Ranks) -> None:
+    """Refuse a run whose batches its processes cannot divide as its configuration says.
+
+    Raises:
+        UserError: that is so.
+    """
+    if ranks.size == 1:
+        return
+    own, rest = divmod(config.batch_size, ranks.size)
+    if rest:
+        raise UserError(f"batch size {config.batch_size} cannot be divided among {ranks.size} processes")
+    if config.micro_batch and own % config.micro_batch:
+        raise UserError(
+            f"micro-batch {config.micro_batch} does not divide the {own} images that each of {ranks.size} processes "
+            f"has of a batch: use --micro-batch {own}, or fewer devices"
+        )
+    if not config.micro_batch and device.type == "cpu":
+        raise UserError("BN over a batch that several processes share (--sync-bn) needs GPUs: leave it out")
 
 
 def train_run(
@@ -81,6 +115,8 @@ def train_run(
     engine: str = "auto",
 ) -> dict:
     """Train one net, resuming where an earlier sitting stopped, and leave its record below `results`.
+
+    Several processes that were started together (see `ranks`) train it together, if each calls this.
 
     Args:
         config: the run.
@@ -97,21 +133,33 @@ def train_run(
 
     Raises:
         Busy: another process is training this run.
+        RankLost: another of the processes that train this run together has ended.
         Stopped: SIGINT, SIGTERM or SIGUSR1 came; a checkpoint is written.
         UserError: data or record cannot be used, the disk is full, or the device's memory too small.
     """
-    with sole_writer(results, config), StopRequest() as stop:
-        record = Record(results, config)
-        recorded = record.read()
+    ranks = join(device)
+    device = ranks.device(device)
+    check_share(config, device, ranks)
+    record = Record(results, config)
+    with ExitStack() as held, loss_of_a_rank():
+
+        def begin() -> dict | None:
+            held.enter_context(sole_writer(results, config))
+            return record.read()
+
+        recorded = lead(begin)
+        stop = held.enter_context(StopRequest())
         if recorded is not None and recorded["outcome"] != UNFINISHED:
             shutil.rmtree(record.checkpoints, ignore_errors=True)
             # A sweep's agent has a W&B run of its own for this one.
             if wandb_mode != "off" and in_sweep():
                 mirror_record(record, wandb_mode, results / MIRRORED)
             return recorded
-        mirrors = [Mirror(record, wandb_mode, results / MIRRORED)] if wandb_mode != "off" else []
+        mirrored = wandb_mode != "off" and ranks.rank == 0
+        mirrors = [Mirror(record, wandb_mode, results / MIRRORED)] if mirrored else []
+        watchers = (*callbacks, *mirrors)
         try:
-            return _train(config, data_dir, record, device, (*callbacks, *mirrors), checkpoint_seconds, stop, engine)
+            return _train(config, data_dir, record, device, ranks, watchers, checkpoint_seconds, stop, engine)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: lower the "
@@ -127,39 +175,58 @@ def _train(
     data_dir: Path,
     record: Record,
     device: torch.device,
+    ranks: Ranks,
     callbacks: tuple[pl.Callback, ...],
     checkpoint_seconds: float,
     stop: StopRequest,
     engine: str,
 ) -> dict:
-    data = make_data(config, data_dir, record.folder)
-    data.prepare_data()
+    data = make_data(config, data_dir, record.folder, ranks.share)
+    if ranks.local_rank == 0:
+        data.prepare_data()
+    wait_for_all()
     data.setup()
     module = ClassificationModule(config, make_net(config), engine)
-    module.net.checkpointing = must_checkpoint(module.net, config, device)
+    module.net.checkpointing = must_checkpoint(module.net, config, device, ranks.size)
     facts = {
         "complexity": asdict(count_complexity(module.net, image_shape(config))),
         "provenance": {
             **describe_software(),
             "hardware": describe_hardware(device),
+            "processes": ranks.size,
             "engine": choose_engine(engine, config, device).name,
             "activation_checkpointing": module.net.checkpointing,
             "data_md5": {name: part.md5() for name, part in data.parts.items()},
         },
     }
-    record.write(UNFINISHED, facts)
+    lead(lambda: record.write(UNFINISHED, facts))
     try:
-        watchers = (Prober(record), Recorder(record, checkpoint_seconds, stop), ProgressBar(), *callbacks)
-        _fit(module, data, record, device, watchers)
+        bar = [ProgressBar()] if ranks.rank == 0 else []
+        watchers = (Prober(record), Recorder(record, checkpoint_seconds, stop), *bar, *callbacks)
+        _fit(module, data, record, device, ranks, watchers)
     except Diverged as error:
-        record.write_metrics(module.rows)
-        return record.write("diverged", {"reason": str(error), "final": _last(module), **facts})
+        reason = str(error)  # the name ends with this block
 
-    net = module.net.to(device)
+        def write_diverged() -> dict:
+            record.write_metrics(module.rows)
+            return record.write("diverged", {"reason": reason, "final": _last(module), **facts})
+
+        return lead(write_diverged)
+
+    net = make_net(config)  # not the module's, whose BN may speak to other processes
+    net.to(device, next(module.net.parameters()).dtype, memory_format=torch.channels_last)
+    net.load_state_dict(module.net.state_dict())
+    take_buffers_of_rank_0(net)
     data.to(device)
     final = _last(module) | _final_errors(net, data, config, stop)
     facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
-    recipe = {"config": asdict(config), "final": final, "provenance": facts["provenance"]}
+    return lead(lambda: _finish(record, net, data, facts))
+
+
+def _finish(record: Record, net: nn.Module, data: CifarData | ImageNetData, facts: dict) -> dict:
+    """Write weights and record, and remove the checkpoints."""
+    config = record.config
+    recipe = {"config": asdict(config), "final": facts["final"], "provenance": facts["provenance"]}
     if config.family == "imagenet":
         recipe |= {"classes": data.parts["train"].classes}
     family = {"family": config.family} | architecture(config)
@@ -174,13 +241,15 @@ def _fit(
     data: CifarData | ImageNetData,
     record: Record,
     device: torch.device,
+    ranks: Ranks,
     callbacks: tuple[pl.Callback, ...],
 ) -> None:
     """Run Lightning's Trainer from the last usable checkpoint, or from the start, to the last iteration."""
-    found = latest_usable(record.checkpoints, module.config.hash)
-    if found is not None and found[1]["run"]["iteration"] == module.config.iterations:
-        module.load_state_dict(found[1]["state_dict"])
-        module.on_load_checkpoint(found[1])
+    checkpoint = lead(lambda: latest_usable(record.checkpoints, module.config.hash))
+    if checkpoint is not None and iteration_of(checkpoint) == module.config.iterations:
+        held = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        module.load_state_dict(held["state_dict"])
+        module.on_load_checkpoint(held)
         return
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -188,9 +257,16 @@ def _fit(
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
         # Batches are gathered from memory: no worker could make that faster.
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+        # Lightning passes it on; its successor is only in the newest PyTorch.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=[device.index or 0] if device.type == "cuda" else 1,
+            # Several processes have a GPU each, of those they see.
+            devices=ranks.local_size if ranks.size > 1 or device.type == "cpu" else [device.index or 0],
+            num_nodes=ranks.size // ranks.local_size,
+            # Buffers need no broadcast: rank 0's are recorded, and training depends on none.
+            strategy=DDPStrategy(broadcast_buffers=False) if ranks.size > 1 else "auto",
+            sync_batchnorm=ranks.size > 1 and not module.config.micro_batch,
             max_epochs=-1,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
@@ -199,10 +275,10 @@ def _fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), cluster_environment()],
             callbacks=list(callbacks),
         )
-        trainer.fit(module, datamodule=data, ckpt_path=found and found[0])
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
 
 
 def _last(module: ClassificationModule) -> dict:
@@ -221,7 +297,8 @@ def _final_errors(net: nn.Module, data: CifarData | ImageNetData, config: RunCon
     """Errors in percent on the clean training set, and again with BN statistics averaged over all of it."""
 
     def error(of: nn.Module, part: str) -> Tally:
-        stop.check(f"{config.net} seed {config.seed} after its last iteration")
+        stop.share()
+        stop.check(f"{config.name} after its last iteration")
         return evaluate(of, data, part, config.precision)
 
     clean = error(net, "train")

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from plainres.training.ranks import largest, this_process
+
 
 class Stopped(Exception):
     """A run ended early because a signal asked for it, with its checkpoint written.
@@ -57,10 +59,17 @@ class StopRequest:
         if self.signum is not None and signum == signal.SIGINT:
             os._exit(128 + signum)
         self.signum = self.signum or signum
+        if this_process().rank:
+            return
         # Not print: a handler may run inside one.
         os.write(
             2, f"\n{signal.Signals(signum).name}: finishing the step, then stopping (Ctrl-C stops at once)\n".encode()
         )
+
+    def share(self) -> None:
+        """Have a signal that came to any of the run's processes count for all."""
+        (signum,) = largest(self.signum or 0)
+        self.signum = signum or None
 
     def check(self, where: str) -> None:
         """Raise `Stopped` if a signal has come; `where` says how far the run is."""

@@ -1,0 +1,174 @@
+"""One run on several processes: which of them this is, and what they tell each other.
+
+Each process computes its share of every batch, and Lightning's DDP averages the gradients. They are started by our own
+launcher, by torchrun or by srun. Alone, a process is rank 0 of 1 and everything here gives back what it gets.
+"""
+
+import atexit
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from torch import Tensor, distributed, nn
+
+from plainres.errors import UserError
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of one run, as this one sees them.
+
+    Attributes:
+        rank: of this process; 0 leads: it alone holds the run's lock and writes its record.
+        size: how many processes there are.
+        local_rank, local_size: the same among those on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(rank, size): what a data module divides by."""
+        return self.rank, self.size
+
+    def device(self, device: torch.device) -> torch.device:
+        """Where this process trains: a GPU of its own, or the CPU that all share."""
+        return torch.device("cuda", self.local_rank) if self.size > 1 and device.type == "cuda" else device
+
+
+def cluster_environment() -> ClusterEnvironment:
+    """How this process was started, in Lightning's terms."""
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    # Only srun sets this; a batch script has the other variables too, and would wait for ranks that nobody starts.
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
+
+
+def this_process() -> Ranks:
+    """Which of a run's processes this is."""
+    environment = cluster_environment()
+    if isinstance(environment, LightningEnvironment):
+        return Ranks()
+    size, nodes = environment.world_size(), int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size // nodes))
+    return Ranks(environment.global_rank(), size, environment.local_rank(), local_size)
+
+
+def rank_variables(size: int) -> list[dict[str, str]]:
+    """The environment of each process of a run on this machine, as torchrun would set it; nothing for one alone."""
+    if size == 1:
+        return [{}]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
+    shared |= {"TORCHELASTIC_RUN_ID": "plainres", "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+
+
+def join(device: torch.device) -> Ranks:
+    """Meet the other processes, if there are any and it was not done before; waits until all have come."""
+    ranks = this_process()
+    if ranks.size > 1 and not distributed.is_initialized():
+        environment = cluster_environment()
+        os.environ |= {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port)}
+        if device.type == "cuda":
+            torch.cuda.set_device(ranks.device(device))
+        # What lies in the host's memory is told without waiting for the GPU.
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, rank=ranks.rank, world_size=ranks.size)
+        atexit.register(distributed.destroy_process_group)
+    return ranks
+
+
+def lead(work: Callable[[], Value]) -> Value:
+    """Have rank 0 do something, and all get what it returns.
+
+    Raises:
+        UserError: on every rank, if it was raised on rank 0.
+    """
+    if this_process().size == 1:
+        return work()
+    told: list = [None, None]
+    if this_process().rank == 0:
+        try:
+            told[0] = work()
+        except UserError as error:
+            told[1] = error
+    distributed.broadcast_object_list(told)
+    if told[1] is not None:
+        raise told[1]
+    return told[0]
+
+
+def wait_for_all() -> None:
+    """Return once every process has come here."""
+    if this_process().size > 1:
+        largest(0)
+
+
+def largest(*values: int) -> list[int]:
+    """The largest of each value over all processes."""
+    return _reduced(torch.tensor(values), distributed.ReduceOp.MAX).tolist()
+
+
+def sum_over(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all processes."""
+    return _reduced(tensor, distributed.ReduceOp.SUM)
+
+
+def _reduced(tensor: Tensor, operation: distributed.ReduceOp) -> Tensor:
+    if this_process().size > 1:
+        tensor = tensor.detach().cpu().clone()
+        distributed.all_reduce(tensor, operation)
+    return tensor
+
+
+def take_buffers_of_rank_0(net: nn.Module) -> None:
+    """Have every process evaluate with the same BN statistics, those that are recorded."""
+    if this_process().size > 1:
+        for buffer in net.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+def average_buffers(net: nn.Module, weight: int) -> None:
+    """Replace BN statistics by their averages over all processes, each with its weight."""
+    if this_process().size > 1:
+        total = sum_over(torch.tensor(weight)).item()
+        for buffer in net.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(sum_over(buffer * (weight / total)))
+
+
+class RankLost(UserError):
+    """Another of the run's processes has ended."""
+
+
+@contextmanager
+def loss_of_a_rank() -> Iterator[None]:
+    """Say it in one line when a process that this one waited for is gone.
+
+    Raises:
+        RankLost: so it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
+        if this_process().size == 1 or not lost:
+            raise
+        raise RankLost(f"another of the run's {this_process().size} processes has ended, and so does this") from None

@@ -1,0 +1,208 @@
+"""Runs on several processes: they compute what one does, and one that dies takes nothing with it."""
+
+import io
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from threading import Thread
+
+import pytest
+import torch
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from photos import make_photos
+from rich.console import Console
+from test_imagenet_training import config as photo_config
+from test_study import one_line
+from test_training import CPU, assert_same_run, config, train
+
+from plainres.data import cifar_data
+from plainres.data.batches import share_of
+from plainres.errors import UserError
+from plainres.study import Setting, parallel
+from plainres.study.launch import _places
+from plainres.study.options import StudyOptions
+from plainres.training import Record
+from plainres.training.engine import choose_engine
+from plainres.training.ranks import Ranks
+from plainres.training.run import check_share, make_net
+
+TWO = [("cpu", "cpu")]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that the launcher starts, which use a small demo set."""
+    processes, popen = [], subprocess.Popen
+
+    def small(command, **options):
+        processes.append(popen([command[0], str(ROOT / "tests" / "worker_small.py"), *command[3:]], **options))
+        return processes[-1]
+
+    monkeypatch.setattr(parallel.subprocess, "Popen", small)
+    return processes
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run whose batches one process computes in two parts."""
+    run = config(micro_batch=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar_data, "DEMO_TRAIN", 640)
+        patch.setattr(cifar_data, "DEMO_TEST", 160)
+        results = tmp_path_factory.mktemp("alone")
+        train(results, run)
+    return results, run
+
+
+def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, started):
+    one, run = alone
+    setting = Setting(data_dir=tmp_path, results=tmp_path / "two", device=CPU)
+    record = Record(setting.results, run)
+
+    def kill():
+        while len(record.read_metrics()) < 20:
+            time.sleep(0.05)
+        started[1].kill()
+
+    killer = Thread(target=kill)
+    killer.start()
+    printed = io.StringIO()
+    outcomes = parallel.side_by_side([run], setting, TWO, Console(file=printed, width=200))
+    killer.join()
+    assert outcomes == {run: ("failed", "the process was killed by SIGKILL")}
+    assert "Traceback" not in printed.getvalue() and "has ended, and so does this" in printed.getvalue()
+    assert record.status() == "partial" and len(started) == 2
+
+    assert parallel.side_by_side([run], setting, TWO, Console(quiet=True)) == {run: ("finished", "")}
+    assert record.read()["provenance"]["processes"] == 2
+    assert_same_run(setting.results, one, run)
+
+
+def test_two_processes_equal_one_on_photographs(tmp_path, started):
+    folder = make_photos(tmp_path / "photos")
+    run = photo_config(micro_batch=2)
+    for results, places in (("alone", [("cpu",)]), ("two", TWO)):
+        setting = Setting(data_dir=folder, results=tmp_path / results, device=CPU)
+        assert parallel.side_by_side([run], setting, places, Console(quiet=True)) == {run: ("finished", "")}
+    assert_same_run(tmp_path / "two", tmp_path / "alone", run)
+
+
+SRUN = """#!{python}
+# Stands in for SLURM: two tasks, which get its warning if the job's time is short.
+import os, signal, subprocess, sys, time
+from pathlib import Path
+own = dict(SLURM_NTASKS="2", SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1", SLURM_NNODES="1", SLURM_NODEID="0",
+           SLURM_NODELIST="localhost", SLURM_NTASKS_PER_NODE="2", MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1")
+assert sys.argv[1] == "--kill-on-bad-exit=1"
+tasks = [subprocess.Popen(sys.argv[2:], env=os.environ | own | dict(SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)))
+         for rank in range(2)]
+if os.environ["TIME"] == "short":
+    while not list(Path("results").glob("demo/*/*/*/metrics.csv")):
+        time.sleep(0.1)
+    for task in tasks:
+        task.send_signal(signal.SIGUSR1)
+sys.exit(max(task.wait() for task in tasks))
+"""
+
+
+def make_program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_sbatch_script_is_requeued_and_goes_on(tmp_path):
+    """The script of README, with stand-ins for SLURM's commands."""
+    make_program(tmp_path / ".venv" / "bin" / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    make_program(tmp_path / "bin" / "srun", SRUN.format(python=sys.executable))
+    make_program(tmp_path / "bin" / "scontrol", '#!/bin/sh\necho "$@" >> requeued\n')
+    command = ["bash", str(ROOT / "experiments" / "slurm" / "ddp.sbatch"), str(ROOT / "experiments/cifar10_depth.py")]
+    command += ["--demo", "--kinds", "plain", "--depths", "8", "--iterations", "64", "--precision", "fp32"]
+    command += ["--device", "cpu", "--wandb", "off", "--results", "results"]
+    path = os.pathsep.join((str(tmp_path / "bin"), os.environ["PATH"]))
+    environment = os.environ | {"PATH": path, "SLURM_JOB_ID": "1234", "PYTHONPATH": str(ROOT / "src")}
+
+    def submit(length):
+        own = environment | {"TIME": length}
+        return subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=False)
+
+    first = submit("short")
+    assert first.returncode == 128 + signal.SIGUSR1, first.stderr
+    assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
+    assert "Traceback" not in first.stderr
+    assert list(tmp_path.glob("results/demo/*/*/*/checkpoints/*.ckpt"))
+    second = submit("long")
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("Figures and tables") == 1  # of two ranks one draws
+    assert (tmp_path / "results/demo/demo-bn64-64-fp32/plain-8/seed-0/weights.safetensors").exists()
+
+
+@given(st.integers(0, 1000), st.integers(1, 64))
+def test_shares_are_all_of_it_and_even(n, ranks):
+    shares = [share_of(n, (rank, ranks)) for rank in range(ranks)]
+    assert [place for share in shares for place in share] == list(range(n))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_moving_statistics_are_of_the_first_part_of_a_batch():
+    images, labels = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
+    nets = []
+    for batch_size, micro_batch in ((8, 4), (4, 0)):
+        run = config(batch_size=batch_size, micro_batch=micro_batch)
+        engine = choose_engine("eager", run, CPU)(make_net(run), run, lambda _, b=batch_size: (images[:b], labels[:b]))
+        engine.advance(engine.make_optimizer(), [None], 0.1)
+        nets.append(engine.net)
+    for first, second in zip(*(net.buffers() for net in nets), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "message"),
+    [
+        ({}, 3, "batch size 32 cannot be divided among 3 processes"),
+        ({"micro_batch": 16}, 4, "use --micro-batch 8, or fewer devices"),
+        ({}, 2, "needs GPUs: leave it out"),
+    ],
+)
+def test_batches_that_processes_cannot_divide_are_refused(changes, size, message):
+    with pytest.raises(UserError, match=message) as refused:
+        check_share(config(**changes), CPU, Ranks(0, size, 0, size))
+    assert one_line(f"error: {refused.value}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices_per_run": 0}, "devices-per-run must be 1 or more"),
+        ({"devices_per_run": 2, "runs_per_device": 2}, "exclude one another"),
+        ({"devices_per_run": 2, "launcher": "ray"}, "a Ray task trains on one device"),
+        ({"micro_batch": 64, "sync_bn": True}, "leave one out"),
+        ({"devices_per_run": 3}, "batch size 128 cannot be divided among 3 processes"),
+    ],
+)
+def test_options_that_exclude_one_another_are_refused(options, message):
+    with pytest.raises(UserError, match=message) as refused:
+        StudyOptions(device="cpu", **options).resolve(64)
+    assert one_line(f"error: {refused.value}\n")
+
+
+def test_devices_are_dealt_to_runs():
+    gpus = [f"cuda:{index}" for index in range(5)]
+    assert _places(gpus, 1, 2) == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
+    assert _places(gpus[:2], 2, 1) == [("cuda:0",), ("cuda:0",), ("cuda:1",), ("cuda:1",)]
+    assert _places(["cpu"], 1, 3) == [("cpu",) * 3]
+    with pytest.raises(UserError, match="--devices-per-run 6 was asked for, but there are 5 GPUs"):
+        _places(gpus, 1, 6)
+
+
+@pytest.mark.parametrize(("options", "seen"), [({}, 0), ({"devices_per_run": 4}, 32), ({"micro_batch": 16}, 16)])
+def test_bn_sees_a_devices_share_unless_told_otherwise(options, seen):
+    _, common = StudyOptions(device="cpu", **options).resolve(64)
+    assert common["micro_batch"] == seen
+    _, common = StudyOptions(device="cpu", sync_bn=True, devices_per_run=2).resolve(64)
+    assert common["micro_batch"] == 0
