@@ -13,7 +13,7 @@ from plainres.report.write import front_study, update_readme, write_all
 
 def print_claims(results: Path, studies: list[Study]) -> int:
     """Print the verdicts; status 1 if one that claims.json has as reproduced no longer is, else it is updated."""
-    verdicts = claims.judge(studies)
+    verdicts = claims.judge(studies, read_scores(results))
     for claim in claims.CLAIMS:
         verdict = verdicts[claim.number]
         print(f"{claim.number:2}. {claim.text} ({claim.evidence})")

@@ -1,30 +1,28 @@
 """The paper's claims as data, each with the test that our records put it to."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from plainres.report.published import PAPER_ITERATIONS
+from plainres.report.imagenet import is_ilsvrc
+from plainres.report.imagenet_claims import alike_at_18, depth_pays, ensembles_help
+from plainres.report.judging import (
+    NOT_ENOUGH,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Verdict,
+    all_of,
+    compare,
+    holding,
+    too_short,
+)
 from plainres.report.records import Study
-from plainres.report.statistics import Estimate, paired_difference, sampling_error
+from plainres.report.statistics import paired_difference
 
-REPRODUCED, NOT_REPRODUCED, NOT_ENOUGH = "reproduced", "not reproduced", "not enough data"
-# Differences between final errors are judged from an eighth of the paper's budget on; below it a slow start and a
-# worse end cannot be told apart.
-LEAST_ITERATIONS = PAPER_ITERATIONS // 8
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the records say of a claim: the status, the effect in numbers, and the records and budget it holds for."""
-
-    status: str
-    effect: str
-    basis: str = ""
+CIFAR, IMAGENET, SCORES = "CIFAR-10", "ImageNet", "scores"
 
 
 @dataclass(frozen=True)
@@ -35,72 +33,25 @@ class Claim:
         number: its number in the list.
         text: what the paper says.
         evidence: where it says so.
-        test: from the studies on CIFAR-10, largest budget first, to a verdict.
+        test: from records to a verdict.
+        records: of which kind: studies on CIFAR-10 or on ImageNet, largest budget first, or scores.
     """
 
     number: int
     text: str
     evidence: str
-    test: Callable[[Sequence[Study]], Verdict]
-
-
-def _holding(studies: Sequence[Study], nets: Sequence[str]) -> Study | None:
-    """The study of the largest budget that has finished runs of all the nets."""
-    for study in studies:
-        if set(nets) <= {run.net for run in study.runs}:
-            return study
-    return None
-
-
-def _images(study: Study, column: str) -> int:
-    """How many images a final error of a run was measured on."""
-    config = study.runs[0].config
-    return 10_000 if column == "test_error" else config["iterations"] * config["batch_size"] // 64
-
-
-def _sign(study: Study, difference: Estimate, column: str) -> int:
-    """+1 or -1 where a difference is beyond chance, else 0: by its t interval, or 3 standard errors for one seed."""
-    if difference.n > 1:
-        bound = difference.half_width
-    else:
-        bound = 3 * math.sqrt(2) * sampling_error(50.0, _images(study, column))
-    return 0 if abs(difference.mean) <= bound else int(math.copysign(1, difference.mean))
-
-
-def _compare(studies: Sequence[Study], net: str, other: str, columns: Sequence[str]) -> Verdict:
-    """Whether `net` has higher errors than `other` in all columns."""
-    study = _holding(studies, (net, other))
-    if study is None:
-        return Verdict(NOT_ENOUGH, f"no study has both {net} and {other}")
-    signs, effects = [], []
-    for column in columns:
-        difference = paired_difference(study, net, other, column)
-        if difference is None:
-            return Verdict(NOT_ENOUGH, f"{net} and {other} have no seed in common", study.name)
-        signs.append(_sign(study, difference, column))
-        effects.append(f"{net} less {other}, {column.replace('_', ' ')}: {difference}")
-    effect = "; ".join(effects)
-    if study.iterations < LEAST_ITERATIONS:
-        return Verdict(NOT_ENOUGH, f"{effect}; {study.iterations:,} iterations cannot carry a verdict", study.name)
-    return Verdict(REPRODUCED if min(signs) > 0 else NOT_REPRODUCED, effect, study.name)
-
-
-def _all(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict on several parts of one claim: reproduced if all are, not enough data if any lacks it."""
-    order = (NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED)
-    worst = min(verdicts, key=lambda verdict: order.index(verdict.status))
-    bases = dict.fromkeys(verdict.basis for verdict in verdicts if verdict.basis)
-    return Verdict(worst.status, "; ".join(verdict.effect for verdict in verdicts), ", ".join(bases))
+    test: Callable[[Sequence], Verdict]
+    records: str = CIFAR
 
 
 def degradation(studies: Sequence[Study]) -> Verdict:
     """The training error of plain-56 above plain-20's."""
-    return _compare(studies, "plain-56", "plain-20", ["train_error"])
+    return compare(studies, "plain-56", "plain-20", ["train_error"])
 
 
 def not_overfitting(studies: Sequence[Study]) -> Verdict:
     """Training and test error of plain-56 both above plain-20's."""
-    return _compare(studies, "plain-56", "plain-20", ["train_error", "test_error"])
+    return compare(studies, "plain-56", "plain-20", ["train_error", "test_error"])
 
 
 def _probed(studies: Sequence[Study], nets: Sequence[str]) -> tuple[Study, dict[str, pd.DataFrame]] | None:
@@ -133,25 +84,25 @@ def healthy_gradients(studies: Sequence[Study]) -> Verdict:
 def deeper_residual_is_better(studies: Sequence[Study]) -> Verdict:
     """Training and test error of ResNet-20 above ResNet-56's, and of ResNet-56 above ResNet-110's."""
     pairs = (("resnet-20", "resnet-56"), ("resnet-56", "resnet-110"))
-    return _all([_compare(studies, *pair, ["train_error", "test_error"]) for pair in pairs])
+    return all_of([compare(studies, *pair, ["train_error", "test_error"]) for pair in pairs])
 
 
 def residual_beats_plain(studies: Sequence[Study]) -> Verdict:
     """Test error of the plain net above its twin's at 20 and 56 layers, and more so at 56."""
-    verdicts = [_compare(studies, f"plain-{depth}", f"resnet-{depth}", ["test_error"]) for depth in (20, 56)]
-    study = _holding(studies, [f"{kind}-{depth}" for kind in ("plain", "resnet") for depth in (20, 56)])
+    verdicts = [compare(studies, f"plain-{depth}", f"resnet-{depth}", ["test_error"]) for depth in (20, 56)]
+    study = holding(studies, [f"{kind}-{depth}" for kind in ("plain", "resnet") for depth in (20, 56)])
     if study is not None:
         gaps = [paired_difference(study, f"plain-{depth}", f"resnet-{depth}", "test_error") for depth in (20, 56)]
         if all(gaps):
             grows = REPRODUCED if gaps[1].mean > gaps[0].mean else NOT_REPRODUCED
             verdicts.append(Verdict(grows, f"the gap goes from {gaps[0].mean:.2f} to {gaps[1].mean:.2f}", study.name))
-    return _all(verdicts)
+    return all_of(verdicts)
 
 
 def shortcuts_alike(studies: Sequence[Study]) -> Verdict:
     """Test error of plain-56 above that of ResNet-56 with A, B and C."""
     nets = ("resnet-56", "resnet-56-b", "resnet-56-c")
-    return _all([_compare(studies, "plain-56", net, ["test_error"]) for net in nets])
+    return all_of([compare(studies, "plain-56", net, ["test_error"]) for net in nets])
 
 
 def smaller_responses(studies: Sequence[Study]) -> Verdict:
@@ -168,27 +119,22 @@ def smaller_responses(studies: Sequence[Study]) -> Verdict:
     holds = mean["resnet-20"] < mean["plain-20"] and mean["resnet-56"] < min(mean["plain-56"], mean["resnet-20"])
     effect = ", ".join(f"{net} {value:.2f}" for net, value in mean.items())
     effect = f"mean response std at the end: {effect}"
-    if study.iterations < LEAST_ITERATIONS:
-        return Verdict(NOT_ENOUGH, f"{effect}; {study.iterations:,} iterations cannot carry a verdict", study.name)
+    if too_short(study):
+        return Verdict(NOT_ENOUGH, effect + too_short(study), study.name)
     return Verdict(REPRODUCED if holds else NOT_REPRODUCED, effect, study.name)
 
 
 def a_thousand_layers(studies: Sequence[Study]) -> Verdict:
     """ResNet-1202 trains to under 0.1% and tests worse than ResNet-110."""
-    study = _holding(studies, ["resnet-1202", "resnet-110"])
+    study = holding(studies, ["resnet-1202", "resnet-110"])
     if study is None:
         return Verdict(NOT_ENOUGH, "no study has both resnet-1202 and resnet-110")
-    worse = _compare(studies, "resnet-1202", "resnet-110", ["test_error"])
+    worse = compare(studies, "resnet-1202", "resnet-110", ["test_error"])
     finals = study.finals()
     train = finals[finals["net"] == "resnet-1202"]["train_error"].mean()
-    return _all(
+    return all_of(
         [Verdict(REPRODUCED if train < 0.1 else NOT_REPRODUCED, f"training error {train:.2f}%", study.name), worse]
     )
-
-
-def wants(what: str) -> Callable[[Sequence[Study]], Verdict]:
-    """The test of a claim that records of another kind would have to carry."""
-    return lambda _studies: Verdict(NOT_ENOUGH, f"wants {what}, of which there are no records")
 
 
 CLAIMS = (
@@ -207,20 +153,29 @@ CLAIMS = (
         "Table 2",
         residual_beats_plain,
     ),
-    Claim(6, "At 18 layers both end alike and the residual net converges faster", "Figure 4", wants("ImageNet runs")),
+    Claim(6, "At 18 layers both end alike and the residual net converges faster", "Figure 4", alike_at_18, IMAGENET),
     Claim(7, "Options A, B and C all beat plain and differ little", "Table 3", shortcuts_alike),
-    Claim(8, "Depth pays: 34, 50, 101, 152 layers; 152 cost less than VGG", "Tables 3 and 4", wants("ImageNet runs")),
+    Claim(8, "Depth pays: 34, 50, 101, 152 layers; 152 cost less than VGG", "Tables 3 and 4", depth_pays, IMAGENET),
     Claim(9, "Residual layers respond less than plain ones, deeper ones less still", "Figure 7", smaller_responses),
     Claim(10, "1202 layers can be trained but generalize worse than 110", "Table 6", a_thousand_layers),
-    Claim(11, "Combining models of different depth lowers the error", "Table 5", wants("ensembles")),
+    Claim(11, "Combining models of different depth lowers the error", "Table 5", ensembles_help, SCORES),
 )
 
 
-def judge(studies: Sequence[Study]) -> dict[int, Verdict]:
-    """Put every claim to the test on the studies of CIFAR-10."""
-    real = [study for study in studies if study.runs and study.dataset == "CIFAR-10"]
-    real.sort(key=lambda study: study.iterations, reverse=True)
-    return {claim.number: claim.test(real) for claim in CLAIMS}
+def judge(studies: Sequence[Study], scores: Sequence[dict] = ()) -> dict[int, Verdict]:
+    """Put every claim to the test on the records that it is about.
+
+    Args:
+        studies: in any order; those of other data sets than the paper's say nothing.
+        scores: from `read_scores`.
+    """
+    ordered = sorted((study for study in studies if study.runs), key=lambda study: -study.iterations)
+    records = {
+        CIFAR: [study for study in ordered if study.dataset == "CIFAR-10"],
+        IMAGENET: [study for study in ordered if is_ilsvrc(study)],
+        SCORES: scores,
+    }
+    return {claim.number: claim.test(records[claim.records]) for claim in CLAIMS}
 
 
 def claims_table(verdicts: dict[int, Verdict]) -> pd.DataFrame:

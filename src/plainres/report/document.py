@@ -128,7 +128,7 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
                 "# plainres: what the records say",
                 "Drawn by `make report` from the records in this folder; errors are in percent, at the last iteration.",
                 "## Claims of the paper",
-                markdown_table(claims_table(judge(studies))),
+                markdown_table(claims_table(judge(studies, imagenet.read_scores(root)))),
                 *(study_section(study, root) for study in real),
                 *_budget_section(root),
                 *_imagenet_section(studies, root),

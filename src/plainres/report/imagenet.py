@@ -10,13 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from plainres.report.figures import FEW, caption, curves, draw_curves, style_of
-from plainres.report.published import TABLE_2, TABLE_3, TABLE_3_PEERS, TABLE_4, TABLE_4_PEERS, TABLE_5
+from plainres.report.published import (
+    IMAGENET_ITERATIONS,
+    TABLE_2,
+    TABLE_3,
+    TABLE_3_PEERS,
+    TABLE_4,
+    TABLE_4_PEERS,
+    TABLE_5,
+)
 from plainres.report.records import Study, hardware_name
 from plainres.report.tables import mean_and_std
 
 SCORES = "scores"  # the folder that `python -m plainres.testing score` writes to
 CLASSES = 1000
-PAPER_ITERATIONS = 600_000
 NOTHING = "-"
 
 
@@ -56,11 +63,15 @@ def figure_4(study: Study) -> Figure | None:
     return figure
 
 
-def is_result(study: Study) -> bool:
-    """Whether a study is the paper's: 1,000 classes, 224 pixels, the whole budget."""
+def is_ilsvrc(study: Study) -> bool:
+    """Whether a study trains on what the paper does: 1,000 classes at 224 pixels."""
     config = study.runs[0].config
-    whole = config["iterations"] >= PAPER_ITERATIONS
-    return config["num_classes"] == CLASSES and config["image_size"] == 224 and whole
+    return study.is_imagenet and config["num_classes"] == CLASSES and config["image_size"] == 224
+
+
+def is_result(study: Study) -> bool:
+    """Whether a study is the paper's, with its whole budget."""
+    return is_ilsvrc(study) and study.iterations >= IMAGENET_ITERATIONS
 
 
 def finals_markdown(study: Study) -> str:

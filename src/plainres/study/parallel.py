@@ -15,12 +15,14 @@ from rich.console import Console
 from plainres.study.plan import plan_study
 from plainres.study.setting import Setting
 from plainres.study.watch import Watch
-from plainres.study.worker import BUSY_STATUS, LOST_STATUS
 from plainres.training import RunConfig
 from plainres.training.ranks import rank_variables
 from plainres.training.stop import StopRequest
 
 BUSY_SECONDS = 2.0
+# What a worker exits with:
+BUSY_STATUS = os.EX_TEMPFAIL  # another process is training the run
+LOST_STATUS = os.EX_UNAVAILABLE  # one of those that train it together has ended
 GRACE_SECONDS = 10.0  # that a run's other processes have to end, once one has failed
 
 

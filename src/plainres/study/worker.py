@@ -1,16 +1,13 @@
 """One run in a process of its own: `python -m plainres.study.worker TASK`, see `Setting.to_task`."""
 
-import os
 import sys
 
 from plainres.errors import UserError
+from plainres.study.parallel import BUSY_STATUS, LOST_STATUS
 from plainres.study.setting import from_task
 from plainres.training.lock import Busy
 from plainres.training.ranks import RankLost
 from plainres.training.stop import Stopped
-
-BUSY_STATUS = os.EX_TEMPFAIL  # another process is training the run
-LOST_STATUS = os.EX_UNAVAILABLE  # one of those that train it together has ended
 
 
 def main() -> int:
