@@ -104,8 +104,9 @@ class Study:
         trained_on = f"{config['train_set']} training images, " if config["dataset"] == "cifar10" else ""
         if self.is_imagenet:
             trained_on = f"{config['image_size']} pixels, "
+        bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
         return (
-            f"{self.dataset}, {trained_on}{budgets} iterations of {config['batch_size']}, "
+            f"{self.dataset}, {trained_on}{budgets} iterations of {config['batch_size']}{bn}, "
             f"{config['precision']}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}, {' and '.join(sorted(hardware))}"
         )
 
@@ -131,9 +132,10 @@ class Study:
 
 
 def hardware_name(recorded: dict) -> str:
-    """What a record says it was computed on: the GPU, or the CPU with its threads."""
-    hardware = recorded["provenance"]["hardware"]
-    return hardware.get("gpu") or f"{hardware['cpu']} ({hardware['threads']} threads)"
+    """What a record says it was computed on: the GPU, or the CPU with its threads, and how many processes."""
+    hardware, processes = recorded["provenance"]["hardware"], recorded["provenance"].get("processes", 1)
+    name = hardware.get("gpu") or f"{hardware['cpu']} ({hardware['threads']} threads)"
+    return name if processes == 1 else f"{processes} x {name}"
 
 
 def find_studies(results: Path) -> list[Study]:
