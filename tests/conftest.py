@@ -23,6 +23,13 @@ def small_demo(monkeypatch):
     monkeypatch.setattr(cifar_data, "DEMO_TEST", 160)
 
 
+@pytest.fixture
+def tiny_demo(monkeypatch):
+    """A demo set for deep nets and double precision, of which probes and last passes would else take a minute."""
+    monkeypatch.setattr(cifar_data, "DEMO_TRAIN", 64)
+    monkeypatch.setattr(cifar_data, "DEMO_TEST", 16)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A results folder with one finished small run, and what its run.json holds; not to be changed."""

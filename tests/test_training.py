@@ -42,7 +42,7 @@ class Interrupt(pl.Callback):
             raise RuntimeError("crash")
 
 
-def test_training_equals_a_loop_written_out_by_hand(tmp_path):
+def test_training_equals_a_loop_written_out_by_hand(tmp_path, tiny_demo):
     """Momentum, decay of every parameter, schedule and batches against plain tensor arithmetic."""
     run_config = config(precision="fp64", weight_decay=0.01)
     train(tmp_path, run_config)
@@ -161,7 +161,7 @@ def test_45k_split_is_validated_on_beside_the_test_set(tmp_path, monkeypatch):
     assert rows["val_error"].iloc[-1] != rows["test_error"].iloc[-1]
 
 
-def test_warm_up_ends_at_its_cap_at_the_latest(tmp_path):
+def test_warm_up_ends_at_its_cap_at_the_latest(tmp_path, tiny_demo):
     deep = config(depth=110, batch_size=2)
     assert train(tmp_path, deep)["warmup_end"] == 8
     assert metrics(tmp_path, deep)["lr"].tolist()[:10] == pytest.approx([0.01] * 8 + [0.1] * 2)
