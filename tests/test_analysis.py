@@ -103,6 +103,13 @@ def test_difference_within_chance_is_not_reproduced(tmp_path):
     assert judge(find_studies(tmp_path))[1].status == NOT_REPRODUCED
 
 
+@pytest.mark.parametrize(("deep", "status"), [(9.5, NOT_ENOUGH), (14.0, REPRODUCED), (5.0, NOT_REPRODUCED)])
+def test_one_seed_tells_what_is_beyond_chance(tmp_path, deep, status):
+    write_run(tmp_path, 9.0, 9.0, depth=20, shortcut=None)
+    write_run(tmp_path, deep, deep, depth=56, shortcut=None)
+    assert judge(find_studies(tmp_path))[1].status == status
+
+
 def test_short_budget_gives_no_verdict_but_its_effect(tmp_path):
     verdict = judge(write_study(tmp_path, iterations=2_000))[1]
     assert verdict.status == NOT_ENOUGH

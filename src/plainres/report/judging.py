@@ -55,20 +55,23 @@ def _sign(study: Study, difference: Estimate, column: str) -> int:
 
 
 def compare(studies: Sequence[Study], net: str, other: str, columns: Sequence[str]) -> Verdict:
-    """Whether `net` has higher errors than `other` in all columns."""
+    """Whether `net` has higher errors than `other` in all columns; one seed can only tell what is beyond chance."""
     study = holding(studies, (net, other))
     if study is None:
         return Verdict(NOT_ENOUGH, f"no study has both {net} and {other}")
-    signs, effects = [], []
+    signs, effects, seeds = [], [], 0
     for column in columns:
         difference = paired_difference(study, net, other, column)
         if difference is None:
             return Verdict(NOT_ENOUGH, f"{net} and {other} have no seed in common", study.name)
+        seeds = difference.n
         signs.append(_sign(study, difference, column))
         effects.append(f"{net} less {other}, {column.replace('_', ' ')}: {difference}")
     effect = "; ".join(effects)
     if too_short(study):
         return Verdict(NOT_ENOUGH, effect + too_short(study), study.name)
+    if seeds == 1 and min(signs) == 0:
+        return Verdict(NOT_ENOUGH, f"{effect}; within what one seed can tell", study.name)
     return Verdict(REPRODUCED if min(signs) > 0 else NOT_REPRODUCED, effect, study.name)
 
 
