@@ -21,9 +21,9 @@ from plainres.errors import UserError
 from plainres.nets import extend_with_identity, load_net
 from plainres.study import run_command
 from plainres.training import RunConfig
+from plainres.training.build import make_data
 from plainres.training.evaluation import evaluate
 from plainres.training.record import write_atomic
-from plainres.training.run import make_data
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from plainres.nets import load_net
 from plainres.report import read_study, write_study
 from plainres.study import run_command
 from plainres.training import Record, RunConfig
+from plainres.training.build import make_data, make_net
 from plainres.training.probes import probe, write_probes
-from plainres.training.run import make_data, make_net
 
 
 @dataclass(frozen=True)

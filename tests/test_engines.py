@@ -11,8 +11,8 @@ from test_training import Interrupt, config
 from plainres.data import CifarData, cifar_data
 from plainres.nets import load_net
 from plainres.training import RunConfig, engine_fast, probes, schedule, train_run
-from plainres.training.engine import choose_engine
-from plainres.training.run import make_net
+from plainres.training.build import make_net
+from plainres.training.engines import choose_engine
 
 CPU = torch.device("cpu")
 CRASH_AT = 66

@@ -17,8 +17,8 @@ from plainres.nets import load_net
 from plainres.testing import score
 from plainres.testing.models import labels_for, load_model
 from plainres.training import RunConfig, train_run
-from plainres.training.engine import choose_engine
-from plainres.training.run import make_net
+from plainres.training.build import make_net
+from plainres.training.engines import choose_engine
 from plainres.training.stop import Stopped
 
 CPU = torch.device("cpu")

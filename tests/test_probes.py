@@ -9,9 +9,9 @@ from torch import nn
 from plainres.data import CifarData
 from plainres.nets import cifar_net, extend_with_identity, load_net
 from plainres.training import Record
+from plainres.training.build import must_checkpoint
 from plainres.training.device import activation_bytes
 from plainres.training.probes import COLUMNS, probe, probe_points
-from plainres.training.run import must_checkpoint
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -171,5 +171,5 @@ def test_activations_are_counted():
 def test_net_that_would_fill_the_memory_is_checkpointed(monkeypatch):
     net = cifar_net(8)
     for free, expected in ((10**12, False), (10**6, True)):
-        monkeypatch.setattr("plainres.training.run.free_memory", lambda _, free=free: free)
+        monkeypatch.setattr("plainres.training.build.free_memory", lambda _, free=free: free)
         assert must_checkpoint(net, config(), CPU) is expected

@@ -27,9 +27,9 @@ from plainres.study import Setting, parallel
 from plainres.study.launch import _places
 from plainres.study.options import StudyOptions
 from plainres.training import Record
-from plainres.training.engine import choose_engine
-from plainres.training.ranks import Ranks
-from plainres.training.run import check_share, make_net
+from plainres.training.build import make_net
+from plainres.training.engines import choose_engine
+from plainres.training.ranks import Ranks, check_share
 
 TWO = [("cpu", "cpu")]
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from plainres.data import CifarData, demo_set
 from plainres.nets import load_net
 from plainres.training import Record, RunConfig, train_run
-from plainres.training.run import make_net
+from plainres.training.build import make_net
 from plainres.training.schedule import learning_rate
 
 pytestmark = pytest.mark.usefixtures("small_demo")

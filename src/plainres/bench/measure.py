@@ -14,8 +14,8 @@ from plainres.bench.stock import StockModule, stock_loader
 from plainres.data import CifarData, demo_set
 from plainres.data.cifar10 import load_cifar10
 from plainres.training import ClassificationModule, RunConfig
+from plainres.training.build import make_net
 from plainres.training.engine_fast import CHUNK
-from plainres.training.run import make_net
 
 STOCK_WORKERS = 4  # at most, and one a core
 BUDGET = {"cuda": 64_000, "cpu": 4_096}  # of the run that is begun; on a GPU it decides how long chunks are

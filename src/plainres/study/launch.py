@@ -15,9 +15,9 @@ from plainres.study.parallel import BUSY_SECONDS, side_by_side
 from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
 from plainres.study.setting import Setting
 from plainres.training import RunConfig
+from plainres.training.build import make_data
 from plainres.training.lock import Busy
 from plainres.training.ranks import join, lead, this_process
-from plainres.training.run import make_data
 from plainres.training.stop import Stopped
 
 FAILURES = ("diverged", "failed", "blocked")

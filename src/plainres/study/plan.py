@@ -13,8 +13,8 @@ from plainres.data import part_sizes
 from plainres.errors import UserError
 from plainres.nets import count_complexity
 from plainres.training import Record, RunConfig
-from plainres.training.engine import choose_engine
-from plainres.training.run import image_shape, make_net
+from plainres.training.build import image_shape, make_net
+from plainres.training.engines import choose_engine
 from plainres.training.schedule import test_points
 
 # A forward pass costs about a third of an iteration; the end of a run passes three times over the training set and

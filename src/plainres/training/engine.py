@@ -8,11 +8,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from plainres.errors import UserError
 from plainres.nets.recompute import untracked
 from plainres.training.config import RunConfig
 from plainres.training.evaluation import score
-from plainres.training.ranks import this_process
 
 Inputs = Callable[..., tuple[Tensor, Tensor]]
 
@@ -76,31 +74,3 @@ class EagerEngine:
 def sgd_arguments(config: RunConfig) -> dict:
     """The arguments of SGD for a run (section 4.2)."""
     return {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
-
-
-def choose_engine(name: str, config: RunConfig, device: torch.device) -> type[EagerEngine]:
-    """The engine's class; "auto" is the fast one on a CPU, for images that lie in memory.
-
-    On CUDA "auto" is eager as long as nobody has seen `make test-gpu` pass.
-
-    Raises:
-        UserError: there is no engine of that name, or it cannot train the run.
-    """
-    from plainres.training.engine_fast import FastEngine
-
-    streamed = config.family == "imagenet"
-    unseen = device.type == "cuda"
-    shared = this_process().size > 1
-    slow = streamed or unseen or shared or config.micro_batch
-    engines = {"auto": EagerEngine if slow else FastEngine, "fast": FastEngine, "eager": EagerEngine}
-    if name not in engines:
-        raise UserError(f"engine must be one of {', '.join(engines)}, not {name!r}")
-    if name == "fast" and streamed:
-        raise UserError(
-            "the fast engine trains on images in memory, and ImageNet is read as it goes: use --engine eager"
-        )
-    if name == "fast" and shared:
-        raise UserError("the fast engine trains on one device: use --engine eager for a run on several")
-    if name == "fast" and config.micro_batch:
-        raise UserError("the fast engine takes a batch whole: use --engine eager for micro-batches")
-    return engines[name]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from plainres.data import CifarData, ImageNetData
 from plainres.data.photo_batches import PhotoBatch
 from plainres.training.config import RunConfig
-from plainres.training.engine import EagerEngine, choose_engine
+from plainres.training.engine import EagerEngine
+from plainres.training.engines import choose_engine
 from plainres.training.evaluation import Tally, tally_batch
 from plainres.training.ranks import sum_over, take_buffers_of_rank_0
 from plainres.training.schedule import (

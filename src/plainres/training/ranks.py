@@ -22,6 +22,7 @@ from pytorch_lightning.plugins.environments import (
 from torch import Tensor, distributed, nn
 
 from plainres.errors import UserError
+from plainres.training.config import RunConfig
 
 Value = TypeVar("Value")
 
@@ -78,6 +79,26 @@ def rank_variables(size: int) -> list[dict[str, str]]:
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
     shared |= {"TORCHELASTIC_RUN_ID": "plainres", "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+
+
+def check_share(config: RunConfig, device: torch.device, ranks: Ranks) -> None:
+    """Refuse a run whose batches its processes cannot divide as its configuration says.
+
+    Raises:
+        UserError: that is so.
+    """
+    if ranks.size == 1:
+        return
+    own, rest = divmod(config.batch_size, ranks.size)
+    if rest:
+        raise UserError(f"batch size {config.batch_size} cannot be divided among {ranks.size} processes")
+    if config.micro_batch and own % config.micro_batch:
+        raise UserError(
+            f"micro-batch {config.micro_batch} does not divide the {own} images that each of {ranks.size} processes "
+            f"has of a batch: use --micro-batch {own}, or fewer devices"
+        )
+    if not config.micro_batch and device.type == "cpu":
+        raise UserError("BN over a batch that several processes share (--sync-bn) needs GPUs: leave it out")
 
 
 def join(device: torch.device) -> Ranks:

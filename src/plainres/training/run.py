@@ -15,12 +15,13 @@ from torch import nn
 from plainres.data import CifarData, ImageNetData
 from plainres.errors import UserError
 from plainres.nets import count_complexity
-from plainres.nets.weights import ARCHITECTURES, weights_bytes
+from plainres.nets.weights import weights_bytes
+from plainres.training.build import architecture, image_shape, make_data, make_net, must_checkpoint
 from plainres.training.callbacks import ProgressBar, Recorder
 from plainres.training.checkpoints import AtomicCheckpointIO, iteration_of, latest_usable
 from plainres.training.config import RunConfig
-from plainres.training.device import activation_bytes, describe_hardware, describe_software, free_memory
-from plainres.training.engine import choose_engine
+from plainres.training.device import describe_hardware, describe_software
+from plainres.training.engines import choose_engine
 from plainres.training.evaluation import Tally, evaluate, with_exact_bn
 from plainres.training.lock import sole_writer
 from plainres.training.mirror import MIRRORED, Mirror, in_sweep, mirror_record
@@ -28,6 +29,7 @@ from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
 from plainres.training.ranks import (
     Ranks,
+    check_share,
     cluster_environment,
     join,
     lead,
@@ -39,69 +41,6 @@ from plainres.training.record import UNFINISHED, Record, write_atomic
 from plainres.training.stop import StopRequest
 
 CHECKPOINT_SECONDS = 30.0
-PROBE_BATCH = 4
-MEMORY_SHARE = 0.6
-
-
-UNREADABLE = "unreadable.tsv"  # names the images that were skipped, in a record's folder
-
-
-def make_data(
-    config: RunConfig, data_dir: Path, folder: Path | None = None, share: tuple[int, int] = (0, 1)
-) -> CifarData | ImageNetData:
-    """The data module that a run's configuration asks for; unreadable images are named in the record's `folder`."""
-    c = config
-    if c.family == "imagenet":
-        log = folder and folder / UNREADABLE
-        sizes = (c.image_size, c.seed, c.iterations, c.batch_size)
-        return ImageNetData(data_dir, *sizes, num_classes=c.num_classes, share=share, bad_log=log)
-    return CifarData(c.dataset, data_dir, c.train_set, c.seed, c.iterations, c.batch_size, share)
-
-
-def make_net(config: RunConfig) -> nn.Module:
-    """The net of a run with its initial weights, a function of the seed; the global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return ARCHITECTURES[config.family](**architecture(config))
-
-
-def architecture(config: RunConfig) -> dict:
-    """The arguments of `cifar_net`, or of `imagenet_net`, for a run."""
-    own = ("stride_in",) if config.family == "imagenet" else ("norm", "init")
-    return {name: getattr(config, name) for name in ("depth", "shortcut", "num_classes", *own)}
-
-
-def image_shape(config: RunConfig) -> tuple[int, int, int]:
-    """(channels, height, width) of one image as the net sees it."""
-    return 3, config.image_size, config.image_size
-
-
-def must_checkpoint(net: nn.Module, config: RunConfig, device: torch.device, processes: int = 1) -> bool:
-    """Whether the activations of a training step would take most of the device's free memory."""
-    at_once = config.micro_batch or config.batch_size // processes
-    images = torch.zeros(PROBE_BATCH, *image_shape(config), dtype=next(net.parameters()).dtype)
-    needed = activation_bytes(net, images, config.precision) * at_once / PROBE_BATCH
-    return needed > MEMORY_SHARE * free_memory(device)
-
-
-def check_share(config: RunConfig, device: torch.device, ranks: Ranks) -> None:
-    """Refuse a run whose batches its processes cannot divide as its configuration says.
-
-    Raises:
-        UserError: that is so.
-    """
-    if ranks.size == 1:
-        return
-    own, rest = divmod(config.batch_size, ranks.size)
-    if rest:
-        raise UserError(f"batch size {config.batch_size} cannot be divided among {ranks.size} processes")
-    if config.micro_batch and own % config.micro_batch:
-        raise UserError(
-            f"micro-batch {config.micro_batch} does not divide the {own} images that each of {ranks.size} processes "
-            f"has of a batch: use --micro-batch {own}, or fewer devices"
-        )
-    if not config.micro_batch and device.type == "cpu":
-        raise UserError("BN over a batch that several processes share (--sync-bn) needs GPUs: leave it out")
 
 
 def train_run(
