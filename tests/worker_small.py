@@ -1,11 +1,10 @@
 """plainres.study.worker on a demo set of seconds."""
 
-import sys
-
 import torch
 
 from plainres.data import cifar_data
 from plainres.study.worker import main
+from plainres.training.ranks import leave
 
 
 def shrink():
@@ -16,4 +15,4 @@ def shrink():
 
 if __name__ == "__main__":
     shrink()
-    sys.exit(main())
+    leave(main())

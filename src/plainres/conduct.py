@@ -29,7 +29,8 @@ def conduct(
         Exit status: 1 where a run diverged or failed, else 0.
     """
     results = results or options.results
-    mode = choose_mode(options.wandb)
+    follows = this_process().rank > 0
+    mode = "off" if follows else choose_mode(options.wandb)
     status = run_study(
         configs,
         Setting(data_dir=options.data_dir, results=results, device=device, wandb_mode=mode, engine=options.engine),
@@ -39,7 +40,9 @@ def conduct(
         options.launcher,
         options.address,
     )
-    if options.plan or this_process().rank:
+    if follows:
+        return 0  # rank 0 is not done yet, and a launcher would end it with a failing one
+    if options.plan:
         return status
     for name in dict.fromkeys(config.study for config in configs):
         study = read_study(results / name)

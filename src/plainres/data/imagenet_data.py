@@ -33,9 +33,9 @@ class ImageNetData(pl.LightningDataModule):
         size: of the crop.
         seed, iterations, batch_size: of the training stream, see `DrawStream`.
         num_classes: how many class folders there must be; default: any number.
-        workers: processes that decode; default: one a core, at most 16.
+        workers: processes that decode; default: one for each core that this process may use, at most 16.
         share: (rank, ranks) of this process, where several divide each batch, and the views of a part, among them.
-        bad_limit: how many unreadable images are let pass.
+        bad_limit: how many unreadable images are let pass, by each process that shares the batches.
         bad_log: file that names them.
 
     Attributes:
@@ -61,7 +61,7 @@ class ImageNetData(pl.LightningDataModule):
         self.data_dir, self.size, self.share = Path(data_dir), size, share
         self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
         self.expected_classes = num_classes
-        self.workers = min(os.cpu_count() or 1, MOST_WORKERS) if workers is None else workers
+        self.workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS) if workers is None else workers
         self.chunks = [slice(0, iterations)]
         self.parts: dict[str, Photos] = {}
         self.bad = BadImages(bad_limit, bad_log)

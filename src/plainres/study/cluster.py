@@ -95,6 +95,7 @@ def on_cluster(
             if stop.signum is not None:
                 for config in configs:
                     _wait_for_end(shared, config)
+        stop.agree()
         stop.check("every run with its checkpoint written")
         return outcomes
     finally:

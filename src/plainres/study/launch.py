@@ -18,6 +18,7 @@ from plainres.training import RunConfig
 from plainres.training.build import make_data
 from plainres.training.lock import Busy
 from plainres.training.ranks import join, lead, this_process
+from plainres.training.run import prepare
 from plainres.training.stop import Stopped
 
 FAILURES = ("diverged", "failed", "blocked")
@@ -60,10 +61,9 @@ def run_study(
         _tell_plan(runs, to_do, setting, ranks.size if ranks.size > 1 else len(devices), places, console)
     if plan_only:
         return 0
-    if ranks.local_rank == 0:
-        _require_writable(setting.results)
-        if to_do:
-            make_data(to_do[0], setting.data_dir).prepare_data()
+    lead(lambda: _require_writable(setting.results))
+    if to_do:
+        prepare(make_data(to_do[0], setting.data_dir), ranks)
     if ranks.size > 1:
         outcomes = _one_after_another(to_do, setting)
     elif launcher == "ray":
@@ -138,7 +138,7 @@ def _require_writable(results: Path) -> None:
     try:
         results.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{results.absolute()}: results cannot be written there ({error.strerror})") from None
 

@@ -1,6 +1,7 @@
 """The command line that the experiments share."""
 
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.training.config import PAPER_ITERATIONS, RunConfig
 from plainres.training.device import choose_device, fast_precision
-from plainres.training.ranks import this_process
+from plainres.training.ranks import leave, loss_of_a_rank, this_process
 from plainres.training.stop import Stopped
 
 LOCAL_RESULTS = Path("results/local")
@@ -99,13 +100,22 @@ class StudyOptions:
 
 def run_command(main: Callable[[], int]) -> None:
     """Run a command's main function and exit with its status; a user's mistake is one line on stderr and status 2."""
+    status = 2
     try:
-        sys.exit(main())
+        with loss_of_a_rank():
+            status = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except Stopped as stopped:
-        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
-        sys.exit(stopped.exit_status)
+        if this_process().rank == 0:  # whose status alone a launcher of several is to see
+            print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+            status = stopped.exit_status
+        else:
+            status = 0
     except KeyboardInterrupt:
-        sys.exit(130)
+        status = 130
+    except Exception:
+        if this_process().size == 1:
+            raise
+        traceback.print_exc()
+    leave(status)

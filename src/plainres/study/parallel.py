@@ -116,6 +116,7 @@ def side_by_side(
     watch = Watch(configs, setting.results, console)
     with StopRequest(forward) as stop, watch, ThreadPoolExecutor(len(places)) as pool:
         outcomes = dict(zip(configs, pool.map(one, configs), strict=True))
+    stop.agree()
     stop.check("every run with its checkpoint written")
     return outcomes
 

@@ -56,7 +56,7 @@ def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", ite
         iterations: how many, of which the median counts.
     """
     depth, batch_size = (18, 16) if config.family == "imagenet" else (20, 128)
-    config = replace(config, depth=depth, batch_size=batch_size, shortcut=None, norm="batch", init="he")
+    config = replace(config, depth=depth, batch_size=batch_size, shortcut=None, norm="batch", init="he", micro_batch=0)
     net = make_net(config).to(device, memory_format=torch.channels_last)
     images = torch.rand(batch_size, *image_shape(config), generator=torch.Generator().manual_seed(0))
     images = images.to(device, memory_format=torch.channels_last)

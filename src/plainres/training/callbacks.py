@@ -8,7 +8,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from plainres.training.checkpoints import checkpoint_path, prune
 from plainres.training.module import ClassificationModule
-from plainres.training.ranks import largest
 from plainres.training.record import Record
 from plainres.training.stop import StopRequest
 
@@ -49,9 +48,8 @@ class Recorder(pl.Callback):
 
     def _save_when_due(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         done = module.iteration == module.config.iterations
-        (due,) = largest(time.monotonic() - self.saved_at >= self.checkpoint_seconds)
-        self.stop.share()
-        if done or due or self.stop.signum is not None:
+        due = self.stop.agree(due=time.monotonic() - self.saved_at >= self.checkpoint_seconds)
+        if done or due or self.stop.agreed is not None:
             trainer.save_checkpoint(checkpoint_path(self.record.checkpoints, module.iteration))
             if trainer.is_global_zero:
                 prune(self.record.checkpoints)

@@ -95,7 +95,8 @@ def evaluate(net: nn.Module, data: CifarData | ImageNetData, part: str, precisio
 def with_exact_bn(net: nn.Module, data: CifarData | ImageNetData, precision: str) -> nn.Module:
     """A copy of the net whose BN statistics are averages over the whole clean training set.
 
-    The authors' released nets hold such averages; training leaves moving ones (footnote to their release).
+    The authors' released nets hold such averages; training leaves moving ones (footnote to their release). Batches of
+    any size count alike, and several processes cut their shares into batches each, which is seen in the last digits.
     """
     exact = copy.deepcopy(net)
     parameter = next(net.parameters())

@@ -119,7 +119,7 @@ class Prober(pl.Callback):
     def load_state_dict(self, state: dict) -> None:
         self.rows = state["rows"]
 
-    def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         self._probe(module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:

@@ -4,12 +4,14 @@ Each process computes its share of every batch, and Lightning's DDP averages the
 launcher, by torchrun or by srun. Alone, a process is rank 0 of 1 and everything here gives back what it gets.
 """
 
-import atexit
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cache
+from textwrap import shorten
+from typing import NoReturn, TypeVar
 
 import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
@@ -62,9 +64,17 @@ def cluster_environment() -> ClusterEnvironment:
     return LightningEnvironment()
 
 
+@cache
 def this_process() -> Ranks:
-    """Which of a run's processes this is."""
-    environment = cluster_environment()
+    """Which of a run's processes this is.
+
+    Raises:
+        UserError: SLURM was asked for tasks in a way that Lightning does not support.
+    """
+    try:
+        environment = cluster_environment()
+    except RuntimeError as error:
+        raise UserError(str(error)) from None
     if isinstance(environment, LightningEnvironment):
         return Ranks()
     size, nodes = environment.world_size(), int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
@@ -77,6 +87,7 @@ def rank_variables(size: int) -> list[dict[str, str]]:
     if size == 1:
         return [{}]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
+    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "False"}
     shared |= {"TORCHELASTIC_RUN_ID": "plainres", "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
 
@@ -108,11 +119,15 @@ def join(device: torch.device) -> Ranks:
         environment = cluster_environment()
         os.environ |= {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port)}
         if device.type == "cuda":
+            if ranks.local_rank >= torch.cuda.device_count():
+                raise UserError(
+                    f"rank {ranks.rank} sees {torch.cuda.device_count()} GPUs and wants number {ranks.local_rank}: "
+                    "have every process of a machine see all its GPUs (on SLURM --gpus-per-node, not --gpus-per-task)"
+                )
             torch.cuda.set_device(ranks.device(device))
         # What lies in the host's memory is told without waiting for the GPU.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, rank=ranks.rank, world_size=ranks.size)
-        atexit.register(distributed.destroy_process_group)
     return ranks
 
 
@@ -134,12 +149,6 @@ def lead(work: Callable[[], Value]) -> Value:
     if told[1] is not None:
         raise told[1]
     return told[0]
-
-
-def wait_for_all() -> None:
-    """Return once every process has come here."""
-    if this_process().size > 1:
-        largest(0)
 
 
 def largest(*values: int) -> list[int]:
@@ -176,7 +185,7 @@ def average_buffers(net: nn.Module, weight: int) -> None:
 
 
 class RankLost(UserError):
-    """Another of the run's processes has ended."""
+    """The run's processes can no longer speak to each other: most often, one has ended."""
 
 
 @contextmanager
@@ -184,7 +193,7 @@ def loss_of_a_rank() -> Iterator[None]:
     """Say it in one line when a process that this one waited for is gone.
 
     Raises:
-        RankLost: so it is.
+        RankLost: it is, or cannot be reached.
     """
     try:
         yield
@@ -192,4 +201,16 @@ def loss_of_a_rank() -> Iterator[None]:
         lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
         if this_process().size == 1 or not lost:
             raise
-        raise RankLost(f"another of the run's {this_process().size} processes has ended, and so does this") from None
+        others, why = this_process().size - 1, shorten(str(error), 100, placeholder=" ...")
+        raise RankLost(f"one of the run's {others} other processes is lost, and so this one ends ({why})") from None
+
+
+def leave(status: int) -> NoReturn:
+    """End the process. After a failure the group is left as it is: closing it could wait for those that are gone."""
+    if distributed.is_initialized():
+        if status:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        distributed.destroy_process_group()
+    sys.exit(status)

@@ -32,10 +32,9 @@ from plainres.training.ranks import (
     check_share,
     cluster_environment,
     join,
+    largest,
     lead,
-    loss_of_a_rank,
     take_buffers_of_rank_0,
-    wait_for_all,
 )
 from plainres.training.record import UNFINISHED, Record, write_atomic
 from plainres.training.stop import StopRequest
@@ -72,7 +71,6 @@ def train_run(
 
     Raises:
         Busy: another process is training this run.
-        RankLost: another of the processes that train this run together has ended.
         Stopped: SIGINT, SIGTERM or SIGUSR1 came; a checkpoint is written.
         UserError: data or record cannot be used, the disk is full, or the device's memory too small.
     """
@@ -80,7 +78,9 @@ def train_run(
     device = ranks.device(device)
     check_share(config, device, ranks)
     record = Record(results, config)
-    with ExitStack() as held, loss_of_a_rank():
+    if ranks.rank > 0:
+        wandb_mode = "off"
+    with ExitStack() as held:
 
         def begin() -> dict | None:
             held.enter_context(sole_writer(results, config))
@@ -94,8 +94,7 @@ def train_run(
             if wandb_mode != "off" and in_sweep():
                 mirror_record(record, wandb_mode, results / MIRRORED)
             return recorded
-        mirrored = wandb_mode != "off" and ranks.rank == 0
-        mirrors = [Mirror(record, wandb_mode, results / MIRRORED)] if mirrored else []
+        mirrors = [Mirror(record, wandb_mode, results / MIRRORED)] if wandb_mode != "off" else []
         watchers = (*callbacks, *mirrors)
         try:
             return _train(config, data_dir, record, device, ranks, watchers, checkpoint_seconds, stop, engine)
@@ -121,24 +120,19 @@ def _train(
     engine: str,
 ) -> dict:
     data = make_data(config, data_dir, record.folder, ranks.share)
-    if ranks.local_rank == 0:
-        data.prepare_data()
-    wait_for_all()
+    prepare(data, ranks)
     data.setup()
     module = ClassificationModule(config, make_net(config), engine)
-    module.net.checkpointing = must_checkpoint(module.net, config, device, ranks.size)
-    facts = {
-        "complexity": asdict(count_complexity(module.net, image_shape(config))),
-        "provenance": {
-            **describe_software(),
-            "hardware": describe_hardware(device),
-            "processes": ranks.size,
-            "engine": choose_engine(engine, config, device).name,
-            "activation_checkpointing": module.net.checkpointing,
-            "data_md5": {name: part.md5() for name, part in data.parts.items()},
-        },
-    }
-    lead(lambda: record.write(UNFINISHED, facts))
+    # Recomputing BN that sees all processes' images is one more exchange: all do it, or none.
+    (checkpointing,) = largest(int(must_checkpoint(module.net, config, device, ranks.size)))
+    module.net.checkpointing = bool(checkpointing)
+
+    def begin() -> dict:
+        facts = _facts(module, data, device, ranks, engine)
+        record.write(UNFINISHED, facts)
+        return facts
+
+    facts = lead(begin)
     try:
         bar = [ProgressBar()] if ranks.rank == 0 else []
         watchers = (Prober(record), Recorder(record, checkpoint_seconds, stop), *bar, *callbacks)
@@ -160,6 +154,31 @@ def _train(
     final = _last(module) | _final_errors(net, data, config, stop)
     facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
     return lead(lambda: _finish(record, net, data, facts))
+
+
+def prepare(data: CifarData | ImageNetData, ranks: Ranks) -> None:
+    """Have the data on disk: rank 0's first, then that of machines which do not share it."""
+    lead(data.prepare_data)
+    if ranks.rank > 0 and ranks.local_rank == 0:
+        data.prepare_data()
+    largest(0)  # waits for all
+
+
+def _facts(
+    module: ClassificationModule, data: CifarData | ImageNetData, device: torch.device, ranks: Ranks, engine: str
+) -> dict:
+    """What a record says of a run before its first iteration."""
+    return {
+        "complexity": asdict(count_complexity(module.net, image_shape(module.config))),
+        "provenance": {
+            **describe_software(),
+            "hardware": describe_hardware(device),
+            "processes": ranks.size,
+            "engine": choose_engine(engine, module.config, device).name,
+            "activation_checkpointing": module.net.checkpointing,
+            "data_md5": {name: part.md5() for name, part in data.parts.items()},
+        },
+    }
 
 
 def _finish(record: Record, net: nn.Module, data: CifarData | ImageNetData, facts: dict) -> dict:
@@ -236,7 +255,7 @@ def _final_errors(net: nn.Module, data: CifarData | ImageNetData, config: RunCon
     """Errors in percent on the clean training set, and again with BN statistics averaged over all of it."""
 
     def error(of: nn.Module, part: str) -> Tally:
-        stop.share()
+        stop.agree()
         stop.check(f"{config.name} after its last iteration")
         return evaluate(of, data, part, config.precision)
 

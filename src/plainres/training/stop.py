@@ -31,12 +31,14 @@ class StopRequest:
 
     Attributes:
         signum: the first signal that came, None while there was none.
+        agreed: the signal that all of a run's processes stop for; `agree` sets it.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
     def __init__(self, forward: Callable[[int], None] | None = None) -> None:
         self.signum: int | None = None
+        self.agreed: int | None = None
         self.forward = forward
 
     def __enter__(self) -> "StopRequest":
@@ -66,12 +68,17 @@ class StopRequest:
             2, f"\n{signal.Signals(signum).name}: finishing the step, then stopping (Ctrl-C stops at once)\n".encode()
         )
 
-    def share(self) -> None:
-        """Have a signal that came to any of the run's processes count for all."""
-        (signum,) = largest(self.signum or 0)
-        self.signum = signum or None
+    def agree(self, due: bool = False) -> bool:
+        """Have a signal that came to any of a run's processes count for all of them from here on.
+
+        Returns:
+            whether `due` is so on any of them.
+        """
+        any_due, signum = largest(int(due), self.signum or 0)
+        self.agreed = signum or None
+        return bool(any_due)
 
     def check(self, where: str) -> None:
-        """Raise `Stopped` if a signal has come; `where` says how far the run is."""
-        if self.signum is not None:
-            raise Stopped(f"stopped by {signal.Signals(self.signum).name}, {where}", self.signum)
+        """Raise `Stopped` if a signal was agreed on; `where` says how far the run is."""
+        if self.agreed is not None:
+            raise Stopped(f"stopped by {signal.Signals(self.agreed).name}, {where}", self.agreed)
