@@ -3,11 +3,10 @@
     python experiments/convergence_problem.py
 
 Plain nets with and without batch normalization, with He and with naive initialization (all weights from N(0, 0.01^2)),
-at 20 and 56 layers and a small budget: 256 iterations, 25 minutes on 2 shared cores of
-an AMD EPYC, two runs at a time. Expected: without BN nothing
-is learned, with either initialization (the signal vanishes, or the rate of 0.1 is too much for it; a run that diverges
-is recorded so, which is a result here and no failure); with both it converges, and the deeper net is still worse.
-That is the other problem, degradation.
+at 20 and 56 layers and a small budget: 256 iterations, 25 minutes on 2 shared cores of an AMD EPYC, two runs at a time.
+Expected: without BN nothing is learned, with either initialization (the signal vanishes, or the rate of 0.1 is too much
+for it; a run that diverges is recorded so, which is a result here and no failure); with both it converges, and the
+deeper net is still worse. That is the other problem, degradation.
 """
 
 from dataclasses import dataclass
