@@ -65,7 +65,7 @@ test-faults: setup ## kill a training 40 times and inject every other fault (the
 test-cluster: setup ## run the tests of the Ray launcher on a local cluster (installs the extra `cluster`)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,cluster]'
-	@$(BIN)/python -m pytest -q tests/test_cluster.py $(ARGS)
+	@$(BIN)/python -m pytest -q -m cluster $(ARGS)
 
 test-gpu: setup ## the tests of the CUDA graph, on a machine with a GPU
 	@$(BIN)/python -m pytest -q -s -rs -m gpu $(ARGS)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +15,7 @@ from plainres.bench.report import convolution_outputs, project, summarize
 def test_benchmark_measures_every_way_and_keeps_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "none"))
     monkeypatch.setattr(bench, "fast_precision", lambda _: "fp32")
+    monkeypatch.setattr(bench, "ProcessPoolExecutor", lambda size, _: ThreadPoolExecutor(size))
     arguments = ["--depths", "8", "--rounds", "1", "--timed", "1", "--device", "cpu", "--results", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["bench", *arguments])
     assert bench.main() == 0

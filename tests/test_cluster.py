@@ -36,6 +36,7 @@ def wait_for(condition, seconds=120):
         time.sleep(0.05)
 
 
+@pytest.mark.cluster
 def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
     from threading import Thread
 
@@ -58,6 +59,7 @@ def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
     assert_same_run(tmp_path, finished[0], doomed)
 
 
+@pytest.mark.cluster
 def test_interrupted_study_leaves_checkpoints(tmp_path):
     pytest.importorskip("ray", reason="needs the extra `cluster`: make test-cluster")
     script = str(ROOT / "experiments" / "cifar10_depth.py")

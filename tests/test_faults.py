@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from multiprocessing import get_context
 
 import pytest
 import pytorch_lightning as pl
@@ -17,7 +18,7 @@ import torch
 from conftest import ROOT
 from rich.console import Console
 from test_training import CPU, Interrupt, Iterations, assert_same_run, config, metrics, train
-from train_small import small_config
+from train_small import small_config, train_small
 
 from plainres.report import read_study
 from plainres.study import Setting, parallel
@@ -28,7 +29,8 @@ from plainres.training.record import write_atomic
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 KILLS = int(os.environ.get("KILLS", "4"))
-STUDY = [sys.executable, str(ROOT / "experiments" / "cifar10_depth.py"), "--device", "cpu", "--demo", "--depths", "8"]
+SMALL = [sys.executable, str(ROOT / "tests" / "train_small.py")]
+STUDY = [*SMALL, str(ROOT / "experiments" / "cifar10_depth.py"), "--device", "cpu", "--demo", "--depths", "8"]
 
 
 @pytest.fixture
@@ -55,14 +57,21 @@ def checkpoints(results):
 def test_killed_at_random_moments_ends_as_if_undisturbed(tmp_path):
     iterations = 64 + 16 * KILLS
     run_config = small_config(iterations)
-    command = [sys.executable, str(ROOT / "tests" / "train_small.py"), str(tmp_path / "killed"), str(iterations)]
+    processes = get_context("forkserver")
+    processes.set_forkserver_preload(["train_small"])
+
+    def start():
+        process = processes.Process(target=train_small, args=(tmp_path / "killed", iterations))
+        process.start()
+        return process
+
     moments = random.Random(0)
     folder = Record(tmp_path / "killed", run_config).checkpoints
     kills = during_write = 0
     while kills < KILLS:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = start()
         known = {path.name for path in list_checkpoints(folder)}
-        while process.poll() is None and {path.name for path in list_checkpoints(folder)} <= known:
+        while process.is_alive() and {path.name for path in list_checkpoints(folder)} <= known:
             time.sleep(0.01)  # until it trains
         left = set(folder.glob("*.tmp"))
         if kills % 2:  # in the middle of writing a checkpoint
@@ -72,10 +81,13 @@ def test_killed_at_random_moments_ends_as_if_undisturbed(tmp_path):
         else:
             time.sleep(moments.uniform(0, 0.15))
         process.kill()
-        assert process.wait() == -signal.SIGKILL, "the run ended before it was killed: raise its iterations"
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "the run ended before it was killed: raise its iterations"
         kills += 1
         during_write += not set(folder.glob("*.tmp")) <= left
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    last = start()
+    last.join()
+    assert last.exitcode == 0
     print(f"{kills} kills, {during_write} of them while a checkpoint was being written")
     train(tmp_path / "undisturbed", run_config)
     assert_same_run(tmp_path / "killed", tmp_path / "undisturbed", run_config)
@@ -121,7 +133,7 @@ def start_study(results, *arguments):
     raise AssertionError(process.stderr.read())
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])  # SIGUSR1 in the test of SLURM's script
 def test_signal_leaves_a_checkpoint_and_the_usual_status(tmp_path, signum):
     process = start_study(tmp_path, "--iterations", "256", "--kinds", "plain")
     process.send_signal(signum)

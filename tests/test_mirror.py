@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import time
 
 import pytest
 from test_training import Interrupt, config, metrics, train
@@ -26,6 +27,8 @@ def read_offline(path):
             at += left
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        if at + 7 + length > len(content):
+            break  # it is still being written
         pending += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # full, or the last part
@@ -37,7 +40,13 @@ def read_offline(path):
 
 
 def offline_runs(results):
-    return [read_offline(path) for path in sorted(results.glob(".wandb/wandb/offline-run-*/*.wandb"))]
+    """The messages of every offline run, once W&B's own process has written the last: `finish` does not wait for it."""
+    paths = sorted(results.glob(".wandb/wandb/offline-run-*/*.wandb"))
+    deadline = time.monotonic() + 30
+    while not all(of_kind(read_offline(path), "exit") for path in paths):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return [read_offline(path) for path in paths]
 
 
 def of_kind(records, kind):

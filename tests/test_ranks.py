@@ -108,14 +108,8 @@ Path("tasks").write_text(" ".join(str(task.pid) for task in tasks))
 sys.exit(max(task.wait() for task in tasks))
 """
 
-
-SMALL = """#!{python}
-# A Python whose demo set takes seconds.
-import runpy, sys
-from plainres.data import cifar_data
-cifar_data.DEMO_TRAIN, cifar_data.DEMO_TEST = 640, 160
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+SMALL = f"""#!/bin/sh
+exec {sys.executable} {ROOT / "tests" / "train_small.py"} "$@"
 """
 
 
@@ -127,7 +121,7 @@ def make_program(path, text):
 
 def test_sbatch_script_is_requeued_and_goes_on(tmp_path):
     """The script of README, with stand-ins for SLURM's commands."""
-    make_program(tmp_path / ".venv" / "bin" / "python", SMALL.format(python=sys.executable))
+    make_program(tmp_path / ".venv" / "bin" / "python", SMALL)
     make_program(tmp_path / "bin" / "srun", SRUN.format(python=sys.executable))
     make_program(tmp_path / "bin" / "scontrol", '#!/bin/sh\necho "$@" >> requeued\n')
     make_program(

@@ -157,7 +157,7 @@ def test_strict_stops_without_data(experiment, offline, monkeypatch):
 
 
 def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, tmp_path):
-    status, out, err = experiment("--depths", "8", "--iterations", "64", *offline)
+    status, out, err = experiment("--depths", "8", "--kinds", "plain", "--iterations", "64", *offline)
     assert status == 0
     assert err.count("could not be downloaded") == 2
     assert "DEMO SET, not CIFAR-10" in err.splitlines()[-1]
