@@ -142,6 +142,16 @@ def test_labels_are_those_of_the_folders(folder):
     assert data.num_classes == 3
 
 
+def test_a_sample_mixes_the_classes_and_is_shared(folder):
+    """BN statistics averaged over batches of one class would lack what tells the classes apart."""
+    photos = len(data_of(folder).parts["train"])
+    drawn = [rows.labels for rows in data_of(folder).sample(photos, photos)]
+    assert len(drawn) == 1 and torch.equal(drawn[0].sort().values, data_of(folder).parts["train"].labels)
+    assert not torch.equal(drawn[0], data_of(folder).parts["train"].labels)
+    shares = [rows.labels for rank in (0, 1) for rows in data_of(folder, share=(rank, 2)).sample(7, 3)]
+    assert torch.equal(torch.cat(shares), drawn[0][:7])
+
+
 # Files
 
 

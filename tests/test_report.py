@@ -34,7 +34,8 @@ def write_run(results, train_error, test_error, outcome="finished", **config):
         "config": asdict(config),
         "config_hash": config.hash,
         "complexity": {"parameters": 269_722, "multiply_adds": 40_551_040},
-        "final": final | {"best_test_error": test_error, "best_test_iteration": config.iterations},
+        "final": final
+        | {"best_test_error": test_error, "exact_bn_test_error": test_error, "best_test_iteration": config.iterations},
         "warmup_end": 0,
         "seconds": 10.0,
         "provenance": {"commit": "abc", "dirty": False, "torch": "2", "hardware": {"cpu": "test CPU", "threads": 2}},

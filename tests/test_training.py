@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from plainres.data import CifarData, demo_set
 from plainres.nets import load_net
-from plainres.training import Record, RunConfig, train_run
+from plainres.training import Record, RunConfig, evaluation, train_run
 from plainres.training.build import make_net
 from plainres.training.schedule import learning_rate
 
@@ -97,6 +97,21 @@ def test_recorded_weights_give_the_recorded_test_error(finished):
         total += len(labels)
     assert 100 * wrong / total == pytest.approx(run["final"]["test_error"], abs=1.3)
     assert net.recipe["config"]["depth"] == 8
+
+
+def test_averaged_bn_statistics_are_those_of_the_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "BN_IMAGES", 96)
+    data = CifarData("demo", tmp_path, iterations=64)
+    data.setup()
+    net = make_net(config())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    exact = evaluation.with_exact_bn(net, data, "fp32")
+    (rows,) = data.sample(96)
+    assert len(rows[:, 0].unique()) == 96
+    signal = net.conv1(data.inputs(rows)[0])
+    torch.testing.assert_close(exact.bn1.running_mean, signal.mean((0, 2, 3)))
+    torch.testing.assert_close(exact.bn1.running_var, signal.var((0, 2, 3)))
+    assert not exact.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_finished_run_is_not_trained_again(finished):

@@ -34,6 +34,11 @@ def share_of(n: int, share: tuple[int, int]) -> range:
     return range(rank * n // ranks, (rank + 1) * n // ranks)
 
 
+def drawn_places(n: int, wanted: int) -> Tensor:
+    """That many of n places (at most all), int64, mixed by the same draw always: photographs are sorted by class."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:wanted]
+
+
 def single_views(images: int) -> Tensor:
     """Every image once, in order, as it is: int32 (images, 4), the rows of `batch_table` for testing."""
     return torch.tensor([(index, *IDENTITY) for index in range(images)], dtype=torch.int32).view(-1, 4)

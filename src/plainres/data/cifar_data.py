@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
-from plainres.data.batches import batch_table, share_of, single_views
+from plainres.data.batches import batch_table, drawn_places, share_of, single_views
 from plainres.data.cifar10 import load_cifar10, require_cifar10, validation_split
 from plainres.data.demo import demo_set
 from plainres.data.images import ImageSet
@@ -121,10 +121,17 @@ class CifarData(pl.LightningDataModule):
 
     def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
         """Rows that show every image of a part (or of this process's share of it) once, as it is, in batches."""
-        images = self.parts[part]
-        rows = single_views(len(images)).to(images.labels.device)
+        return self._shared(single_views(len(self.parts[part])), batch_size)
+
+    def sample(self, images: int, batch_size: int = TEST_BATCH) -> DataLoader:
+        """Rows that show a fixed random sample of the training images (or this process's share of it), as they are."""
+        n = len(self.parts["train"])
+        return self._shared(single_views(n)[drawn_places(n, images)], batch_size)
+
+    def _shared(self, rows: Tensor, batch_size: int) -> DataLoader:
         own = share_of(len(rows), self.share)
-        return DataLoader(rows, batch_size=None, sampler=BatchSampler(own, batch_size, drop_last=False))
+        sampler = BatchSampler(own, batch_size, drop_last=False)
+        return DataLoader(rows.to(self.table.device), batch_size=None, sampler=sampler)
 
     def first(self, images: int, batch_size: int = TEST_BATCH) -> tuple[Tensor, ...]:
         """Rows that show the first training images (at most all of them) unaugmented, in batches."""

@@ -1,7 +1,7 @@
 """The data module of photographs: ILSVRC-2012, or any folders like it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from plainres.data.batches import share_of
+from plainres.data.batches import drawn_places, share_of
 from plainres.data.draws import DrawStream
 from plainres.data.photo_batches import MEAN, BadImages, CenterBatches, PhotoBatch, TrainBatches, normalized
 from plainres.data.photos import Photos, require_same_classes
@@ -111,7 +111,7 @@ class ImageNetData(pl.LightningDataModule):
         batch = PhotoBatch(*tensors, batch.bad)
         return normalized(batch, self._mean.to(self.device)), batch.labels
 
-    def _loader(self, dataset: Dataset, keys: list[int] | list[range], workers: int) -> DataLoader:
+    def _loader(self, dataset: Dataset, keys: list[int] | list[Sequence[int]], workers: int) -> DataLoader:
         return DataLoader(
             dataset,
             batch_size=None,
@@ -130,17 +130,25 @@ class ImageNetData(pl.LightningDataModule):
         """The centre crop of every image of a part (or of this process's share of it) once, in batches."""
         photos = self.parts[part]
         own = share_of(len(photos), self.share)
-        return self._loader(CenterBatches(photos, self.size), _ranges(own, batch_size), self.workers)
+        return self._loader(CenterBatches(photos, self.size), _parts(own, batch_size), self.workers)
+
+    def sample(self, images: int, batch_size: int = TEST_BATCH) -> DataLoader:
+        """The centre crops of a fixed random sample of the training images (or of this process's share of it)."""
+        photos = self.parts["train"]
+        drawn = drawn_places(len(photos), images).tolist()
+        own = share_of(len(drawn), self.share)
+        batches = _parts(drawn[own.start : own.stop], batch_size)
+        return self._loader(CenterBatches(photos, self.size), batches, self.workers)
 
     def first(self, images: int, batch_size: int = TEST_BATCH) -> Iterator[PhotoBatch]:
         """The centre crops of the first training images (at most all of them), in batches."""
         photos = self.parts["train"]
         wanted = range(min(images, len(photos)))
-        return iter(self._loader(CenterBatches(photos, self.size), _ranges(wanted, batch_size), 0))
+        return iter(self._loader(CenterBatches(photos, self.size), _parts(wanted, batch_size), 0))
 
     def val_dataloader(self) -> list[DataLoader]:
         return [self.views(part) for part in self.evaluated]
 
 
-def _ranges(places: range, size: int) -> list[range]:
+def _parts(places: Sequence[int], size: int) -> list[Sequence[int]]:
     return [places[begin : begin + size] for begin in range(0, len(places), size)]

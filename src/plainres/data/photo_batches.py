@@ -1,6 +1,7 @@
 """Batches of photographs: decoded and cropped by workers, flipped, coloured and normalized on the device."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,12 +99,12 @@ class TrainBatches(Dataset):
 
 
 class CenterBatches(Dataset):
-    """A range of photographs in, their centre crops out; unreadable ones are left out."""
+    """Places of photographs in, their centre crops out; unreadable ones are left out."""
 
     def __init__(self, photos: Photos, size: int):
         self.photos, self.size = photos, size
 
-    def __getitem__(self, rows: range) -> PhotoBatch:
+    def __getitem__(self, rows: Sequence[int]) -> PhotoBatch:
         pixels, labels, bad = [], [], []
         for index in rows:
             try:

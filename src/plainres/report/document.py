@@ -27,8 +27,8 @@ LEDGER = (
     ("Batch seen by BN", "64 on each of two GPUs", "all 128 on one device"),
     (
         "BN statistics in testing",
-        "exact averages (authors' release)",
-        "moving averages; exact ones recorded beside them",
+        "averages over a large training batch (authors' release)",
+        "moving averages; errors with averages over training images recorded beside them",
     ),
     ("Precision", "fp32", "in each study's name; bf16 is autocast with fp32 weights, statistics and loss"),
     ("Weight decay", "1e-4, on which parameters is not said", "1e-4 on every parameter"),

@@ -61,7 +61,7 @@ def paired_difference(study: Study, net: str, other: str, column: str) -> Estima
 
 
 def summary(study: Study) -> pd.DataFrame:
-    """A row a net: n, mean, std, 95% interval, every seed's test error, the test set's own standard error, the best."""
+    """A row a net: test error over seeds with its uncertainty, at its best, and with averaged BN; training error."""
     rows = []
     for net, runs in study.finals().groupby("net", sort=False):
         test = estimate(runs["test_error"])
@@ -75,6 +75,7 @@ def summary(study: Study) -> pd.DataFrame:
                 "every seed": ", ".join(f"{value:.2f}" for value in runs["test_error"]),
                 "test set's standard error": f"{sampling_error(test.mean):.2f}",
                 "best iteration, mean": f"{runs['best_test_error'].mean():.2f}",
+                "averaged BN, mean": f"{runs['exact_bn_test_error'].mean():.2f}",
                 "training error, mean": f"{runs['train_error'].mean():.2f}",
             }
         )

@@ -15,10 +15,11 @@ from plainres.nets import count_complexity
 from plainres.training import Record, RunConfig
 from plainres.training.build import image_shape, make_net
 from plainres.training.engines import choose_engine
+from plainres.training.evaluation import BN_IMAGES
 from plainres.training.schedule import test_points
 
-# A forward pass costs about a third of an iteration; the end of a run passes three times over the training set and
-# once over the test set.
+# A forward pass costs about a third of an iteration. The end of a run passes over the training set, the images of its
+# BN statistics and the test set.
 FORWARD_SHARE = 1 / 3
 
 
@@ -86,7 +87,7 @@ def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float, sizes: 
         multiply_adds = count_complexity(make_net(config), image_shape(config)).multiply_adds
     sizes = sizes or part_sizes(config.dataset, config.train_set)
     tests = len(test_points(config)) * sizes["test"] * FORWARD_SHARE
-    end = (3 * sizes["train"] + sizes["test"]) * FORWARD_SHARE
+    end = (sizes["train"] + min(BN_IMAGES, sizes["train"]) + sizes["test"]) * FORWARD_SHARE
     return (config.iterations * config.batch_size + tests + end) * multiply_adds * seconds_per_multiply_add
 
 

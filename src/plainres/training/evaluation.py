@@ -11,6 +11,8 @@ from plainres.data import CifarData, ImageNetData
 from plainres.training.device import autocast
 from plainres.training.ranks import average_buffers, sum_over
 
+BN_IMAGES = 10_000
+
 
 class Tally:
     """Running sums of a loss and of wrong answers (also to five guesses, where those are counted)."""
@@ -93,14 +95,15 @@ def evaluate(net: nn.Module, data: CifarData | ImageNetData, part: str, precisio
 
 @torch.no_grad()
 def with_exact_bn(net: nn.Module, data: CifarData | ImageNetData, precision: str) -> nn.Module:
-    """A copy of the net whose BN statistics are averages over the whole clean training set.
+    """A copy of the net whose BN statistics are averages over 10,000 training images (all, where there are fewer).
 
-    The authors' released nets hold such averages; training leaves moving ones (footnote to their release). Batches of
-    any size count alike, and several processes cut their shares into batches each, which is seen in the last digits.
+    The authors' released nets hold averages over "a sufficiently large training batch"; training leaves moving ones.
+    Batches of any size count alike, and several processes cut their shares into batches each, which is seen in the
+    last digits.
     """
     exact = copy.deepcopy(net)
     parameter = next(net.parameters())
-    views = data.views("train")
+    views = data.sample(BN_IMAGES)
     with autocast(parameter.device, precision):
         update_bn((data.inputs(rows)[0].to(parameter.dtype) for rows in views), exact)
     average_buffers(exact, len(views))
