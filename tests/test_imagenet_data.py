@@ -148,6 +148,8 @@ def test_a_sample_mixes_the_classes_and_is_shared(folder):
     drawn = [rows.labels for rows in data_of(folder).sample(photos, photos)]
     assert len(drawn) == 1 and torch.equal(drawn[0].sort().values, data_of(folder).parts["train"].labels)
     assert not torch.equal(drawn[0], data_of(folder).parts["train"].labels)
+    first, second = data_of(folder).first(7, 5)
+    assert torch.equal(torch.cat((first.labels, second.labels)), drawn[0][:7])
     shares = [rows.labels for rank in (0, 1) for rows in data_of(folder, share=(rank, 2)).sample(7, 3)]
     assert torch.equal(torch.cat(shares), drawn[0][:7])
 

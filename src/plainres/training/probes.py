@@ -38,13 +38,13 @@ def probe(net: nn.Module, data: CifarData, iteration: int, precision: str) -> li
 
     Args:
         net: with `conv*` and `bn*` in pairs, on the device of `data`.
-        data: whose first 1,000 training images are shown, unaugmented.
+        data: 1,000 of whose training images are shown, always the same, unaugmented.
         iteration: how far the net is trained.
         precision: of the forward passes.
 
     Returns:
         A dict a layer: `response_std`, the standard deviation after BN and before the nonlinearity or the addition
-        (Figure 7), in evaluation mode. And in training mode on the first 128 images, since an untrained net's moving
+        (Figure 7), in evaluation mode. And in training mode on 128 of them, since an untrained net's moving
         statistics normalize nothing: `forward_variance`, the variance of the convolution's output, before BN;
         `gradient_norm`, the norm of the loss's gradient with respect to the convolution's weight.
     """
