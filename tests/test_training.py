@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from plainres.data import CifarData, demo_set
 from plainres.nets import load_net
-from plainres.training import Record, RunConfig, evaluation, train_run
+from plainres.training import Record, RunConfig, evaluation, module, train_run
 from plainres.training.build import make_net
 from plainres.training.schedule import learning_rate
 
@@ -112,6 +112,19 @@ def test_averaged_bn_statistics_are_those_of_the_images(tmp_path, monkeypatch):
     torch.testing.assert_close(exact.bn1.running_mean, signal.mean((0, 2, 3)))
     torch.testing.assert_close(exact.bn1.running_var, signal.var((0, 2, 3)))
     assert not exact.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_time_of_probes_counts_to_the_run_but_not_to_its_speed(monkeypatch):
+    now = 10.0
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now)
+    trained = module.ClassificationModule(config(), make_net(config()))
+    trained.on_train_epoch_start()
+    now = 12.0
+    with trained.aside():
+        now = 15.0
+    now = 16.0
+    trained._count_time()
+    assert (trained.seconds, trained.train_seconds) == (6.0, 3.0)
 
 
 def test_finished_run_is_not_trained_again(finished):

@@ -1,6 +1,8 @@
 """The LightningModule: one net, trained by the paper's protocol."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
@@ -62,6 +64,7 @@ class ClassificationModule(pl.LightningModule):
         self.rows: list[dict] = []
         self.seconds = 0.0
         self.train_seconds = 0.0
+        self._clock = 0.0
         self.since_row = Tally()
         self.since_window = Tally()
         self.tested: dict[str, Tally] = {}
@@ -122,6 +125,15 @@ class ClassificationModule(pl.LightningModule):
         self.train_seconds += now - self._clock
         self.seconds += now - self._clock
         self._clock = now
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Count the time of what is done here to the run, but not to the training of its rows."""
+        begin = time.perf_counter()
+        yield
+        spent = time.perf_counter() - begin
+        self.seconds += spent
+        self._clock += spent
 
     def _end_row(self, lr: float) -> None:
         self._count_time()

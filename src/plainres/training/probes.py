@@ -44,7 +44,7 @@ def probe(net: nn.Module, data: CifarData, iteration: int, precision: str) -> li
 
     Returns:
         A dict a layer: `response_std`, the standard deviation after BN and before the nonlinearity or the addition
-        (Figure 7), in evaluation mode. And in training mode on 128 of them, since an untrained net's moving
+        (Figure 7), in evaluation mode. And in training mode on 128 of the images, since an untrained net's moving
         statistics normalize nothing: `forward_variance`, the variance of the convolution's output, before BN;
         `gradient_norm`, the norm of the loss's gradient with respect to the convolution's weight.
     """
@@ -128,6 +128,7 @@ class Prober(pl.Callback):
     def _probe(self, module: ClassificationModule) -> None:
         done = self.rows[-1]["iteration"] if self.rows else -1
         if module.iteration in self.points and module.iteration > done:
-            self.rows += probe(module.net, module.data, module.iteration, module.config.precision)
+            with module.aside():
+                self.rows += probe(module.net, module.data, module.iteration, module.config.precision)
             if module.trainer.is_global_zero:
                 write_probes(self.record, self.rows)
