@@ -18,7 +18,14 @@ from plainres.report import find_studies, read_study
 from plainres.report.claims import CLAIMS, NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED, judge
 from plainres.report.document import LEDGER, report_html, report_markdown, write_report
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients
-from plainres.report.statistics import comparisons, estimate, paired_difference, sampling_error, summary
+from plainres.report.statistics import (
+    comparisons,
+    estimate,
+    paired_difference,
+    precision_differences,
+    sampling_error,
+    summary,
+)
 from plainres.report.tables import convergence_speed
 from plainres.report.write import write_all
 
@@ -74,6 +81,18 @@ def test_differences_are_paired_by_seed(tmp_path):
     table = comparisons(study).set_index("difference")
     assert "+3.00" in table.loc["plain-56 less plain-20", "test error"]
     assert summary(study).set_index("net").loc["resnet-56", "every seed"] == "7.00, 7.10, 7.20"
+
+
+def test_precisions_are_compared_at_one_budget_and_seed(tmp_path):
+    for precision, errors in (("fp32", (8.0, 8.4)), ("bf16", (8.2, 8.4, 9.0))):
+        for seed, error in enumerate(errors):
+            write_run(tmp_path, error - 3, error, depth=20, seed=seed, precision=precision, iterations=1_000)
+    write_run(tmp_path, 3.0, 7.0, depth=20, precision="bf16", iterations=2_000)
+    studies = find_studies(tmp_path)
+    (row,) = precision_differences(studies).to_dict("records")
+    assert row["net"] == "resnet-20" and row["iterations"] == "1,000"
+    assert row["test error"] == row["train error"] == "+0.10 ± 1.27 (95%, n = 2)"
+    assert "## Precision" in report_markdown(studies, tmp_path)
 
 
 def test_convergence_speed_counts_iterations(tmp_path):

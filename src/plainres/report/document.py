@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_table, judge
 from plainres.report.records import Study
-from plainres.report.statistics import comparisons, summary
+from plainres.report.statistics import comparisons, precision_differences, summary
 from plainres.report.tables import convergence_speed, table_6_markdown
 from plainres.report.verdict import verdict
 
@@ -101,6 +101,15 @@ def _budget_section(root: Path) -> list[str]:
     ]
 
 
+def _precision_section(studies: Sequence[Study]) -> list[str]:
+    """bf16 against fp32, where nets were trained in both."""
+    table = precision_differences(studies)
+    if table.empty:
+        return []
+    told = "bf16 less fp32, in points, of the same net, initial weights and batches, with 95% t intervals over seeds."
+    return ["## Precision", told, markdown_table(table)]
+
+
 def _imagenet_section(studies: Sequence[Study], root: Path) -> list[str]:
     """What the nets of photographs cost and, where there are records, what they learned and score."""
     costs, scores = root / architecture.FOLDER, imagenet.read_scores(root)
@@ -131,6 +140,7 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
                 markdown_table(claims_table(judge(studies, imagenet.read_scores(root)))),
                 *(study_section(study, root) for study in real),
                 *_budget_section(root),
+                *_precision_section(real),
                 *_imagenet_section(studies, root),
                 "## Deviations from the paper",
                 markdown_table(ledger),

@@ -1,6 +1,7 @@
 """Means, spreads and differences with their uncertainty, as few runs as there may be."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -52,12 +53,35 @@ def sampling_error(error: float, images: int = 10_000) -> float:
     return 100 * math.sqrt(p * (1 - p) / images)
 
 
-def paired_difference(study: Study, net: str, other: str, column: str) -> Estimate | None:
-    """`net` less `other` in a final figure, seed by seed; None where they have no seed in common."""
+def _by_seed(study: Study, net: str, column: str) -> pd.Series:
     finals = study.finals()
-    a, b = (finals[finals["net"] == name].set_index("seed")[column] for name in (net, other))
+    return finals[finals["net"] == net].set_index("seed")[column]
+
+
+def _paired(a: pd.Series, b: pd.Series) -> Estimate | None:
     differences = (a - b).dropna()
     return estimate(differences) if len(differences) else None
+
+
+def paired_difference(study: Study, net: str, other: str, column: str) -> Estimate | None:
+    """`net` less `other` in a final figure, seed by seed; None where they have no seed in common."""
+    return _paired(_by_seed(study, net, column), _by_seed(study, other, column))
+
+
+def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
+    """bf16 less fp32, in points, of every net that has runs of both with the same budget and seeds; a row each."""
+    finished = {study.name: study for study in studies if study.runs}
+    rows = []
+    for name, low in finished.items():
+        full = finished.get(f"{name.removesuffix('bf16')}fp32") if name.endswith("-bf16") else None
+        for net in dict.fromkeys(run.net for run in low.runs) if full else ():
+            row = {"net": net, "iterations": f"{low.iterations:,}"}
+            for part in ("train", "test"):
+                column = f"{part}_error"
+                row[f"{part} error"] = _paired(_by_seed(low, net, column), _by_seed(full, net, column))
+            if all(row.values()):
+                rows.append({key: str(value) for key, value in row.items()})
+    return pd.DataFrame(rows)
 
 
 def summary(study: Study) -> pd.DataFrame:
