@@ -35,6 +35,8 @@ class Options(StudyOptions):
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    clip: float = 0.0
+    """Longest gradient that an update sees; 0: no bound."""
     dataset: Literal["cifar10", "demo"] = "cifar10"
     """demo: the embedded set of drawn shapes, to try things offline."""
 
@@ -42,7 +44,7 @@ class Options(StudyOptions):
 def main() -> int:
     options = tyro.cli(Options)
     device, common = options.resolve(CPU_ITERATIONS)
-    chosen = ("depth", "norm", "init", "batch_size", "lr", "momentum", "weight_decay", "dataset")
+    chosen = ("depth", "norm", "init", "batch_size", "lr", "momentum", "weight_decay", "clip", "dataset")
     net = {name: getattr(options, name) for name in chosen}
     net["shortcut"] = None if options.shortcut == "none" else options.shortcut
     return conduct([RunConfig(seed=seed, **net, **common) for seed in options.seeds], options, device)

@@ -99,6 +99,15 @@ def test_fast_equals_eager_in_fp64_across_rate_falls_test_passes_and_a_resume(tm
         assert {row: watch.losses[row].item() for row in GOLDEN} == pytest.approx(GOLDEN, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["eager", "fast"])
+def test_clipped_update_is_as_long_as_its_bound(name):
+    advance = engine_at_start(name, run_of("fp32", lr=1.0, momentum=0.0, weight_decay=0.0, clip=0.01))
+    before = [parameter.detach().clone() for parameter in advance.net.parameters()]
+    advance(slice(0, 1))
+    moved = [after - start for after, start in zip(advance.net.parameters(), before, strict=True)]
+    assert torch.cat([part.flatten() for part in moved]).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
 def test_engine_may_change_on_resuming_in_fp32(tmp_path):
     """Rounding grows from one iteration to the next, so that after 128 of them at 0.1 a part in a hundred differs."""
     eager = train(tmp_path / "eager", run_of("fp32"), "eager")

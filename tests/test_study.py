@@ -170,7 +170,7 @@ def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, t
     [
         ("shortcuts", ["plain-20", "resnet-56", "resnet-20-b", "resnet-56-c", "highway-56"]),
         ("convergence_problem", ["plain-20-nobn-naive", "plain-56-nobn", "plain-20-naive", "plain-56"]),
-        ("budget", ["plain-20", "resnet-56", "plain-56-lr0.03", "plain-56-lr0.01"]),
+        ("budget", ["plain-20", "resnet-56", "plain-56-lr0.03", "plain-56-lr0.01", "plain-56-clip1"]),
     ],
 )
 def test_other_experiments_plan_their_runs(name, nets, monkeypatch, capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class RunConfig:
         train_set: "50k", or "45k" with 5,000 images held out for validation.
         precision: "fp32", "bf16" (autocast; weights, statistics and loss stay fp32), or "fp64" for proofs.
         batch_size, lr, momentum, weight_decay: of SGD (section 4.2).
+        clip: longest gradient (L2 norm over all parameters) that an update sees; 0 for no bound, as in the paper.
         image_size: side of the images that a net is trained on; the paper's 224 on ImageNet.
         num_classes: outputs of the classifier.
         stride_in: where a bottleneck's stride stands, "1x1" or "3x3".
@@ -60,6 +62,7 @@ class RunConfig:
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    clip: float = 0.0
     image_size: int = 32
     num_classes: int = 10
     stride_in: str = "1x1"
@@ -75,6 +78,13 @@ class RunConfig:
             raise UserError(f"iterations must be {ROWS} or more, not {self.iterations}")
         if self.micro_batch < 0 or (self.micro_batch and self.batch_size % self.micro_batch):
             raise UserError(f"micro-batch {self.micro_batch} must divide the batch size {self.batch_size}")
+        if self.batch_size < 1:
+            raise UserError(f"batch size must be 1 or more, not {self.batch_size}")
+        for name, value in (("learning rate", self.lr), ("weight decay", self.weight_decay), ("clip", self.clip)):
+            if not 0 <= value < math.inf:
+                raise UserError(f"{name} must be 0 or more, not {value:g}")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum must be at least 0 and less than 1, not {self.momentum:g}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed must be between 0 and 2^63 - 1, not {self.seed}")
         for name, value, known in (
@@ -143,6 +153,7 @@ class RunConfig:
             ("lr", "lr"),
             ("momentum", "momentum"),
             ("weight_decay", "decay"),
+            ("clip", "clip"),
         ):
             usual = IMAGENET_BATCH if (self.dataset, field) == (IMAGENET, "batch_size") else getattr(type(self), field)
             if getattr(self, field) != usual:

@@ -54,6 +54,10 @@ class EagerEngine:
         losses, wrong = zip(*(self._iterate(optimizer, batch) for batch in batches), strict=True)
         return torch.stack(losses), torch.stack(wrong)
 
+    def _clip(self) -> None:
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
+
     def _iterate(self, optimizer: torch.optim.Optimizer, batch: object) -> tuple[Tensor, Tensor]:
         images, labels = self.inputs(batch)
         size = self.config.micro_batch or len(labels)
@@ -67,6 +71,7 @@ class EagerEngine:
             self.backward(share)
             losses.append(share.detach())
             wrong.append(wrong_in_part)
+        self._clip()
         optimizer.step()
         return torch.stack(losses).sum(), torch.stack(wrong).sum()
 

@@ -98,6 +98,7 @@ class FastEngine(EagerEngine):
         loss, wrong = score(self.net, images, labels, self.config.precision)
         self.optimizer.zero_grad()
         loss.backward()
+        self._clip()
         self.optimizer.update()
         self._losses.index_copy_(0, self._position, loss.detach()[None])
         self._wrong.index_copy_(0, self._position, wrong[None])
