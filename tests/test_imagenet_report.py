@@ -57,7 +57,10 @@ def write_score(results, way, nets, top1, top5, **data):
         "skipped": 0,
         "top1_error": top1,
         "top5_error": top5,
-        "nets": [{"name": net, "study": "imagenet-plateau-600k-bf16", "seed": seed} for net, seed in nets],
+        "nets": [
+            {"name": net, "study": "imagenet-bn32-plateau-600k-bf16", "iterations": ITERATIONS, "seed": seed}
+            for net, seed in nets
+        ],
         "data": {"part": "val", "classes": 1000, "md5": "x"} | data,
         "precision": "fp32",
         "provenance": {"hardware": {"gpu": "a GPU"}},
@@ -119,7 +122,8 @@ def test_tables_set_scores_beside_the_paper(tmp_path):
         write_score(tmp_path, "10-crop", [("resnet-34", seed)], top1, 8.0)
     write_score(tmp_path, "10-crop", [("resnet-34-b", 0)], 24.6, 7.5)
     write_score(tmp_path, "10-crop", [("somebody-34", 0)], 20.0, 5.0)
-    write_score(tmp_path, "multi-scale", [("resnet-50-b-batch128", 0)], 21.0, 5.3)
+    write_score(tmp_path, "multi-scale", [("resnet-50-b", 0)], 21.0, 5.3)
+    write_score(tmp_path, "multi-scale", [("resnet-50-b-batch128", 0)], 22.0, 5.8)
     write_score(tmp_path, "multi-scale", [("resnet-50-b", 0), ("resnet-101-b", 0)], 19.0, 4.2)
     tables = tables_markdown(read_scores(tmp_path))
     assert cells(tables, "Table 2", "resnet-34") == ["25.03", "25.50 ± 0.71 (n = 2)", "7.76", "8.00 ± 0.00 (n = 2)"]
@@ -130,6 +134,7 @@ def test_tables_set_scores_beside_the_paper(tmp_path):
     assert cells(tables, "Table 3", "somebody-34") == ["-", "20.00 (n = 1)", "-", "5.00 (n = 1)"]
     assert cells(tables, "Table 3", "GoogLeNet (paper's table)") == ["-", "-", "9.15", "-"]
     assert cells(tables, "Table 4", "resnet-50-b") == ["20.74", "21.00 (n = 1)", "5.25", "5.30 (n = 1)"]
+    assert cells(tables, "Table 4", "resnet-50-b-batch128") == ["-", "22.00 (n = 1)", "-", "5.80 (n = 1)"]
     assert cells(tables, "Table 5", "resnet-50-b, resnet-101-b") == ["-", "4.20"]
     assert cells(tables, "Table 5", "ResNet (ILSVRC'15)") == ["3.57", "-"]
     assert "A check" not in tables
@@ -158,8 +163,9 @@ def test_everything_is_redrawn_from_a_results_folder(study, tmp_path):
 )
 def test_eighteen_layers_end_alike(tmp_path, plain, residual_starts, changes, status):
     study = tmp_path / "study"
-    write_run(study, "plain-18", None, 18, (32.0, plain, 10.0), **changes)
-    write_run(study, "resnet-18", "A", 18, (residual_starts, 28.9, 10.0), **changes)
+    for seed in (0, 1):
+        write_run(study, "plain-18", None, 18, (32.0, plain, 10.0), seed, **changes)
+        write_run(study, "resnet-18", "A", 18, (residual_starts, 28.9, 10.0), seed, **changes)
     for path in study.glob("*/*/metrics.csv"):
         rows = pd.read_csv(path)
         rows["iteration"] = rows["iteration"] * changes.get("iterations", ITERATIONS) // ITERATIONS
@@ -175,7 +181,8 @@ def test_depth_pays(tmp_path, deepest, multiply_adds, status):
     nets = {34: 25.0, 50: 23.0, 101: 22.0, 152: deepest}
     for depth, error in nets.items():
         name = f"resnet-{depth}" + ("-b" if depth > 34 else "")
-        write_run(tmp_path / "study", name, "B" if depth > 34 else "A", depth, (20.0, error, 6.0))
+        for seed in (0, 1):
+            write_run(tmp_path / "study", name, "B" if depth > 34 else "A", depth, (20.0, error, 6.0), seed)
     path = tmp_path / "study" / "resnet-152-b" / "seed-0" / "run.json"
     run = json.loads(path.read_text())
     run["complexity"]["multiply_adds"] = multiply_adds

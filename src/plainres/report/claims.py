@@ -1,8 +1,10 @@
 """The paper's claims as data, each with the test that our records put it to."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
 from pathlib import Path
 
 import pandas as pd
@@ -15,13 +17,18 @@ from plainres.report.judging import (
     REPRODUCED,
     Verdict,
     all_of,
+    budget,
     compare,
+    conclude,
+    effect_of,
+    final,
     holding,
-    too_short,
+    is_more,
 )
 from plainres.report.records import Study
-from plainres.report.statistics import paired_difference
+from plainres.report.statistics import by_seed
 
+PLAIN = ("plain-56", "plain-20")
 CIFAR, IMAGENET, SCORES = "CIFAR-10", "ImageNet", "scores"
 
 
@@ -46,95 +53,101 @@ class Claim:
 
 def degradation(studies: Sequence[Study]) -> Verdict:
     """The training error of plain-56 above plain-20's."""
-    return compare(studies, "plain-56", "plain-20", ["train_error"])
+    return compare(studies, [("plain-56", "plain-20")], ["train_error"])
 
 
 def not_overfitting(studies: Sequence[Study]) -> Verdict:
     """Training and test error of plain-56 both above plain-20's."""
-    return compare(studies, "plain-56", "plain-20", ["train_error", "test_error"])
-
-
-def _probed(studies: Sequence[Study], nets: Sequence[str]) -> tuple[Study, dict[str, pd.DataFrame]] | None:
-    """Probes of the first seed of each net, in the largest study that has them all."""
-    for study in studies:
-        runs = {net: next((run for run in study.of_net(net) if len(run.probes)), None) for net in nets}
-        if all(runs.values()):
-            return study, {net: run.probes for net, run in runs.items()}
-    return None
+    return compare(studies, [("plain-56", "plain-20")], ["train_error", "test_error"])
 
 
 def healthy_gradients(studies: Sequence[Study]) -> Verdict:
-    """In plain-56 no layer's forward variance or gradient norm falls under a thousandth of the median, at any probe."""
-    found = _probed(studies, ["plain-56"])
-    if found is None:
-        return Verdict(NOT_ENOUGH, "no probes of plain-56")
-    study, probes = found
-    ratios = {}
-    for what in ("forward_variance", "gradient_norm"):
-        by_iteration = probes["plain-56"].groupby("iteration")[what]
-        ratios[what] = float((by_iteration.min() / by_iteration.median()).min())
-    effect = ", ".join(f"smallest {what.replace('_', ' ')} over the median: {r:.3f}" for what, r in ratios.items())
-    return Verdict(
-        REPRODUCED if min(ratios.values()) > 1e-3 else NOT_REPRODUCED,
-        f"plain-56 over {study.iterations:,} iterations: {effect}",
-        study.name,
-    )
+    """In plain-56 no layer vanishes or explodes, at any probe of any run, held against the median layer of plain-20.
+
+    Forward variance of a thousandth of that and more; gradient norm between a hundredth and a hundred times of it.
+    """
+    study = next((s for s in studies if all(any(len(r.probes) for r in s.of_net(net)) for net in PLAIN)), None)
+    if study is None:
+        return Verdict(NOT_ENOUGH, f"no study has probes of {' and '.join(PLAIN)}")
+    shallow, deep = (pd.concat([run.probes for run in study.of_net(net)]) for net in PLAIN[::-1])
+    told, holds = [], True
+    for what, least, most in (("forward_variance", 1e-3, math.inf), ("gradient_norm", 1e-2, 1e2)):
+        ratio = deep.set_index("iteration")[what] / shallow.groupby("iteration")[what].median()
+        ratio = ratio.dropna()
+        tests = {"vanishes": ratio.min() < least, "explodes": ratio.max() > most}
+        faults = [fault for fault, found in tests.items() if found]
+        holds = holds and not faults
+        told.append(
+            f"{what.replace('_', ' ')} {ratio.min():.2g} to {ratio.max():,.2f} times (at iterations "
+            f"{ratio.idxmin():,} and {ratio.idxmax():,}){', which ' + ' and '.join(faults) if faults else ''}"
+        )
+    effect = f"layers of plain-56 against the median layer of plain-20: {'; '.join(told)}{budget(study)}"
+    return Verdict(REPRODUCED if holds else NOT_REPRODUCED, effect, study.name)
 
 
 def deeper_residual_is_better(studies: Sequence[Study]) -> Verdict:
     """Training and test error of ResNet-20 above ResNet-56's, and of ResNet-56 above ResNet-110's."""
-    pairs = (("resnet-20", "resnet-56"), ("resnet-56", "resnet-110"))
-    return all_of([compare(studies, *pair, ["train_error", "test_error"]) for pair in pairs])
+    pairs = [("resnet-20", "resnet-56"), ("resnet-56", "resnet-110")]
+    return compare(studies, pairs, ["train_error", "test_error"])
 
 
 def residual_beats_plain(studies: Sequence[Study]) -> Verdict:
     """Test error of the plain net above its twin's at 20 and 56 layers, and more so at 56."""
-    verdicts = [compare(studies, f"plain-{depth}", f"resnet-{depth}", ["test_error"]) for depth in (20, 56)]
-    study = holding(studies, [f"{kind}-{depth}" for kind in ("plain", "resnet") for depth in (20, 56)])
-    if study is not None:
-        gaps = [paired_difference(study, f"plain-{depth}", f"resnet-{depth}", "test_error") for depth in (20, 56)]
-        if all(gaps):
-            grows = REPRODUCED if gaps[1].mean > gaps[0].mean else NOT_REPRODUCED
-            verdicts.append(Verdict(grows, f"the gap goes from {gaps[0].mean:.2f} to {gaps[1].mean:.2f}", study.name))
-    return all_of(verdicts)
+    pairs = [(f"plain-{depth}", f"resnet-{depth}") for depth in (20, 56)]
+    study = holding(studies, chain(*pairs))
+    if study is None:
+        return compare(studies, pairs, ["test_error"])
+    error = final("test_error")
+    gap = effect_of(studies, study, {"plain-56": 1, "resnet-56": -1, "plain-20": -1, "resnet-20": 1}, error)
+    parts = [is_more(studies, study, *pair, error, "test error") for pair in pairs]
+    return conclude(study, [*parts, ("growth of the gap", gap, gap.is_positive() if gap else NOT_ENOUGH)])
 
 
 def shortcuts_alike(studies: Sequence[Study]) -> Verdict:
-    """Test error of plain-56 above that of ResNet-56 with A, B and C."""
+    """Test error of plain-56 above ResNet-56's with A, B and C, which differ by less than half of what A gains."""
     nets = ("resnet-56", "resnet-56-b", "resnet-56-c")
-    return all_of([compare(studies, "plain-56", net, ["test_error"]) for net in nets])
+    pairs = [("plain-56", net) for net in nets]
+    study = holding(studies, chain(*pairs))
+    if study is None:
+        return compare(studies, pairs, ["test_error"])
+    error = final("test_error")
+    parts = [is_more(studies, study, *pair, error, "test error") for pair in pairs]
+    bound = parts[0][1].mean / 2 if parts[0][1] else math.nan
+    for net, other in combinations(nets, 2):
+        effect = effect_of(studies, study, {net: 1, other: -1}, error)
+        parts.append((f"{net} less {other}", effect, effect.is_within(bound) if effect else NOT_ENOUGH))
+    return conclude(study, parts)
+
+
+def mean_response(study: Study, net: str) -> pd.Series:
+    """The mean over layers of the response's std at the end, by seed."""
+    ends = {
+        run.config["seed"]: run.probes[run.probes["iteration"] == run.config["iterations"]]["response_std"].mean()
+        for run in study.of_net(net)
+        if len(run.probes)
+    }
+    return pd.Series(ends, dtype=float)
 
 
 def smaller_responses(studies: Sequence[Study]) -> Verdict:
     """The mean response at the end: ResNet-20 under plain-20, ResNet-56 under plain-56 and under ResNet-20."""
-    nets = ["plain-20", "resnet-20", "plain-56", "resnet-56"]
-    found = _probed(studies, nets)
-    if found is None:
+    pairs = [("plain-20", "resnet-20"), ("plain-56", "resnet-56"), ("resnet-20", "resnet-56")]
+    nets = list(dict.fromkeys(chain(*pairs)))
+    study = next((s for s in studies if all(len(mean_response(s, net)) for net in nets)), None)
+    if study is None:
         return Verdict(NOT_ENOUGH, f"no study has probes of {', '.join(nets)}")
-    study, probes = found
-    mean = {
-        net: frame[frame["iteration"] == frame["iteration"].max()]["response_std"].mean()
-        for net, frame in probes.items()
-    }
-    holds = mean["resnet-20"] < mean["plain-20"] and mean["resnet-56"] < min(mean["plain-56"], mean["resnet-20"])
-    effect = ", ".join(f"{net} {value:.2f}" for net, value in mean.items())
-    effect = f"mean response std at the end: {effect}"
-    if too_short(study):
-        return Verdict(NOT_ENOUGH, effect + too_short(study), study.name)
-    return Verdict(REPRODUCED if holds else NOT_REPRODUCED, effect, study.name)
+    return conclude(study, [is_more(studies, study, *pair, mean_response, "response std", 0.0) for pair in pairs])
 
 
 def a_thousand_layers(studies: Sequence[Study]) -> Verdict:
     """ResNet-1202 trains to under 0.1% and tests worse than ResNet-110."""
+    worse = compare(studies, [("resnet-1202", "resnet-110")], ["test_error"])
     study = holding(studies, ["resnet-1202", "resnet-110"])
     if study is None:
-        return Verdict(NOT_ENOUGH, "no study has both resnet-1202 and resnet-110")
-    worse = compare(studies, "resnet-1202", "resnet-110", ["test_error"])
-    finals = study.finals()
-    train = finals[finals["net"] == "resnet-1202"]["train_error"].mean()
-    return all_of(
-        [Verdict(REPRODUCED if train < 0.1 else NOT_REPRODUCED, f"training error {train:.2f}%", study.name), worse]
-    )
+        return worse
+    train = by_seed(study, "resnet-1202", "train_error").mean()
+    trained = REPRODUCED if train < 0.1 else NOT_REPRODUCED
+    return all_of([Verdict(trained, f"training error of resnet-1202: {train:.2f}%", study.name), worse])
 
 
 CLAIMS = (

@@ -102,20 +102,15 @@ def read_scores(results: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted((results / SCORES).glob("*.json"))]
 
 
-def _own(name: str, known: dict) -> str:
-    """The paper's net that a name stands for, with what of its configuration departs from the paper left out."""
-    return max((net for net in known if name == net or name.startswith(f"{net}-")), key=len, default=name)
-
-
 def _ours(scores: Sequence[dict], only: Sequence[str] | None) -> pd.DataFrame:
-    """A row a score of a single net, with the net of the paper that it stands for; `only` some of those."""
+    """A row a score of a single net, of `only` some nets."""
     rows = [
-        {"net": net, "paper": _own(net, TABLE_3), "top1": score["top1_error"], "top5": score["top5_error"]}
+        {"net": net, "top1": score["top1_error"], "top5": score["top5_error"]}
         for score in scores
         for net in [score["nets"][0]["name"]]
-        if len(score["nets"]) == 1 and (only is None or _own(net, TABLE_3) in only)
+        if len(score["nets"]) == 1 and (only is None or net in only)
     ]
-    return pd.DataFrame(rows, columns=["net", "paper", "top1", "top5"])
+    return pd.DataFrame(rows, columns=["net", "top1", "top5"])
 
 
 def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[str] | None = None) -> pd.DataFrame:
@@ -128,14 +123,20 @@ def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[
     ]
     for net, (a, b) in known.items():
         row = {"net": net, "paper top-1": _paper(a), "paper top-5": _paper(b)}
-        runs = ours[ours["paper"] == net]
+        runs = ours[ours["net"] == net]
         if len(runs):
             row |= {"our top-1": mean_and_std(runs["top1"]), "our top-5": mean_and_std(runs["top5"])}
         rows.append(row)
-    for net, runs in ours[~ours["paper"].isin(list(known))].groupby("net", sort=False):
+    for net, runs in ours[~ours["net"].isin(list(known))].groupby("net", sort=False):
         rows.append({"net": net, "our top-1": mean_and_std(runs["top1"]), "our top-5": mean_and_std(runs["top5"])})
     columns = ["net", "paper top-1", "our top-1", "paper top-5", "our top-5"]
     return pd.DataFrame(rows, columns=columns, dtype=object).fillna(NOTHING)
+
+
+def _is_real(score: dict) -> bool:
+    """Whether a score is on the paper's images, of nets that had its whole budget or come from elsewhere."""
+    trained = all(net.get("iterations", IMAGENET_ITERATIONS) >= IMAGENET_ITERATIONS for net in score["nets"])
+    return score["data"]["classes"] == CLASSES and trained
 
 
 def table_5(scores: Sequence[dict]) -> pd.DataFrame:
@@ -159,8 +160,11 @@ def tables_markdown(scores: Sequence[dict]) -> str:
     parts = []
     for (_, studies), members in sets.items():
         data, images = members[0]["data"], members[0]["images"]
-        real = data["classes"] == CLASSES and "imagenet-600k" in studies.replace("-plateau", "").replace("-thirds", "")
-        note = "" if real else " A check of the pipeline, not a result: the paper's columns are no yardstick for it."
+        note = (
+            ""
+            if all(map(_is_real, members))
+            else " A check of the pipeline, not a result: the paper's columns are no yardstick for it."
+        )
         seeds = ", ".join(
             map(str, sorted({net["seed"] for score in members for net in score["nets"] if "seed" in net}))
         )

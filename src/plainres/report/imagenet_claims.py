@@ -1,37 +1,51 @@
 """The tests of the claims about ImageNet: from runs, and from scores of single nets and ensembles."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from plainres.report.judging import NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED, Verdict, all_of, compare, holding, too_short
+import pandas as pd
+
+from plainres.report.imagenet import CLASSES
+from plainres.report.judging import (
+    NOT_ENOUGH,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    Effect,
+    Verdict,
+    all_of,
+    compare,
+    conclude,
+    effect_of,
+    final,
+    holding,
+    is_more,
+)
 from plainres.report.published import TABLE_1
 from plainres.report.records import Study
-from plainres.report.statistics import paired_difference
+from plainres.report.statistics import sampling_error
 
-CLASSES = 1000
 ALIKE = 0.5  # points of top-1 error; the paper's two 18-layer nets differ by 0.06
 EARLY_ROWS = 16  # of 64: the first quarter of the training
 WANTED = "wants ImageNet runs of {}, of which there are no records"
+
+
+def _early_error(study: Study, net: str) -> pd.Series:
+    """The mean training error over the first quarter of the training, by seed."""
+    early = {run.config["seed"]: run.metrics["train_error"].head(EARLY_ROWS).mean() for run in study.of_net(net)}
+    return pd.Series(early, dtype=float)
 
 
 def alike_at_18(studies: Sequence[Study]) -> Verdict:
     """Plain-18 and ResNet-18 within half a point of test error; the training error of ResNet-18 lower at first."""
     nets = ("plain-18", "resnet-18")
     study = holding(studies, nets)
-    difference = study and paired_difference(study, *nets, "test_error")
-    if difference is None:
+    if study is None:
         return Verdict(NOT_ENOUGH, WANTED.format(" and ".join(nets)))
-    early = {
-        net: sum(run.metrics["train_error"].head(EARLY_ROWS).mean() for run in study.of_net(net))
-        / len(study.of_net(net))
-        for net in nets
-    }
-    effect = f"plain-18 less resnet-18, test error: {difference}; training error over the first quarter: "
-    effect += ", ".join(f"{net} {error:.2f}" for net, error in early.items())
-    if too_short(study):
-        return Verdict(NOT_ENOUGH, effect + too_short(study), study.name)
-    holds = abs(difference.mean) < ALIKE and early["resnet-18"] < early["plain-18"]
-    return Verdict(REPRODUCED if holds else NOT_REPRODUCED, effect, study.name)
+    end = effect_of(studies, study, {"plain-18": 1, "resnet-18": -1}, final("test_error"))
+    early = is_more(studies, study, *nets, _early_error, "training error over the first quarter", 0.0)
+    ends = ("plain-18 less resnet-18, test error", end, end.is_within(ALIKE) if end else NOT_ENOUGH)
+    return conclude(study, [ends, early])
 
 
 def depth_pays(studies: Sequence[Study]) -> Verdict:
@@ -40,11 +54,11 @@ def depth_pays(studies: Sequence[Study]) -> Verdict:
     study = holding(studies, nets)
     if study is None:
         return Verdict(NOT_ENOUGH, WANTED.format(", ".join(nets)))
-    verdicts = [compare([study], *pair, ["test_error"]) for pair in pairwise(nets)]
     cost = study.of_net("resnet-152-b")[0].info["complexity"]["multiply_adds"]
     cheaper = REPRODUCED if cost < TABLE_1["VGG-16"] else NOT_REPRODUCED
     effect = f"resnet-152-b takes {cost / 1e9:.1f}e9 multiply-adds, VGG-16 {TABLE_1['VGG-16'] / 1e9:.1f}e9"
-    return all_of([*verdicts, Verdict(cheaper, effect, study.name)])
+    falls = compare(studies, list(pairwise(nets)), ["test_error"])
+    return all_of([falls, Verdict(cheaper, effect, study.name)])
 
 
 def ensembles_help(scores: Sequence[dict]) -> Verdict:
@@ -70,4 +84,7 @@ def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
     studies = ", ".join(sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]}))
     if score["data"]["classes"] != CLASSES:
         return Verdict(NOT_ENOUGH, f"{effect}; {score['data']['classes']} classes are a check of the pipeline", studies)
-    return Verdict(REPRODUCED if score["top5_error"] < min(members) else NOT_REPRODUCED, effect, studies)
+    # Of the same images, so that this is more than enough.
+    chance = 2 * math.sqrt(2) * sampling_error(min(members), score["images"])
+    gain = Effect(min(members) - score["top5_error"], chance, "")
+    return Verdict(gain.is_positive(0.0), f"{effect} (± {chance:.2f})", studies)

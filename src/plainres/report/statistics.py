@@ -53,7 +53,8 @@ def sampling_error(error: float, images: int = 10_000) -> float:
     return 100 * math.sqrt(p * (1 - p) / images)
 
 
-def _by_seed(study: Study, net: str, column: str) -> pd.Series:
+def by_seed(study: Study, net: str, column: str) -> pd.Series:
+    """A final figure of a net's runs, by seed; empty where the study has none."""
     finals = study.finals()
     return finals[finals["net"] == net].set_index("seed")[column]
 
@@ -65,7 +66,7 @@ def _paired(a: pd.Series, b: pd.Series) -> Estimate | None:
 
 def paired_difference(study: Study, net: str, other: str, column: str) -> Estimate | None:
     """`net` less `other` in a final figure, seed by seed; None where they have no seed in common."""
-    return _paired(_by_seed(study, net, column), _by_seed(study, other, column))
+    return _paired(by_seed(study, net, column), by_seed(study, other, column))
 
 
 def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
@@ -78,7 +79,7 @@ def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
             row = {"net": net, "iterations": f"{low.iterations:,}"}
             for part in ("train", "test"):
                 column = f"{part}_error"
-                row[f"{part} error"] = _paired(_by_seed(low, net, column), _by_seed(full, net, column))
+                row[f"{part} error"] = _paired(by_seed(low, net, column), by_seed(full, net, column))
             if all(row.values()):
                 rows.append({key: str(value) for key, value in row.items()})
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from plainres.report.judging import carries
 from plainres.report.published import PAPER_ITERATIONS
 from plainres.report.records import Study
 
@@ -43,6 +44,11 @@ def verdict(study: Study) -> str:
             parts.append("no degradation at this budget and these depths.")
         elif full:
             parts.append("the deeper plain net ends worse on its own training set, which is degradation.")
+        elif carries(study):
+            parts.append(
+                "the deeper plain net ends worse on its own training set, which is degradation at this budget; "
+                "a longer one may narrow it."
+            )
         else:
             parts.append(
                 "the deeper plain net is behind on its own training set, as degradation has it; "

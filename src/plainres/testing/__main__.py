@@ -80,7 +80,11 @@ class Adopt:
 def describe_model(path: Path, model: Normalized) -> dict:
     """What a score's record says of a net."""
     own = RunConfig(**model.recipe["config"]) if "config" in model.recipe else None
-    run = {"name": own.net, "study": own.study, "seed": own.seed} if own else {"name": model.recipe["name"]}
+    run = (
+        {"name": own.net, "study": own.study, "iterations": own.iterations, "seed": own.seed}
+        if own
+        else {"name": model.recipe["name"]}
+    )
     return {
         **run,
         "depth": model.architecture["depth"],
