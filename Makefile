@@ -53,7 +53,7 @@ dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="
 notebooks: setup ## run the analysis notebooks on the records, in place
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
-bench: setup ## time an iteration against a stock Lightning loop, into results/bench (ARGS=--full for more)
+bench: setup ## time an iteration against a stock Lightning loop, into results/local/bench (ARGS=--full for more)
 	@$(BIN)/python -m plainres.bench $(ARGS)
 
 test: setup ## run the tests (those of real CIFAR-10 want DATA_DIR=)
@@ -68,7 +68,7 @@ test-cluster: setup ## run the tests of the Ray launcher on a local cluster (ins
 	@$(BIN)/python -m pytest -q -m cluster $(ARGS)
 
 test-gpu: setup ## the tests of the CUDA graph, on a machine with a GPU
-	@$(BIN)/python -m pytest -q -s -rs -m gpu $(ARGS)
+	@$(BIN)/python -m pytest -q -s -rs -W default -m gpu tests/test_engines.py $(ARGS)
 
 lint: setup ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

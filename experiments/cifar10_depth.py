@@ -10,7 +10,7 @@ deeper plain net fall behind and the residual twin lead at both depths; not enou
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import tyro
@@ -58,7 +58,7 @@ def study(options: Options) -> int:
     if not options.demo and device.type == "cpu" and not options.depths and options.iterations is None:
         print(
             f"No GPU: depths {', '.join(map(str, CPU['plain']))} at {CPU_ITERATIONS:,} iterations. The full protocol, "
-            "64,000 iterations of all nine nets: --device cuda, or --iterations 64000 --depths 20 32 44 56 110"
+            "64,000 iterations of nine nets, wants a GPU; days here: --iterations 64000 --depths 20 32 44 56"
         )
     results = options.results
     if options.demo:
@@ -74,8 +74,7 @@ def main() -> int:
         if os.environ.get("STRICT", "") not in ("", "0"):
             raise
         print(f"\n{error}\n\nUntil then, the same pipeline on the embedded demo set:\n", file=sys.stderr)
-        demo = Options(demo=True, results=options.results, device=options.device, precision=options.precision)
-        status = study(demo)
+        status = study(replace(options, demo=True, depths=(), iterations=None, train_set="50k"))
         print(f"\nThis was the DEMO SET, not CIFAR-10. {error}", file=sys.stderr)
         return status
 

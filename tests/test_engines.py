@@ -192,8 +192,8 @@ def test_capture_leaves_the_net_as_it_was_and_a_chunk_never_waits(cuda):
     fast, eager = engine_at_start("fast", run_config, cuda), engine_at_start("eager", run_config, cuda)
     first = fast(slice(0, 10))
     torch.testing.assert_close(first[0], eager(slice(0, 10))[0], rtol=1e-3, atol=1e-4)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         losses, wrong = fast(slice(10, 60))
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -103,6 +103,8 @@ def test_identity_extension_refuses_what_it_is_not_for():
         extend_with_identity(cifar_net(8, "A"), 20)
     with pytest.raises(ValueError, match="must be more than 8"):
         extend_with_identity(cifar_net(8, None), 8)
+    with pytest.raises(ValueError, match="only a net with batch normalization"):
+        extend_with_identity(cifar_net(8, None, norm="none"), 14)
 
 
 def test_highway_block_is_gated_and_begins_nearly_closed():

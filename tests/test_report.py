@@ -82,7 +82,7 @@ def test_verdict_says_what_the_records_carry(study):
     assert "ends worse on its own training set, which is degradation" in text
     assert "+11.0 and +7.0 at 56 layers" in text
     assert "the deeper residual net is the better one" in text
-    assert "No interval" not in text
+    assert "no interval" not in text
 
 
 def test_verdict_of_a_short_budget_does_not_claim_the_end(tmp_path):

@@ -156,9 +156,14 @@ def test_strict_stops_without_data(experiment, offline, monkeypatch):
     assert status == 2 and "could not be downloaded" in err and "DATA_DIR=" in err
 
 
-def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, tmp_path):
-    status, out, err = experiment("--depths", "8", "--kinds", "plain", "--iterations", "64", *offline)
+def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, tmp_path, monkeypatch):
+    trained = []
+    train = setting.train_run
+    monkeypatch.setattr(setting, "train_run", lambda *a, **k: trained.append((a[0].seed, k)) or train(*a, **k))
+    chosen = ("--seeds", "3", "--kinds", "plain", "--engine", "eager", "--wandb", "off")
+    status, out, err = experiment("--depths", "32", "--iterations", "64000", "--train-set", "45k", *chosen, *offline)
     assert status == 0
+    assert [(seed, k["engine"], k["wandb_mode"]) for seed, k in trained] == [(3, "eager", "off")]
     assert err.count("could not be downloaded") == 2
     assert "DEMO SET, not CIFAR-10" in err.splitlines()[-1]
     assert "Table 6 on the demo set" in out

@@ -233,6 +233,11 @@ def test_unreadable_record_is_named(tmp_path):
         ({"dataset": "mnist"}, "data set must be one of"),
         ({"train_set": "10k"}, "training set must be one of"),
         ({"seed": -1}, "seed must be"),
+        ({"batch_size": 0}, "batch size must be 1 or more, not 0"),
+        ({"lr": -1.0}, "learning rate must be 0 or more, not -1"),
+        ({"weight_decay": float("nan")}, "weight decay must be 0 or more, not nan"),
+        ({"clip": -1.0}, "clip must be 0 or more, not -1"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and less than 1, not 1"),
     ],
 )
 def test_bad_configuration_is_refused(changes, message):

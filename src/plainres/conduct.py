@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from plainres.backfill import mirror_report
-from plainres.report import read_study, write_study
-from plainres.report.write import study_markdown
+from plainres.report import find_studies, read_study, write_study
+from plainres.report.write import study_markdown, write_budgets
 from plainres.study import Setting, StudyOptions, run_study
 from plainres.training import RunConfig
 from plainres.training.mirror import MIRRORED, choose_mode, in_sweep
@@ -44,7 +44,8 @@ def conduct(
         return 0  # rank 0 is not done yet, and a launcher would end it with a failing one
     if options.plan:
         return status
-    for name in dict.fromkeys(config.study for config in configs):
+    names = list(dict.fromkeys(config.study for config in configs))
+    for name in names:
         study = read_study(results / name)
         if study.runs:
             write_study(study)
@@ -52,4 +53,6 @@ def conduct(
             # A sweep's agent has one W&B run a process.
             if mode != "off" and not in_sweep():
                 mirror_report(study, mode, results / MIRRORED)
+    if len(names) > 1:
+        write_budgets(find_studies(results), results)
     return status

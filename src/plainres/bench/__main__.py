@@ -17,6 +17,7 @@ from plainres.bench.report import format_lines, project, summarize
 from plainres.data import default_data_dir
 from plainres.data.cifar10 import require_cifar10
 from plainres.errors import UserError
+from plainres.study.options import LOCAL_RESULTS
 from plainres.training.device import choose_device, describe_hardware, describe_software, fast_precision
 from plainres.training.record import write_atomic
 
@@ -30,7 +31,7 @@ def main() -> int:
     parser.add_argument("--timed", type=int, help="iterations timed (default: 400 on a GPU, 200 / depth on a CPU)")
     parser.add_argument("--full", action="store_true", help="more rounds, and the net of least depth at other batches")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<index>")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the JSON goes to bench/ below it")
+    parser.add_argument("--results", type=Path, default=LOCAL_RESULTS, help="the JSON goes to bench/ below it")
     options = parser.parse_args()
     try:
         path = run(options, choose_device(options.device))

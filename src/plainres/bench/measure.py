@@ -1,5 +1,6 @@
 """Seconds an iteration of one way to train, under Lightning's Trainer, data loading included."""
 
+import gc
 import logging
 import os
 import time
@@ -104,6 +105,8 @@ def measure(
     net = make_net(config)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if cuda:
+        gc.collect()  # nets measured before
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Lightning, about workers and loggers
@@ -119,7 +122,10 @@ def measure(
             callbacks=[watch],
         )
         if way.engine == "stock":
-            train = load_cifar10(data_dir, train=True) if data_dir else demo_set(5_120, seed=0)
+            if data_dir:
+                train = load_cifar10(data_dir, train=True)
+            else:  # as many images as CIFAR-10 has, so that epochs end as rarely
+                train = tuple(torch.cat([part] * 10) for part in demo_set(5_000, seed=0))
             workers = min(STOCK_WORKERS, os.cpu_count() or 1)
             trainer.fit(StockModule(config, net), stock_loader(*train, batch_size, workers, pin=cuda))
         else:

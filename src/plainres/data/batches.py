@@ -41,4 +41,5 @@ def drawn_places(n: int, wanted: int) -> Tensor:
 
 def single_views(images: int) -> Tensor:
     """Every image once, in order, as it is: int32 (images, 4), the rows of `batch_table` for testing."""
-    return torch.tensor([(index, *IDENTITY) for index in range(images)], dtype=torch.int32).view(-1, 4)
+    index = torch.arange(images, dtype=torch.int32)[:, None]
+    return torch.cat((index, torch.tensor(IDENTITY, dtype=torch.int32).expand(images, 3)), dim=1)

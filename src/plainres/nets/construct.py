@@ -27,9 +27,11 @@ def extend_with_identity(net: CifarNet, depth: int) -> CifarNet:
         depth: 6n+2, deeper than `net`.
 
     Raises:
-        UserError: `depth` is not that of a deeper net, or `net` is not plain.
+        UserError: `depth` is not that of a deeper net, or `net` is not plain, or has no batch normalization.
     """
     stages = ("layer1", "layer2", "layer3")
+    if not isinstance(net.bn1, nn.BatchNorm2d):
+        raise UserError("only a net with batch normalization is extended: without it, identity is another construction")
     if any(block.downsample is not None for stage in stages for block in getattr(net, stage)):
         raise UserError("only a plain net is extended: in a residual one identity is no construction")
     deeper = cifar_net(depth, None, net.fc.out_features)

@@ -71,7 +71,8 @@ def _nets(study: Study, kind: str) -> list[str]:
 def caption(figure: Figure, study: Study, title: str) -> None:
     demo = " — DEMO SET, not CIFAR-10" if study.dataset == "demo set" else ""
     figure.suptitle(title + demo, fontsize=11)
-    figure.text(0.5, 0.01, study.describe(), ha="center", va="bottom", fontsize=7, color="0.35")
+    bands = "; bands from the lowest to the highest seed" if len(study.seeds) > 1 else ""
+    figure.text(0.5, 0.01, study.describe() + bands, ha="center", va="bottom", fontsize=7, color="0.35")
 
 
 def figure_1(study: Study) -> Figure | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 DATASET_NAMES = {"cifar10": "CIFAR-10", "demo": "demo set", "imagenet": "ImageNet"}
+KINDS = ("plain", "residual", "highway")
 NEEDED = ("iteration", "train_error")
 PROBED = ("iteration", "layer", "response_std", "forward_variance", "gradient_norm")
 
@@ -40,8 +41,8 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """ "plain" or "residual"."""
-        return "plain" if self.config["shortcut"] is None else "residual"
+        """ "plain", "residual" or "highway"."""
+        return {None: "plain", "highway": "highway"}.get(self.config["shortcut"], "residual")
 
 
 @dataclass
@@ -101,12 +102,13 @@ class Study:
         hardware = {hardware_name(run.info) for run in self.runs}
         seeds = ", ".join(map(str, self.seeds))
         budgets = " and ".join(f"{n:,}" for n in sorted({run.config["iterations"] for run in self.runs}))
+        batches = " and ".join(map(str, sorted({run.config["batch_size"] for run in self.runs})))
         trained_on = f"{config['train_set']} training images, " if config["dataset"] == "cifar10" else ""
         if self.is_imagenet:
             trained_on = f"{config['image_size']} pixels, "
         bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
         return (
-            f"{self.dataset}, {trained_on}{budgets} iterations of {config['batch_size']}{bn}, "
+            f"{self.dataset}, {trained_on}{budgets} iterations of {batches}{bn}, "
             f"{config['precision']}, seed{'s' if len(self.seeds) > 1 else ''} {seeds}, {' and '.join(sorted(hardware))}"
         )
 
@@ -162,7 +164,7 @@ def read_study(folder: Path) -> Study:
         else:
             study.diverged.append(run)
             study.others.append((name, run.outcome, run.info.get("reason", "")))
-    study.runs.sort(key=lambda run: (run.kind, run.config["depth"], run.net, run.config["seed"]))
+    study.runs.sort(key=lambda run: (KINDS.index(run.kind), run.config["depth"], run.net, run.config["seed"]))
     return study
 
 

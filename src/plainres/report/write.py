@@ -45,6 +45,8 @@ def write_budgets(studies: Sequence[Study], results: Path) -> None:
     """Draw the figures of error against budget: one for each data set, split and precision with several budgets."""
     series: dict[str, list[Study]] = {}
     for study in studies:
+        if not study.runs or study.is_imagenet:
+            continue
         config = study.runs[0].config
         series.setdefault(f"budgets-{config['dataset']}-{config['train_set']}-{config['precision']}", []).append(study)
     for name, several in series.items():
@@ -139,7 +141,7 @@ def write_all(results: Path, draw: bool = True) -> list[Study]:
         if draw and study.runs:
             write_study(study)
     if draw:
-        write_budgets([study for study in studies if study.runs and not study.is_imagenet], results)
+        write_budgets(studies, results)
         write_architecture(results)
         write_scores(results)
     return studies

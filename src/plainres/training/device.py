@@ -73,6 +73,10 @@ def free_memory(device: torch.device) -> int:
     """Bytes of the device's memory that are free now."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():  # what the page cache would give back counts as free
+        (line,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -128,4 +132,5 @@ def describe_software() -> dict:
         "pytorch_lightning": pytorch_lightning.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+        "tf32": torch.backends.cudnn.allow_tf32 if torch.cuda.is_available() else None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -111,6 +112,7 @@ class FastEngine(EagerEngine):
         kept += [self.optimizer.state[parameter]["momentum_buffer"] for parameter in self.net.parameters()]
         before = [tensor.detach().clone() for tensor in kept]
         torch.compiler.reset()  # PyTorch compiles a function for few kinds of net only
+        gc.collect()  # a graph of an earlier net, lest it be freed inside this capture
         torch.backends.cudnn.benchmark = True
         try:
             self.inputs = torch.compile(inputs, dynamic=False)
@@ -123,7 +125,7 @@ class FastEngine(EagerEngine):
                         self._iterate_in_place()
                 torch.cuda.current_stream(self.device).wait_stream(side)
                 graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph):
+                with torch.cuda.device(self.device), torch.cuda.graph(graph):
                     self._iterate_in_place()
         finally:
             self.inputs, torch.backends.cudnn.benchmark = inputs, benchmark

@@ -22,7 +22,7 @@ from plainres.training.checkpoints import AtomicCheckpointIO, iteration_of, late
 from plainres.training.config import RunConfig
 from plainres.training.device import describe_hardware, describe_software
 from plainres.training.engines import choose_engine
-from plainres.training.evaluation import Tally, evaluate, with_exact_bn
+from plainres.training.evaluation import BN_IMAGES, Tally, evaluate, with_exact_bn
 from plainres.training.lock import sole_writer
 from plainres.training.mirror import MIRRORED, Mirror, in_sweep, mirror_record
 from plainres.training.module import ClassificationModule, Diverged
@@ -265,4 +265,5 @@ def _final_errors(net: nn.Module, data: CifarData | ImageNetData, config: RunCon
         "clean_train_loss": clean.mean_loss,
         "clean_train_error": clean.error,
         "exact_bn_test_error": error(exact, "test").error,
+        "exact_bn_images": min(BN_IMAGES, len(data.parts["train"])),
     }

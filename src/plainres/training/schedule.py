@@ -52,7 +52,7 @@ def learning_rate(config: RunConfig, iteration: int, warming_up: bool, rows: Seq
 
 def has_warmup(config: RunConfig) -> bool:
     """Whether the run begins at a tenth of the learning rate: 110 layers and more."""
-    return config.family == "cifar" and config.depth >= WARMUP_DEPTH
+    return config.family == "cifar" and config.schedule == "halves" and config.depth >= WARMUP_DEPTH
 
 
 def warmup_cap(config: RunConfig) -> int:
@@ -90,7 +90,9 @@ def chunks(config: RunConfig, start: int, stop: int, longest: int) -> Iterator[s
         Consecutive slices; none crosses a row's end, a fall of the learning rate or, as long as a warm-up may last, the
         end of its window.
     """
-    ends = {*row_ends(config), -(-config.iterations // 3), -(-2 * config.iterations // 3)}
+    ends = set(row_ends(config))
+    if config.schedule == "thirds":
+        ends |= {-(-config.iterations // 3), -(-2 * config.iterations // 3)}
     if has_warmup(config):
         ends |= set(range(WARMUP_WINDOW, warmup_cap(config), WARMUP_WINDOW))
     ends = sorted(ends)
