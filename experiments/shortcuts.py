@@ -3,7 +3,7 @@
     python experiments/shortcuts.py                        # options A, B, C and highway at 20 and 56 layers
     python experiments/shortcuts.py --depths 20 --seeds 0 1 2
 
-With a GPU 64,000 iterations each; without one 2,000, about 3.5 hours of one core of an AMD EPYC (1,000 took 2 hours).
+With a GPU 64,000 iterations each; without one 2,000, about 3.5 hours of one core of an AMD EPYC (1,000 took 1.8).
 Expected: all of A, B and C beat plain; C and B lead A by little, so projections are not what matters. Not so at 1,000
 iterations, where one seed's start decides: several seeds, or longer runs, are wanted.
 """

@@ -78,7 +78,7 @@ def healthy_gradients(studies: Sequence[Study]) -> Verdict:
         faults = [fault for fault, found in tests.items() if found]
         holds = holds and not faults
         told.append(
-            f"{what.replace('_', ' ')} {ratio.min():.2g} to {ratio.max():,.2f} times (at iterations "
+            f"{what.replace('_', ' ')} {ratio.min():.2g} to {ratio.max():,.0f} times (at iterations "
             f"{ratio.idxmin():,} and {ratio.idxmax():,}){', which ' + ' and '.join(faults) if faults else ''}"
         )
     effect = f"layers of plain-56 against the median layer of plain-20: {'; '.join(told)}{budget(study)}"
