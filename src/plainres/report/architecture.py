@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyBboxPatch
 
 from plainres.report.published import TABLE_1
+from plainres.report.tables import markdown_table
 
 FOLDER = "complexity"
 FIGURE_3 = ("VGG-19", "plain-34", "resnet-34")
@@ -49,7 +50,7 @@ def table_1(nets: list[dict]) -> pd.DataFrame:
 
 def table_1_markdown(nets: list[dict]) -> str:
     """Table 1 as Markdown, with what is counted."""
-    table = table_1(nets).to_markdown(index=False, disable_numparse=True)
+    table = markdown_table(table_1(nets))
     return (
         "**Table 1: parameters and multiply-adds for a 224x224 image.** Convolutions and linear layers, biases left "
         'out, as the paper counts; residual nets with option A are named without a letter. "Stride in" is the '

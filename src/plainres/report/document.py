@@ -12,7 +12,7 @@ from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_table, judge
 from plainres.report.records import Study
 from plainres.report.statistics import comparisons, precision_differences, summary
-from plainres.report.tables import convergence_speed, table_6_markdown
+from plainres.report.tables import convergence_speed, markdown_table, table_6_markdown
 from plainres.report.verdict import verdict
 
 CAPTIONS = {
@@ -24,7 +24,9 @@ CAPTIONS = {
 }
 # Where the protocol departs from the paper, or fills what it does not say.
 LEDGER = (
-    ("Batch seen by BN", "64 on each of two GPUs", "all 128 on one device"),
+    ("Batch seen by BN", "64 on each of two GPUs", "all 128, unless the study's name says bn64"),
+    ("Initialization", "He's; of which layers is not said", "convolutions and classifier, normal, fan-in"),
+    ("Warm-up of 110 layers", "0.01 until the training error is under 80%", "the same, at most N/8 iterations"),
     (
         "BN statistics in testing",
         "averages over a large training batch (authors' release)",
@@ -45,10 +47,6 @@ table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-
 th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top; }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 """
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    return frame.to_markdown(index=False, disable_numparse=True)
 
 
 def provenance(study: Study) -> pd.DataFrame:

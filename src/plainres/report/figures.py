@@ -112,12 +112,17 @@ def figure_6(study: Study) -> Figure | None:
     groups = {title: nets for title, nets in groups.items() if nets}
     if not groups:
         return None
+    top = _top(study, [net for nets in groups.values() for net in nets])
+    return draw_panels(study, groups, top, "test", "Training and test error against iterations (Figure 6)")
+
+
+def draw_panels(study: Study, groups: dict[str, list[str]], top: float, tested: str, title: str) -> Figure:
+    """Training error (dashed) and tested error (bold) of groups of nets, a panel each, up to `top` percent."""
     style = style_of(study, [net for nets in groups.values() for net in nets])
     figure, panels = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4), sharey=True, squeeze=False)
-    top = _top(study, list(style))
-    for axes, (title, nets) in zip(panels[0], groups.items(), strict=True):
+    for axes, (group, nets) in zip(panels[0], groups.items(), strict=True):
         draw_curves(axes, study, nets, style, ("train_error", "test_error"))
-        axes.set_title(title, fontsize=10)
+        axes.set_title(group, fontsize=10)
         axes.set_ylim(0, top)
         axes.set_ylabel("error (%)")
         axes.tick_params(labelleft=True)
@@ -125,9 +130,9 @@ def figure_6(study: Study) -> Figure | None:
         few = all(len(curves(study, net, "test_error")) <= FEW for net in nets)
         test = {"ls": "none", "marker": "o"} if few else {"lw": 2.2}
         handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
-        handles += [Line2D([], [], color="0.3", label="test", **test)]
+        handles += [Line2D([], [], color="0.3", label=tested, **test)]
         axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
-    caption(figure, study, "Training and test error against iterations (Figure 6)")
+    caption(figure, study, title)
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     return figure
 

@@ -4,12 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from plainres.report.figures import FEW, caption, curves, draw_curves, style_of
+from plainres.report.figures import draw_panels
 from plainres.report.published import (
     IMAGENET_ITERATIONS,
     TABLE_2,
@@ -20,7 +18,7 @@ from plainres.report.published import (
     TABLE_5,
 )
 from plainres.report.records import Study, hardware_name
-from plainres.report.tables import mean_and_std
+from plainres.report.tables import markdown_table, mean_and_std, not_in_the_table
 
 SCORES = "scores"  # the folder that `python -m plainres.testing score` writes to
 CLASSES = 1000
@@ -43,24 +41,8 @@ def figure_4(study: Study) -> Figure | None:
     groups = {title: nets for title, nets in groups.items() if nets}
     if not groups:
         return None
-    style = style_of(study, [net for nets in groups.values() for net in nets])
-    figure, panels = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4), sharey=True, squeeze=False)
-    for axes, (title, nets) in zip(panels[0], groups.items(), strict=True):
-        draw_curves(axes, study, nets, style, ("train_error", "test_error"))
-        axes.set_title(title, fontsize=10)
-        axes.set_ylim(0, 100)
-        axes.set_ylabel("error (%)")
-        axes.tick_params(labelleft=True)
-        handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
-        few = all(len(curves(study, net, "test_error")) <= FEW for net in nets)
-        handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
-        tested = {"ls": "none", "marker": "o"} if few else {"lw": 2.2}
-        handles += [Line2D([], [], color="0.3", label="validation", **tested)]
-        axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
     note = "" if is_result(study) else " — A CHECK OF THE PIPELINE, not a result"
-    caption(figure, study, f"Training and validation error (Figure 4){note}")
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
-    return figure
+    return draw_panels(study, groups, 100.0, "validation", f"Training and validation error (Figure 4){note}")
 
 
 def is_ilsvrc(study: Study) -> bool:
@@ -90,11 +72,7 @@ def finals_markdown(study: Study) -> str:
     lines = [f"**Errors in percent at the last iteration, centre crop.** {study.describe()}."]
     if not is_result(study):
         lines[0] += " A check of the pipeline, not a result: nothing here can be set against the paper."
-    lines += ["", pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
-    if study.others:
-        lines += ["", "Not in the table:", ""]
-        lines += [f"- {name}: {outcome}{f' ({reason})' if reason else ''}" for name, outcome, reason in study.others]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", markdown_table(pd.DataFrame(rows)), *not_in_the_table(study)]) + "\n"
 
 
 def read_scores(results: Path) -> list[dict]:
@@ -181,5 +159,5 @@ def tables_markdown(scores: Sequence[dict]) -> str:
             "Table 4: fully convolutional, five scales": _table(scales, TABLE_4, TABLE_4_PEERS),
             "Table 5: ensembles, five scales": table_5(scales),
         }
-        parts += [f"**{t}**\n\n{frame.to_markdown(index=False, disable_numparse=True)}" for t, frame in tables.items()]
+        parts += [f"**{t}**\n\n{markdown_table(frame)}" for t, frame in tables.items()]
     return "\n\n".join(parts) + "\n"

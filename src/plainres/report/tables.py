@@ -13,6 +13,17 @@ def mean_and_std(values: pd.Series) -> str:
     return f"{values.mean():.2f} ± {values.std():.2f} (n = {len(values)})"
 
 
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A table of texts as Markdown."""
+    return frame.to_markdown(index=False, disable_numparse=True)
+
+
+def not_in_the_table(study: Study) -> list[str]:
+    """Lines that name the runs which did not finish, and why; none where all did."""
+    told = [f"- {name}: {outcome}{f' ({reason})' if reason else ''}" for name, outcome, reason in study.others]
+    return ["", "Not in the table:", "", *told] if told else []
+
+
 def table_6(study: Study) -> pd.DataFrame:
     """CIFAR test error of every finished net at the last iteration, beside the paper's, and the paper's peers.
 
@@ -61,8 +72,4 @@ def table_6_markdown(study: Study) -> str:
     """Table 6 as Markdown, with what it was measured on and what did not finish."""
     demo = " on the demo set (not CIFAR-10)" if study.dataset == "demo set" else ""
     lines = [f"**Table 6{demo}: test error in percent, last iteration.** {study.describe()}.", ""]
-    lines += [table_6(study).to_markdown(index=False, disable_numparse=True)]
-    if study.others:
-        lines += ["", "Not in the table:", ""]
-        lines += [f"- {name}: {outcome}{f' ({reason})' if reason else ''}" for name, outcome, reason in study.others]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, markdown_table(table_6(study)), *not_in_the_table(study)]) + "\n"
