@@ -38,6 +38,9 @@ class EagerEngine:
         """SGD over the net's parameters, as `advance` wants it."""
         return torch.optim.SGD(self.net.parameters(), **sgd_arguments(self.config))
 
+    def prepare(self, optimizer: torch.optim.Optimizer, batches: Sequence) -> None:
+        """Do what comes once, before the first `advance` with these arguments: nothing here."""
+
     def advance(self, optimizer: torch.optim.Optimizer, batches: Sequence, lr: float) -> tuple[Tensor, Tensor]:
         """Train on consecutive batches.
 

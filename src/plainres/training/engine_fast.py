@@ -58,9 +58,13 @@ class FastEngine(EagerEngine):
     def make_optimizer(self) -> ChunkSGD:
         return ChunkSGD(self.net.parameters(), fused=True, **sgd_arguments(self.config))
 
-    def advance(self, optimizer: ChunkSGD, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    def prepare(self, optimizer: ChunkSGD, rows: Tensor) -> None:
+        """Lay the buffers out and, on CUDA, compile and capture, unless that is done."""
         if self._iteration is None:
             self._prepare(getattr(optimizer, "optimizer", optimizer), rows)
+
+    def advance(self, optimizer: ChunkSGD, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        self.prepare(optimizer, rows)
         return optimizer.step(lambda: self._advance(rows, lr))
 
     def _advance(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:

@@ -101,6 +101,8 @@ class ClassificationModule(pl.LightningModule):
     def training_step(self, loaded: Tensor | PhotoBatch, _: int) -> None:
         lr = learning_rate(self.config, self.iteration, self.warmup_end is None, self.rows)
         batches = [loaded] if self.config.family == "imagenet" else loaded
+        with self.aside():
+            self.engine.prepare(self.optimizers(), batches)
         losses, wrong = self.engine.advance(self.optimizers(), batches, lr)
         if self.trainer.world_size > 1:
             losses, wrong = sum_over(torch.stack((losses / self.trainer.world_size, wrong)).double())
