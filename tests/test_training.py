@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from plainres.data import CifarData, demo_set
 from plainres.nets import load_net
-from plainres.training import Record, RunConfig, evaluation, module, train_run
+from plainres.training import Record, RunConfig, evaluation, module, schedule, train_run
 from plainres.training.build import make_net
 from plainres.training.schedule import learning_rate
 
@@ -44,10 +44,10 @@ class Interrupt(pl.Callback):
 
 def test_training_equals_a_loop_written_out_by_hand(tmp_path, tiny_demo):
     """Momentum, decay of every parameter, schedule and batches against plain tensor arithmetic."""
-    run_config = config(precision="fp64", weight_decay=0.01)
+    run_config = config(precision="fp64", weight_decay=0.01, batch_size=8)
     train(tmp_path, run_config)
     net = make_net(run_config).double()
-    data = CifarData("demo", tmp_path, iterations=64, batch_size=32)
+    data = CifarData("demo", tmp_path, iterations=64, batch_size=8)
     data.setup()
     velocity = [torch.zeros_like(p) for p in net.parameters()]
     losses, errors = [], []
@@ -189,8 +189,9 @@ def test_45k_split_is_validated_on_beside_the_test_set(tmp_path, monkeypatch):
     assert rows["val_error"].iloc[-1] != rows["test_error"].iloc[-1]
 
 
-def test_warm_up_ends_at_its_cap_at_the_latest(tmp_path, tiny_demo):
-    deep = config(depth=110, batch_size=2)
+def test_warm_up_ends_at_its_cap_at_the_latest(tmp_path, tiny_demo, monkeypatch):
+    monkeypatch.setattr(schedule, "WARMUP_DEPTH", 8)
+    deep = config(batch_size=2)
     assert train(tmp_path, deep)["warmup_end"] == 8
     assert metrics(tmp_path, deep)["lr"].tolist()[:10] == pytest.approx([0.01] * 8 + [0.1] * 2)
 
