@@ -16,6 +16,8 @@ COLOURS = plt.get_cmap("viridis")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PAPER_TOP = 20.0
 FEW = 4
+RANGE = "; means, lowest to highest seed"
+MEANS = "; means"
 
 
 def curves(study: Study, net: str, column: str) -> pd.DataFrame:
@@ -41,8 +43,10 @@ def draw_curves(axes: Axes, study: Study, nets: list[str], style: dict[str, tupl
             line = {"ls": "--", "lw": 1.1} if column == "train_error" else {"ls": "-", "lw": 2.2}
             if len(curve) <= FEW:  # two passes over the test set are two points, not a curve
                 line |= {"ls": "none", "marker": marker, "ms": 7, "clip_on": False, "zorder": 3}
+                axes.vlines(curve.index, curve["min"], curve["max"], color=colour, lw=1.6)
+            else:
+                axes.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
             axes.plot(curve.index, curve["mean"], color=colour, **line)
-            axes.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
     n = study.iterations
     for drop in study.drops:
         axes.axvline(drop, color="0.85", lw=1, zorder=0)
@@ -68,11 +72,11 @@ def _nets(study: Study, kind: str) -> list[str]:
     return sorted(own, key=lambda net: int(net.split("-")[1]))
 
 
-def caption(figure: Figure, study: Study, title: str) -> None:
+def caption(figure: Figure, study: Study, title: str, note: str = "") -> None:
     demo = " — DEMO SET, not CIFAR-10" if study.dataset == "demo set" else ""
     figure.suptitle(title + demo, fontsize=11)
-    bands = "; bands from the lowest to the highest seed" if len(study.seeds) > 1 else ""
-    figure.text(0.5, 0.01, study.describe() + bands, ha="center", va="bottom", fontsize=7, color="0.35")
+    text = study.describe() + (note if len(study.seeds) > 1 else "")
+    figure.text(0.5, 0.01, text, ha="center", va="bottom", fontsize=7, color="0.35")
 
 
 def figure_1(study: Study) -> Figure | None:
@@ -90,7 +94,7 @@ def figure_1(study: Study) -> Figure | None:
         axes.tick_params(labelleft=True)
     handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
     panels[1].legend(handles=handles, frameon=False, loc="lower left")
-    caption(figure, study, "Degradation (Figure 1): plain nets, shallow against deep")
+    caption(figure, study, "Degradation (Figure 1): plain nets, shallow against deep", RANGE)
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     return figure
 
@@ -132,7 +136,7 @@ def draw_panels(study: Study, groups: dict[str, list[str]], top: float, tested: 
         handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
         handles += [Line2D([], [], color="0.3", label=tested, **test)]
         axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
-    caption(figure, study, title)
+    caption(figure, study, title, RANGE)
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     return figure
 
@@ -167,6 +171,6 @@ def figure_budgets(studies: Sequence[Study]) -> Figure | None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[1].legend(frameon=False, fontsize=8)
     shown = [run for study in studies for run in study.runs if run.net in set(several["net"])]
-    caption(figure, Study(studies[0].folder.parent, shown), "Is it only slow? Final error against the budget")
+    caption(figure, Study(studies[0].folder.parent, shown), "Is it only slow? Final error against the budget", MEANS)
     figure.tight_layout(rect=(0, 0.04, 1, 1))
     return figure

@@ -101,7 +101,8 @@ class Study:
         config = self.runs[0].config
         hardware = {hardware_name(run.info) for run in self.runs}
         seeds = ", ".join(map(str, self.seeds))
-        budgets = " and ".join(f"{n:,}" for n in sorted({run.config["iterations"] for run in self.runs}))
+        *most, last = (f"{n:,}" for n in sorted({run.config["iterations"] for run in self.runs}))
+        budgets = f"{', '.join(most)} and {last}" if most else last
         batches = " and ".join(map(str, sorted({run.config["batch_size"] for run in self.runs})))
         trained_on = f"{config['train_set']} training images, " if config["dataset"] == "cifar10" else ""
         if self.is_imagenet:
