@@ -46,7 +46,9 @@ def figure_7(study: Study) -> Figure | None:
         axes.grid(axis="y", color="0.92")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8, ncol=2)
-    caption(figure, Study(study.folder, list(runs.values())), "Layer responses after BN, before the nonlinearity (Figure 7)")
+    caption(
+        figure, Study(study.folder, list(runs.values())), "Layer responses after BN, before the nonlinearity (Figure 7)"
+    )
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     return figure
 
@@ -74,7 +76,9 @@ def gradients(study: Study) -> Figure | None:
         axes.set_xlabel("layer")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0][0].legend(frameon=False, fontsize=7)
-    caption(figure, Study(study.folder, list(runs.values())), "Gradients and forward signals, layer by layer (section 4.1)")
+    caption(
+        figure, Study(study.folder, list(runs.values())), "Gradients and forward signals, layer by layer (section 4.1)"
+    )
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     return figure
 
