@@ -146,6 +146,17 @@ def test_one_seed_borrows_the_spread_of_a_shorter_study(tmp_path, deep, status):
     assert f"± {4.3027 * 0.5 * 2**0.5:.2f} by the seeds of cifar10-2k-fp32" in verdict.effect
 
 
+@pytest.mark.parametrize(("with_c", "status"), [(6.6, REPRODUCED), (3.0, NOT_REPRODUCED), (7.0, NOT_ENOUGH)])
+def test_shortcuts_are_alike_within_half_of_what_they_gain(tmp_path, with_c, status):
+    """Plain 12, A and B about 7: within 2.5 of one another."""
+    apart = (0.0, 2.0, -2.0) if status == NOT_ENOUGH else (0.0, 0.1, -0.1)
+    for shortcut, error in ((None, 12.0), ("A", 7.0), ("B", 6.8), ("C", with_c)):
+        for seed in range(3):
+            own = error + (apart[seed] if shortcut == "C" else 0.0)
+            write_run(tmp_path, own, own, depth=56, shortcut=shortcut, seed=seed)
+    assert judge(find_studies(tmp_path))[7].status == status
+
+
 def test_short_budget_gives_no_verdict_but_its_effect(tmp_path):
     verdict = judge(write_study(tmp_path, iterations=2_000))[1]
     assert verdict.status == NOT_ENOUGH
