@@ -203,10 +203,12 @@ def test_figure_6_has_a_right_panel_for_1202_layers(tmp_path):
 
 def test_budgets_are_drawn_for_nets_that_have_several(tmp_path):
     for iterations, error in ((1_000, 60.0), (2_000, 50.0)):
-        write_run(tmp_path, error, error, depth=56, shortcut=None, iterations=iterations)
-    write_run(tmp_path, 40.0, 40.0, depth=20, iterations=1_000)
+        for shortcut, better in ((None, 0.0), ("A", 20.0)):
+            write_run(tmp_path, error - better, error, depth=56, shortcut=shortcut, iterations=iterations)
+    write_run(tmp_path, 40.0, 40.0, depth=20, iterations=1_000)  # at one budget
+    write_run(tmp_path, 55.0, 55.0, depth=56, iterations=320)  # with no other net
     figure = figure_budgets(find_studies(tmp_path))
-    (line,) = figure.axes[0].get_lines()
-    assert line.get_label() == "plain-56" and list(line.get_ydata()) == [60.0, 50.0]
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()}
+    assert lines == {"plain-56": [60.0, 50.0], "resnet-56": [40.0, 30.0]}
     write_all(tmp_path)
     assert (tmp_path / "budgets-cifar10-50k-fp32.png").exists()

@@ -150,6 +150,8 @@ def figure_budgets(studies: Sequence[Study]) -> Figure | None:
     finals = pd.concat([study.finals().assign(iterations=study.iterations) for study in studies])
     finals = finals.groupby(["net", "kind", "depth", "iterations"])[["train_error", "test_error"]].mean().reset_index()
     several = finals[finals.groupby("net")["iterations"].transform("nunique") > 1]
+    # One net alone at its budget compares nothing.
+    several = several[several.groupby("iterations")["net"].transform("nunique") > 1]
     if several.empty:
         return None
     depths = sorted(several["depth"].unique())
@@ -170,7 +172,8 @@ def figure_budgets(studies: Sequence[Study]) -> Figure | None:
         axes.grid(axis="y", color="0.92")
         axes.spines[["top", "right"]].set_visible(False)
     panels[1].legend(frameon=False, fontsize=8)
-    shown = [run for study in studies for run in study.runs if run.net in set(several["net"])]
+    points = set(zip(several["net"], several["iterations"], strict=True))
+    shown = [run for study in studies for run in study.runs if (run.net, study.iterations) in points]
     caption(figure, Study(studies[0].folder.parent, shown), "Is it only slow? Final error against the budget", MEANS)
     figure.tight_layout(rect=(0, 0.04, 1, 1))
     return figure
