@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from plainres.report.judging import (
     NOT_ENOUGH,
     NOT_REPRODUCED,
     REPRODUCED,
+    Effect,
     Verdict,
     all_of,
     budget,
@@ -100,7 +102,7 @@ def residual_beats_plain(studies: Sequence[Study]) -> Verdict:
     error = final("test_error")
     gap = effect_of(studies, study, {"plain-56": 1, "resnet-56": -1, "plain-20": -1, "resnet-20": 1}, error)
     parts = [is_more(studies, study, *pair, error, "test error") for pair in pairs]
-    return conclude(study, [*parts, ("growth of the gap", gap, gap.is_positive() if gap else NOT_ENOUGH)])
+    return conclude(study, [*parts, ("growth of the gap", gap, Effect.is_positive)])
 
 
 def shortcuts_alike(studies: Sequence[Study]) -> Verdict:
@@ -115,7 +117,7 @@ def shortcuts_alike(studies: Sequence[Study]) -> Verdict:
     bound = parts[0][1].mean / 2 if parts[0][1] else math.nan
     for net, other in combinations(nets, 2):
         effect = effect_of(studies, study, {net: 1, other: -1}, error)
-        parts.append((f"{net} less {other}", effect, effect.is_within(bound) if effect else NOT_ENOUGH))
+        parts.append((f"{net} less {other}", effect, partial(Effect.is_within, bound=bound)))
     return conclude(study, parts)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import pandas as pd
@@ -44,7 +45,7 @@ def alike_at_18(studies: Sequence[Study]) -> Verdict:
         return Verdict(NOT_ENOUGH, WANTED.format(" and ".join(nets)))
     end = effect_of(studies, study, {"plain-18": 1, "resnet-18": -1}, final("test_error"))
     early = is_more(studies, study, *nets, _early_error, "training error over the first quarter", 0.0)
-    ends = ("plain-18 less resnet-18, test error", end, end.is_within(ALIKE) if end else NOT_ENOUGH)
+    ends = ("plain-18 less resnet-18, test error", end, partial(Effect.is_within, bound=ALIKE))
     return conclude(study, [ends, early])
 
 

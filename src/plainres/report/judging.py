@@ -57,6 +57,9 @@ class Effect:
         return NOT_REPRODUCED if abs(self.mean) - self.half_width > bound else NOT_ENOUGH
 
 
+Part = tuple[str, Effect | None, Callable[[Effect], str]]  # of a claim: what, how much, and the verdict on that
+
+
 def final(column: str) -> Measure:
     """A final error, or another figure of `Study.finals`."""
     return partial(by_seed, column=column)
@@ -124,21 +127,21 @@ def effect_of(studies: Sequence[Study], study: Study, weights: dict[str, int], m
     return Effect(own.mean, half_width, f"{own.mean:+.2f} (n = 1; ± {half_width:.2f} by the seeds of {lenders})")
 
 
-def conclude(study: Study, parts: Sequence[tuple[str, Effect | None, str]]) -> Verdict:
-    """The verdict of one study on a claim of several parts: (what, the effect, the verdict on it)."""
+def conclude(study: Study, parts: Sequence[Part]) -> Verdict:
+    """The verdict of one study on a claim of several parts."""
     if any(effect is None for _, effect, _ in parts):
         return Verdict(NOT_ENOUGH, "the nets have no seed in common", study.name)
     told = "; ".join(f"{what}: {effect.text}" for what, effect, _ in parts) + budget(study)
-    worst = min((status for _, _, status in parts), key=ORDER.index)
+    worst = min((test(effect) for _, effect, test in parts), key=ORDER.index)
     return Verdict(worst if carries(study) else NOT_ENOUGH, told, study.name)
 
 
 def is_more(
     studies: Sequence[Study], study: Study, net: str, other: str, measure: Measure, what: str, matters: float = MATTERS
-) -> tuple[str, Effect | None, str]:
+) -> Part:
     """The part of a claim that `net` has more of something than `other`, for `conclude`."""
     effect = effect_of(studies, study, {net: 1, other: -1}, measure)
-    return f"{net} less {other}, {what}", effect, effect.is_positive(matters) if effect else NOT_ENOUGH
+    return f"{net} less {other}, {what}", effect, partial(Effect.is_positive, matters=matters)
 
 
 def compare(studies: Sequence[Study], pairs: Sequence[tuple[str, str]], columns: Sequence[str]) -> Verdict:
@@ -151,7 +154,7 @@ def compare(studies: Sequence[Study], pairs: Sequence[tuple[str, str]], columns:
     told, bases = [], []
     for pair, column, what in kinds:
         some = holding(studies, pair)
-        name, effect, _ = is_more(studies, some, *pair, final(column), what) if some else ("", None, "")
+        name, effect, _ = is_more(studies, some, *pair, final(column), what) if some else ("", None, None)
         if effect is not None:
             told.append(f"{name}: {effect.text}")
             bases.append(some.name)
