@@ -48,7 +48,7 @@ claims: setup ## judge the paper's claims on the records; fails when one is no l
 	@$(BIN)/python -m plainres.report results --claims
 
 dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="--check FILE" sends nothing)
-	@$(BIN)/python -m plainres.dashboard --entity "$(ENTITY)" --project "$(PROJECT)" $(ARGS)
+	@$(BIN)/python -m plainres.tracking.dashboard --entity "$(ENTITY)" --project "$(PROJECT)" $(ARGS)
 
 notebooks: setup ## run the analysis notebooks on the records, in place
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import tyro
 
-from plainres.conduct import conduct
-from plainres.study import StudyOptions, run_command
+from plainres.cli import run_command
+from plainres.experiment import run_experiment
+from plainres.study import StudyOptions
 from plainres.training import RunConfig
 
 
@@ -48,7 +49,7 @@ def main() -> int:
         for control in controls
         for seed in options.seeds
     ]
-    return conduct(configs, options, device)
+    return run_experiment(configs, options, device)
 
 
 if __name__ == "__main__":

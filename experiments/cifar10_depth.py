@@ -15,9 +15,10 @@ from typing import Literal
 
 import tyro
 
-from plainres.conduct import conduct
+from plainres.cli import run_command
 from plainres.data import DataMissing
-from plainres.study import StudyOptions, run_command
+from plainres.experiment import run_experiment
+from plainres.study import StudyOptions
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 
@@ -63,7 +64,7 @@ def study(options: Options) -> int:
     results = options.results
     if options.demo:
         results = results.parent / "demo" if results == LOCAL_RESULTS else results / "demo"
-    return conduct(configs, options, device, results)
+    return run_experiment(configs, options, device, results)
 
 
 def main() -> int:

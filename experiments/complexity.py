@@ -15,12 +15,12 @@ import torch
 import tyro
 from torchvision.models import vgg16, vgg19
 
+from plainres.cli import run_command
 from plainres.nets import count_complexity, imagenet_net
 from plainres.nets.imagenet import BLOCKS_PER_STAGE, BOTTLENECK_DEPTH
-from plainres.nets.outline import outline
+from plainres.nets.layer_list import layer_list
 from plainres.report.architecture import FOLDER, table_1_markdown
 from plainres.report.write import write_architecture
-from plainres.study import run_command
 from plainres.training.record import write_atomic
 
 IMAGE = (3, 224, 224)
@@ -46,7 +46,7 @@ def describe() -> list[dict]:
             facts |= {"stride_in": stride_in} if stride_in else {}
             nets.append((facts, imagenet_net(depth, shortcut, stride_in=stride_in or "1x1")))
         nets += [({"net": name}, make()) for name, make in (("VGG-16", vgg16), ("VGG-19", vgg19))]
-    return [facts | asdict(count_complexity(net, IMAGE)) | outline(net, IMAGE) for facts, net in nets]
+    return [facts | asdict(count_complexity(net, IMAGE)) | layer_list(net, IMAGE) for facts, net in nets]
 
 
 def main() -> int:

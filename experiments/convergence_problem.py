@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import tyro
 
-from plainres.conduct import conduct
-from plainres.study import StudyOptions, run_command
+from plainres.cli import run_command
+from plainres.experiment import run_experiment
+from plainres.study import StudyOptions
 from plainres.training import RunConfig
 
 
@@ -36,7 +37,7 @@ def main() -> int:
         for init in ("naive", "he")
         for depth in options.depths
     ]
-    return conduct(configs, options, device)
+    return run_experiment(configs, options, device)
 
 
 if __name__ == "__main__":

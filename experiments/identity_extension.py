@@ -16,10 +16,10 @@ from typing import Annotated
 import pandas as pd
 import tyro
 
+from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.nets import extend_with_identity, load_net
-from plainres.study import run_command
 from plainres.training import RunConfig
 from plainres.training.build import make_data
 from plainres.training.evaluation import evaluate

@@ -5,7 +5,7 @@
     python experiments/imagenet_depth.py --data-dir SAMPLE --check            # minutes on a CPU: is the pipeline whole?
 
 Plain and residual nets (option A) of 18 and 34 layers and residual ones (option B) of 50, 101 and 152, 600,000
-iterations of 256 each, one net a GPU. Score the weights afterwards with `python -m plainres.testing score`. Expected:
+iterations of 256 each, one net a GPU. Score the weights afterwards with `python -m plainres.scoring score`. Expected:
 plain-34 behind plain-18 in training and validation error, ResNet-34 ahead of ResNet-18, deeper ones ahead of that.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import tyro
 
-from plainres.conduct import conduct
-from plainres.study import run_command
+from plainres.cli import run_command
+from plainres.experiment import run_experiment
 from plainres.study.imagenet import ImageNetOptions
 from plainres.training import RunConfig
 
@@ -40,7 +40,7 @@ def main() -> int:
         for depth in depths
         for shortcut in ((None, "A") if depth in PAIRED else ("B",))
     ]
-    return conduct(configs, options, device)
+    return run_experiment(configs, options, device)
 
 
 if __name__ == "__main__":

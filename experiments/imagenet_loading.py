@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from plainres.cli import run_command
 from plainres.data import ImageNetData, default_data_dir
-from plainres.data.photo_batches import MEAN, jittered_crop
-from plainres.data.photos import Photos, decode
-from plainres.study import run_command
+from plainres.data.imagenet.batches import MEAN, jittered_crop
+from plainres.data.imagenet.photos import Photos, decode
 from plainres.training.device import choose_device, describe_hardware
 
 STD = (0.229, 0.224, 0.225)  # of the reference recipe

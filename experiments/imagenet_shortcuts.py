@@ -9,8 +9,8 @@ ResNet-34 with zero padding (A), projections where dimensions grow (B) and proje
 
 import tyro
 
-from plainres.conduct import conduct
-from plainres.study import run_command
+from plainres.cli import run_command
+from plainres.experiment import run_experiment
 from plainres.study.imagenet import ImageNetOptions
 from plainres.training import RunConfig
 
@@ -25,7 +25,7 @@ def main() -> int:
         for seed in options.seeds
         for shortcut in (None, "A", "B", "C")
     ]
-    return conduct(configs, options, device)
+    return run_experiment(configs, options, device)
 
 
 if __name__ == "__main__":

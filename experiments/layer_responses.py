@@ -13,11 +13,11 @@ from typing import Annotated
 
 import tyro
 
+from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.report import read_study, write_study
-from plainres.study import run_command
 from plainres.training import Record, RunConfig
 from plainres.training.build import make_data, make_net
 from plainres.training.probes import probe, write_probes

@@ -12,8 +12,9 @@ from typing import Literal
 
 import tyro
 
-from plainres.conduct import conduct
-from plainres.study import StudyOptions, run_command
+from plainres.cli import run_command
+from plainres.experiment import run_experiment
+from plainres.study import StudyOptions
 from plainres.training import RunConfig
 
 CPU_ITERATIONS = 1_000
@@ -25,8 +26,8 @@ class Options(StudyOptions):
 
     depth: int = 20
     """Layers, 6n+2."""
-    shortcut: Literal["none", "A", "B", "C", "highway"] = "A"
-    """none: the plain net."""
+    shortcut: str = "A"
+    """Kind of shortcut: none (the plain net), A, B, C, highway or preact."""
     norm: Literal["batch", "none"] = "batch"
     """none: without batch normalization."""
     init: Literal["he", "naive"] = "he"
@@ -37,17 +38,19 @@ class Options(StudyOptions):
     weight_decay: float = 1e-4
     clip: float = 0.0
     """Longest gradient that an update sees; 0: no bound."""
-    dataset: Literal["cifar10", "demo"] = "cifar10"
-    """demo: the embedded set of drawn shapes, to try things offline."""
+    dataset: str = "cifar10"
+    """cifar10, cifar100, or demo (the embedded set of drawn shapes, for trying things offline)."""
+    warmup: Literal["auto", "on", "off"] = "auto"
+    """Whether the run starts at a tenth of the learning rate. auto: from 110 layers on."""
 
 
 def main() -> int:
     options = tyro.cli(Options)
     device, common = options.resolve(CPU_ITERATIONS)
-    chosen = ("depth", "norm", "init", "batch_size", "lr", "momentum", "weight_decay", "clip", "dataset")
+    chosen = ("depth", "norm", "init", "batch_size", "lr", "momentum", "weight_decay", "clip", "dataset", "warmup")
     net = {name: getattr(options, name) for name in chosen}
     net["shortcut"] = None if options.shortcut == "none" else options.shortcut
-    return conduct([RunConfig(seed=seed, **net, **common) for seed in options.seeds], options, device)
+    return run_experiment([RunConfig(seed=seed, **net, **common) for seed in options.seeds], options, device)
 
 
 if __name__ == "__main__":

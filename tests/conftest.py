@@ -4,10 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from plainres.data import cifar_data
-
-ROOT = Path(__file__).parents[1]
+from helpers import config, shrink_demo, train
 
 # Only the tests of W&B start it.
 os.environ["WANDB_MODE"] = "disabled"
@@ -19,25 +16,20 @@ torch.set_num_threads(1)
 @pytest.fixture
 def small_demo(monkeypatch):
     """A demo set small enough that a run takes seconds."""
-    monkeypatch.setattr(cifar_data, "DEMO_TRAIN", 640)
-    monkeypatch.setattr(cifar_data, "DEMO_TEST", 160)
+    shrink_demo(monkeypatch)
 
 
 @pytest.fixture
 def tiny_demo(monkeypatch):
     """A demo set for deep nets and double precision, of which probes and last passes would else take a minute."""
-    monkeypatch.setattr(cifar_data, "DEMO_TRAIN", 64)
-    monkeypatch.setattr(cifar_data, "DEMO_TEST", 16)
+    shrink_demo(monkeypatch, 64, 16)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A results folder with one finished small run, and what its run.json holds; not to be changed."""
-    from test_training import config, train
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cifar_data, "DEMO_TRAIN", 640)
-        patch.setattr(cifar_data, "DEMO_TEST", 160)
+        shrink_demo(patch)
         results = tmp_path_factory.mktemp("results")
         return results, train(results, config())
 

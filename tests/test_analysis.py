@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from nbclient import NotebookClient

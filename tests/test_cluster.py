@@ -8,12 +8,10 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from helpers import CPU, ROOT, assert_same_run, config, one_line
 from rich.console import Console
-from test_study import one_line
-from test_training import CPU, assert_same_run, config
 
-from plainres.study import Setting, cluster
+from plainres.study import StudyContext, cluster
 from plainres.training import Record
 
 pytestmark = [pytest.mark.usefixtures("small_demo"), pytest.mark.filterwarnings("ignore")]
@@ -52,8 +50,8 @@ def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
 
     killer = Thread(target=kill)
     killer.start()
-    setting = Setting(data_dir=tmp_path, results=tmp_path, device=CPU)
-    outcomes = cluster.on_cluster([doomed, other], setting, 2, None, Console(quiet=True))
+    context = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
+    outcomes = cluster.on_cluster([doomed, other], context, 2, None, Console(quiet=True))
     killer.join()
     assert killed and outcomes == {doomed: ("finished", ""), other: ("finished", "")}
     assert_same_run(tmp_path, finished[0], doomed)
@@ -76,5 +74,5 @@ def test_interrupted_study_leaves_checkpoints(tmp_path):
 def test_missing_ray_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match="pip install 'plainres") as refused:
-        cluster.on_cluster([], Setting(data_dir=tmp_path, results=tmp_path, device=CPU), 1, None, Console())
+        cluster.on_cluster([], StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU), 1, None, Console())
     assert one_line(f"error: {refused.value}\n")

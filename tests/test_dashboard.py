@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from plainres import dashboard
 from plainres.report.write import FIGURES
-from plainres.training.record import COLUMNS, EVALUATED
+from plainres.tracking import dashboard
+from plainres.training.record import COLUMNS
 
 
 def run_dashboard(monkeypatch, *arguments):
@@ -32,7 +32,7 @@ def test_specification_shows_what_runs_log(tmp_path, monkeypatch, capsys):
     shown = [panel for section in sections for panel in panels(section)]
     grids = [block["metadata"] for block in report["spec"]["blocks"] if block["type"] == "panel-grid"]
     shown += [panel for grid in grids for panel in panels(grid["panelBankSectionConfig"])]
-    logged = {*COLUMNS, *EVALUATED, *(f"final/{name}" for name in EVALUATED + COLUMNS)}
+    logged = {*COLUMNS, "test_error", *(f"final/{name}" for name in [*COLUMNS, "test_error"])}
     logged |= {f"figures/{name}" for name in FIGURES} | {"Weave"}
     assert shown and all(key in logged for keys, _ in shown for key in keys)
     assert {axis for keys, axis in shown if keys == ["train_error"]} == {"iteration"}

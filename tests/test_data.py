@@ -1,17 +1,26 @@
 """The training stream, the gather, the split, the demo set, and data that is missing or altered."""
 
+import pickle
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from helpers import config, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import pad
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import calculate_md5
 
+from plainres.catalog.datasets import CIFAR100 as CIFAR100_INFO
 from plainres.data import CifarData, DataMissing, ImageSet, batch_table, demo_set
-from plainres.data.batches import single_views
-from plainres.data.cifar10 import require_cifar10, validation_split
+from plainres.data.cifar.batch_table import unaugmented_rows
+from plainres.data.cifar.files import require_cifar, validation_split
+from plainres.nets import load_net
+from plainres.report.tables import table_6
+from plainres.report.write import write_all
+from plainres.training import RunConfig
 
 
 @given(seed=st.integers(0, 2**32), images=st.integers(5, 60), iterations=st.integers(1, 40), batch=st.integers(1, 16))
@@ -64,7 +73,7 @@ def test_gather_equals_pad_crop_flip_bit_for_bit():
 def test_single_views_are_the_images_themselves():
     pixels, labels = demo_set(30, seed=3)
     mean = pixels.float().mean(0)
-    images, same_labels = ImageSet(pixels, labels, mean).gather(single_views(30))
+    images, same_labels = ImageSet(pixels, labels, mean).gather(unaugmented_rows(30))
     assert torch.equal(images, ((pixels.float() - mean) / 255).permute(0, 3, 1, 2))
     assert torch.equal(labels, same_labels)
 
@@ -75,7 +84,7 @@ def test_data_module_views_every_image_once_and_knows_its_mean():
     data.setup()
     for part in ("train", "test"):
         rows = torch.cat(list(data.views(part, 64)))
-        assert torch.equal(rows, single_views(len(data.parts[part])))
+        assert torch.equal(rows, unaugmented_rows(len(data.parts[part])))
     train = torch.cat([data.inputs(rows)[0] for rows in data.views("train")])
     assert train.mean(0).abs().max() < 1e-5
     raw = torch.cat([data.inputs(rows)[0] for rows in data.views("train")]) + data.mean
@@ -83,11 +92,10 @@ def test_data_module_views_every_image_once_and_knows_its_mean():
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_training_loader_yields_the_chunks():
+def test_training_loader_yields_spans_of_iterations():
     data = CifarData("demo", iterations=64)
     data.setup()
-    data.chunks = [slice(10, 13), slice(13, 20)]
-    first, second = data.train_dataloader()
+    first, second = data.train_batches([slice(10, 13), slice(13, 20)])
     assert torch.equal(first, data.table[10:13]) and torch.equal(second, data.table[13:20])
 
 
@@ -113,7 +121,7 @@ def test_demo_set_is_the_same_everywhere_and_its_parts_differ():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dataset": "mnist"}, "data set must be one of cifar10, demo"),
+        ({"dataset": "mnist"}, "data set must be one of cifar10, cifar100, demo"),
         ({"train_set": "40k"}, "training set must be one of 50k, 45k"),
         ({"dataset": "demo", "train_set": "45k"}, "no validation split"),
     ],
@@ -128,9 +136,9 @@ def refuse_download(*_arguments, **_options):
 
 
 def test_missing_data_says_where_it_looked_and_what_to_fetch(tmp_path, monkeypatch):
-    monkeypatch.setattr("plainres.data.cifar10.CIFAR10.download", refuse_download)
+    monkeypatch.setattr("plainres.data.cifar.files.CIFAR10.download", refuse_download)
     with pytest.raises(DataMissing) as error:
-        require_cifar10(tmp_path)
+        require_cifar("cifar10", tmp_path)
     for words in (str(tmp_path), CIFAR10.url, CIFAR10.tgz_md5, "DATA_DIR="):
         assert words in str(error.value)
     assert "\n" not in str(error.value)
@@ -151,7 +159,60 @@ def test_damaged_file_is_named_with_its_md5(copied_data, damage):
         content = path.read_bytes()
         path.write_bytes(content[:-100] if damage == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ValueError, match="data_batch_3: expected md5 54ebc095f3ab1f0389bbae665268c751"):
-        require_cifar10(copied_data)
+        require_cifar("cifar10", copied_data)
+
+
+@pytest.fixture
+def made_cifar100(tmp_path, monkeypatch):
+    """Files in the format of CIFAR-100, with 5 images per class, whose md5s torchvision is made to expect."""
+    folder = tmp_path / CIFAR100.base_folder
+    folder.mkdir()
+    md5s = {}
+    for name, count in (("train", 500), ("test", 100)):
+        labels = [i % 100 for i in range(count)]
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 3072), dtype=np.uint8)
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, "fine_labels": labels}))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {i}" for i in range(100)]}))
+    for path in folder.iterdir():
+        md5s[path.name] = calculate_md5(path)
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", md5s["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", md5s["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": md5s["meta"]})
+    return tmp_path
+
+
+def test_cifar100_is_read_from_its_files(made_cifar100):
+    data = CifarData("cifar100", made_cifar100, iterations=64)
+    data.prepare_data()
+    data.setup()
+    assert {name: len(part) for name, part in data.parts.items()} == {"train": 500, "test": 100}
+    assert data.parts["test"].labels.tolist() == list(range(100))
+    (made_cifar100 / CIFAR100.base_folder / "test").write_bytes(b"")
+    with pytest.raises(ValueError, match="cifar-100-python/test: expected md5"):
+        require_cifar("cifar100", made_cifar100)
+
+
+def test_cifar100_is_trained_and_compared_with_no_published_figure(made_cifar100, monkeypatch):
+    monkeypatch.setitem(CIFAR100_INFO.sizes, "50k", {"train": 500, "test": 100})
+    results = made_cifar100 / "results"
+    nets = [config(dataset="cifar100", shortcut=shortcut) for shortcut in (None, "A")]
+    for run_config in nets:
+        run = train(results, run_config, data_dir=made_cifar100)
+        assert (run["study"], run["config"]["num_classes"]) == ("cifar100-64-fp32", 100)
+    net = load_net(results / nets[1].folder / "weights.safetensors")
+    assert net(torch.rand(2, 3, 32, 32)).shape == (2, 100)
+    (study,) = write_all(results)
+    assert study.describe().startswith("CIFAR-100, 50k training images, 64 iterations")
+    table = table_6(study)
+    assert "paper" not in table and "difference" not in table
+    assert table["net"].tolist() == ["plain-8-batch32", "resnet-8-batch32"]
+
+
+def test_the_number_of_classes_is_the_data_sets():
+    assert RunConfig(depth=20, dataset="cifar100").num_classes == 100
+    assert RunConfig(depth=20).hash == RunConfig(depth=20, num_classes=10, image_size=32).hash
+    with pytest.raises(ValueError, match="CIFAR-100 has 100 classes, not 10"):
+        RunConfig(depth=20, dataset="cifar100", num_classes=10)
 
 
 def test_real_cifar10(real_data_dir):

@@ -6,15 +6,15 @@ Those marked `gpu` hold the CUDA graph against the reference: `make test-gpu`.
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_training import Interrupt, config
+from helpers import CPU, Interrupt, config, context, shrink_demo
 
-from plainres.data import CifarData, cifar_data
+from plainres.data import CifarData
 from plainres.nets import load_net
-from plainres.training import RunConfig, engine_fast, probes, schedule, train_run
+from plainres.training import RunConfig, probes, schedule, train_run
 from plainres.training.build import make_net
 from plainres.training.engines import choose_engine
+from plainres.training.engines import fast as engine_fast
 
-CPU = torch.device("cpu")
 CRASH_AT = 66
 
 
@@ -49,7 +49,8 @@ class Watch(pl.Callback):
 def train(folder, run_config, engine, *callbacks, device=CPU):
     watch = Watch()
     seconds = 0 if callbacks else 30
-    run = train_run(run_config, folder, folder, device, (watch, *callbacks), checkpoint_seconds=seconds, engine=engine)
+    where = context(folder, device=device, checkpoint_seconds=seconds, engine=engine)
+    run = train_run(run_config, where, (watch, *callbacks))
     assert run["provenance"]["engine"] == engine
     watch.weights = load_net(folder / run_config.folder / "weights.safetensors").state_dict()
     return watch
@@ -64,12 +65,11 @@ def train_with_crash(folder, run_config, before, after, device=CPU):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Little to evaluate and to probe, and 8 passes over the test set."""
-    monkeypatch.setattr(cifar_data, "DEMO_TRAIN", 160)
-    monkeypatch.setattr(cifar_data, "DEMO_TEST", 40)
+    shrink_demo(monkeypatch, 160, 40)
     monkeypatch.setattr(probes, "RESPONSE_IMAGES", 16)
     monkeypatch.setattr(probes, "GRADIENT_IMAGES", 16)
     monkeypatch.setattr(schedule, "TEST_SHARE", 2.0)
-    monkeypatch.setitem(engine_fast.CHUNK, "cpu", 50)
+    monkeypatch.setitem(engine_fast.LONGEST_SPAN, "cpu", 50)
 
 
 def distance(one, other):

@@ -15,16 +15,15 @@ from multiprocessing import get_context
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import ROOT
+from helpers import CPU, ROOT, Interrupt, Iterations, assert_same_run, config, context, metrics, train
 from rich.console import Console
-from test_training import CPU, Interrupt, Iterations, assert_same_run, config, metrics, train
 from train_small import small_config, train_small
 
 from plainres.report import read_study
-from plainres.study import Setting, parallel
+from plainres.study import StudyContext, parallel
 from plainres.training import Record, record, train_run
 from plainres.training.checkpoints import list_checkpoints
-from plainres.training.lock import Busy, sole_writer
+from plainres.training.lock import Busy, exclusive_writer
 from plainres.training.record import write_atomic
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -146,7 +145,7 @@ def test_signal_leaves_a_checkpoint_and_the_usual_status(tmp_path, signum):
 
 def test_second_interrupt_stops_at_once():
     code = (
-        "import os, signal, time; from plainres.training.stop import StopRequest\n"
+        "import os, signal, time; from plainres.training.signals import StopRequest\n"
         "with StopRequest():\n"
         "    os.kill(os.getpid(), signal.SIGINT); print('going on', flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT); print('not reached', flush=True)"
@@ -160,7 +159,7 @@ def test_second_interrupt_stops_at_once():
 
 
 def test_second_writer_is_told_who_holds_the_run(tmp_path):
-    with sole_writer(tmp_path, config()), pytest.raises(Busy) as error:
+    with exclusive_writer(tmp_path, config()), pytest.raises(Busy) as error:
         train(tmp_path, config())
     message = str(error.value)
     assert f"process {os.getpid()} on {os.uname().nodename} since 2" in message and "resnet-8" in message
@@ -170,8 +169,8 @@ def test_second_writer_is_told_who_holds_the_run(tmp_path):
 def test_lock_of_a_dead_process_is_taken_over(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; from train_small import small_config;"
-        "from plainres.training.lock import sole_writer;"
-        "lock = sole_writer(Path(sys.argv[1]), small_config(64)); lock.__enter__(); os.kill(os.getpid(), 9)"
+        "from plainres.training.lock import exclusive_writer;"
+        "lock = exclusive_writer(Path(sys.argv[1]), small_config(64)); lock.__enter__(); os.kill(os.getpid(), 9)"
     )
     died = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT / "tests")
     assert died.returncode == -9
@@ -345,19 +344,19 @@ def test_dying_worker_is_told_and_the_others_go_on(tmp_path, monkeypatch):
             return popen(["sh", "-c", "kill -9 $$"], **options)
         return small(command, **options)
 
-    setting = Setting(data_dir=tmp_path, results=tmp_path, device=CPU)
+    context = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
     printed = io.StringIO()
     console = Console(file=printed, width=200)
     monkeypatch.setattr(parallel.subprocess, "Popen", start)
-    outcomes = parallel.side_by_side([doomed, other], setting, [("cpu",)] * 2, console)
+    outcomes = parallel.side_by_side([doomed, other], context, [("cpu",)] * 2, console)
     assert outcomes == {doomed: ("failed", "the process was killed by SIGKILL"), other: ("finished", "")}
     assert re.search(r"^resnet-8-batch32  0  64/64  [0-9.]+  [0-9.]+  [0-9,]+  0 s$", printed.getvalue(), re.M)
     monkeypatch.setattr(parallel.subprocess, "Popen", small)
-    assert parallel.side_by_side([doomed], setting, [("cpu",)], console) == {doomed: ("finished", "")}
+    assert parallel.side_by_side([doomed], context, [("cpu",)], console) == {doomed: ("finished", "")}
 
 
 def test_failure_of_another_thread_has_no_signals_to_restore(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(train_run, config(), tmp_path, tmp_path, CPU).result()["outcome"] == "finished"
+        assert pool.submit(train_run, config(), context(tmp_path)).result()["outcome"] == "finished"

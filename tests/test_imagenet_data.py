@@ -12,9 +12,9 @@ from PIL import Image
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from plainres.data import ImageNetData
-from plainres.data.draws import DrawStream
-from plainres.data.photo_batches import EIGENVALUES, EIGENVECTORS, MEAN, PhotoBatch, jittered_crop, normalized
-from plainres.data.photos import BadImage, Photos, center_view, decode
+from plainres.data.imagenet.augmentation import DrawStream
+from plainres.data.imagenet.batches import EIGENVALUES, EIGENVECTORS, MEAN, PhotoBatch, jittered_crop, normalized
+from plainres.data.imagenet.photos import BadImage, Photos, center_view, decode
 from plainres.errors import UserError
 
 
@@ -110,8 +110,7 @@ def test_flip_colour_and_mean_by_hand():
 
 
 def batches(data, start, stop):
-    data.chunks = [slice(start, stop)]
-    return [data.inputs(batch) for batch in data.train_dataloader()]
+    return [data.inputs(batch) for batch in data.train_batches([slice(start, stop)])]
 
 
 def test_batches_from_the_middle_are_those_of_a_whole_run(folder):
@@ -125,10 +124,10 @@ def test_batches_from_the_middle_are_those_of_a_whole_run(folder):
 
 def test_processes_share_each_batch_without_overlap(folder):
     (images, labels), *_ = batches(data_of(folder, batch_size=6), 0, 1)
-    shares = [batches(data_of(folder, batch_size=6, share=(rank, 2)), 0, 1)[0] for rank in (0, 1)]
+    shares = [batches(data_of(folder, batch_size=6, shard=(rank, 2)), 0, 1)[0] for rank in (0, 1)]
     assert torch.equal(torch.cat([part for part, _ in shares]), images)
     assert torch.equal(torch.cat([of_part for _, of_part in shares]), labels)
-    seen = [rows.labels for rank in (0, 1) for rows in data_of(folder, share=(rank, 2)).views("test", 5)]
+    seen = [rows.labels for rank in (0, 1) for rows in data_of(folder, shard=(rank, 2)).views("test", 5)]
     assert [len(some) for some in seen] == [5, 1, 5, 1]
     assert torch.equal(torch.cat(seen), data_of(folder).parts["test"].labels)
 
@@ -139,19 +138,15 @@ def test_labels_are_those_of_the_folders(folder):
         assert torch.equal((images + data.mean).mean((2, 3)).argmax(1), labels)
     assert sum(len(data.inputs(rows, "test")[1]) for rows in data.views("test", 5)) == len(data.parts["test"]) == 12
     assert [len(rows.labels) for rows in data.first(7, 5)] == [5, 2]
-    assert data.num_classes == 3
+    assert data.class_names == ["n01", "n02", "n03"]
 
 
-def test_a_sample_mixes_the_classes_and_is_shared(folder):
-    """BN statistics averaged over batches of one class would lack what tells the classes apart."""
-    photos = len(data_of(folder).parts["train"])
-    drawn = [rows.labels for rows in data_of(folder).sample(photos, photos)]
-    assert len(drawn) == 1 and torch.equal(drawn[0].sort().values, data_of(folder).parts["train"].labels)
-    assert not torch.equal(drawn[0], data_of(folder).parts["train"].labels)
-    first, second = data_of(folder).first(7, 5)
-    assert torch.equal(torch.cat((first.labels, second.labels)), drawn[0][:7])
-    shares = [rows.labels for rank in (0, 1) for rows in data_of(folder, share=(rank, 2)).sample(7, 3)]
-    assert torch.equal(torch.cat(shares), drawn[0][:7])
+def test_probes_see_a_fixed_sample_of_mixed_classes(folder):
+    """Photographs are sorted by class: the first ones would all be of one."""
+    photos = data_of(folder).parts["train"]
+    labels = torch.cat([rows.labels for rows in data_of(folder).first(len(photos), 5)])
+    assert torch.equal(labels.sort().values, photos.labels) and not torch.equal(labels, photos.labels)
+    assert torch.equal(torch.cat([rows.labels for rows in data_of(folder).first(7, 5)]), labels[:7])
 
 
 # Files

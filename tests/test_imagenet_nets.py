@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 import torchvision
-from conftest import ROOT
+from helpers import ROOT
 from torch import nn
 
 from plainres.nets import count_complexity, imagenet_net
 from plainres.nets.blocks import Bottleneck
-from plainres.nets.outline import outline
+from plainres.nets.layer_list import layer_list
 from plainres.report.architecture import read_nets, table_1, table_1_markdown
 from plainres.report.published import TABLE_1
 
@@ -47,7 +47,7 @@ def test_golden_parameters_and_multiply_adds(depth, shortcut, stride_in):
     counted = [
         name
         for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear) and "downsample" not in name
+        if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in name
     ]
     assert len(counted) == depth
 
@@ -158,13 +158,13 @@ def test_bad_arguments_are_refused(arguments, message):
 
 
 def test_outline_of_plain_and_residual_differs_by_shortcuts_alone():
-    plain, residual = (outline(on_meta(34, shortcut), IMAGE) for shortcut in (None, "A"))
+    plain, residual = (layer_list(on_meta(34, shortcut), IMAGE) for shortcut in (None, "A"))
     assert plain["layers"] == residual["layers"]
     assert plain["shortcuts"] == []
     assert len(residual["shortcuts"]) == 16
     assert [s["kind"] for s in residual["shortcuts"]].count("padding") == 3
     assert residual["shortcuts"][0] == {"first": 2, "last": 3, "kind": "identity"}
-    assert [s["kind"] for s in outline(on_meta(50), IMAGE)["shortcuts"]].count("projection") == 4
+    assert [s["kind"] for s in layer_list(on_meta(50), IMAGE)["shortcuts"]].count("projection") == 4
     ops = [layer["op"] for layer in plain["layers"]]
     assert ops[:3] == ["conv", "max pool", "conv"] and ops[-2:] == ["average pool", "fc"]
     assert plain["layers"][-3] == {"op": "conv", "kernel": 3, "stride": 1, "channels": 512, "size": 7}
@@ -177,7 +177,7 @@ def test_committed_table_1_is_what_the_nets_say():
     recorded = {net["net"]: net for net in nets}
     for shortcut, name in ((None, "plain-34"), ("A", "resnet-34")):
         net = on_meta(34, shortcut)
-        assert json.loads(json.dumps(outline(net, IMAGE))) == {k: recorded[name][k] for k in ("layers", "shortcuts")}
+        assert json.loads(json.dumps(layer_list(net, IMAGE))) == {k: recorded[name][k] for k in ("layers", "shortcuts")}
         assert count_complexity(net, IMAGE).multiply_adds == recorded[name]["multiply_adds"]
     table = table_1(nets).set_index("net")
     assert table.loc["plain-34", "paper, in 1e9"] == "3.6" and table.loc["VGG-19", "paper, in 1e9"] == "19.6"

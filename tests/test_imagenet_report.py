@@ -9,7 +9,7 @@ from plainres.report import find_studies, read_study, write_all
 from plainres.report.claims import judge
 from plainres.report.document import report_markdown
 from plainres.report.imagenet import figure_4, finals_markdown, is_result, read_scores, tables_markdown
-from plainres.report.judging import NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED
+from plainres.report.verdicts import NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED
 from plainres.report.write import save_figure, study_markdown
 
 ITERATIONS = 600_000

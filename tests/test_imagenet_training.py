@@ -11,15 +11,15 @@ from photos import CLASSES, make_photos
 from safetensors.torch import load_file
 
 from plainres.data import ImageNetData
-from plainres.data.photos import Photos
+from plainres.data.imagenet.photos import Photos
 from plainres.errors import UserError
 from plainres.nets import load_net
-from plainres.testing import score
-from plainres.testing.models import labels_for, load_model
-from plainres.training import RunConfig, train_run
+from plainres.scoring import score
+from plainres.scoring.models import labels_for, load_model
+from plainres.training import RunConfig, RunContext, train_run
 from plainres.training.build import make_net
 from plainres.training.engines import choose_engine
-from plainres.training.stop import Stopped
+from plainres.training.signals import Stopped
 
 CPU = torch.device("cpu")
 
@@ -47,10 +47,11 @@ def runs(tmp_path_factory):
     folder = make_photos(root / "photos")
     (folder / "train" / "n02" / "1.JPEG").write_bytes(b"no image")
     for name in ("undisturbed", "resumed"):
+        where = RunContext(data_dir=folder, results=root / name, device=CPU)
         if name == "resumed":
             with pytest.raises(Stopped):
-                train_run(config(), folder, root / name, CPU, (Signal(41),))
-        train_run(config(), folder, root / name, CPU)
+                train_run(config(), where, (Signal(41),))
+        train_run(config(), where)
     return folder, root / "undisturbed" / config().folder, root / "resumed" / config().folder
 
 
@@ -100,13 +101,13 @@ def test_class_count_must_be_the_folders(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, not 20"),
-        ({"shortcut": "highway"}, "shortcut must be one of None, A, B, C"),
+        ({"depth": 20}, "depth of an ImageNet net must be one of 18, 34, 50, 101, 152, not 20"),
+        ({"shortcut": "highway"}, "shortcut of an ImageNet net must be one of None, A, B, C"),
         ({"image_size": 16}, "image size must be 32 or more"),
         ({"norm": "none"}, "batch normalization"),
-        ({"train_set": "45k"}, "no 45k split"),
+        ({"train_set": "45k"}, "no validation split"),
         ({"schedule": "cosine"}, "schedule must be one of halves, thirds, plateau"),
-        ({"stride_in": "5x5"}, "stride_in must be one of"),
+        ({"stride_in": "5x5"}, "stride_in of an ImageNet net must be one of"),
     ],
 )
 def test_bad_configurations_are_refused(changes, message):

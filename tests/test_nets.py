@@ -9,6 +9,7 @@ from torch import nn
 from plainres.nets import cifar_net, count_complexity, load_net
 from plainres.nets.blocks import BasicBlock, PadShortcut
 from plainres.nets.weights import weights_bytes
+from plainres.training import RunConfig
 
 PARAMETERS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962, 1202: 19_421_274}
 
@@ -16,7 +17,7 @@ PARAMETERS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962
 def layers(net: nn.Module) -> list[nn.Module]:
     """The layers that a net's depth counts: convolutions and linear ones, projections left out."""
     named = net.named_modules()
-    return [m for name, m in named if isinstance(m, nn.Conv2d | nn.Linear) and "downsample" not in name]
+    return [m for name, m in named if isinstance(m, nn.Conv2d | nn.Linear) and "shortcut" not in name]
 
 
 @pytest.mark.parametrize("depth", PARAMETERS)
@@ -134,3 +135,34 @@ def test_unusable_weights_files_are_named(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not weights")
     with pytest.raises(ValueError, match=r"bad\.safetensors: not a weights file"):
         load_net(tmp_path / "bad.safetensors")
+
+
+def test_preactivation_shortcuts_are_interrupted_by_nothing():
+    """With residual branches that are zero, the input of the first stage reaches its end unchanged."""
+    net = cifar_net(20, "preact").eval()
+    with torch.no_grad():
+        for block in net.layer1:
+            block.conv2.weight.zero_()
+        x = torch.randn(2, 16, 8, 8)
+        assert torch.equal(net.layer1(x), x)
+
+
+def test_preactivation_net_has_the_layers_of_its_twin():
+    """The same convolutions; of the BN layers, that of conv1 serves the first block, and one more ends the net."""
+    twin, net = cifar_net(20), cifar_net(20, "preact")
+    convs = [[m.weight.shape for m in n.modules() if isinstance(m, nn.Conv2d)] for n in (twin, net)]
+    assert convs[0] == convs[1]
+    norms = [[m.num_features for m in n.modules() if isinstance(m, nn.BatchNorm2d)] for n in (twin, net)]
+    assert len(norms[0]) == len(norms[1]) and norms[1][-1] == 64
+    assert net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert RunConfig(depth=110, shortcut="preact").net == "preact-110"
+
+
+def test_state_dicts_have_torchvisions_names():
+    net = cifar_net(8, "C")
+    names = list(net.state_dict())
+    assert "layer1.0.downsample.0.weight" in names and not any("shortcut" in name for name in names)
+    again = cifar_net(8, "C")
+    again.load_state_dict(net.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
+    assert torch.equal(again.layer1[0].shortcut[0].weight, net.layer1[0].shortcut[0].weight)

@@ -3,15 +3,15 @@
 import pandas as pd
 import pytest
 import torch
-from test_training import CPU, Interrupt, config, train
+from helpers import CPU, Interrupt, config, train
 from torch import nn
 
 from plainres.data import CifarData
 from plainres.nets import cifar_net, extend_with_identity, load_net
 from plainres.training import Record
-from plainres.training.build import must_checkpoint
+from plainres.training.build import needs_activation_checkpointing
 from plainres.training.device import activation_bytes
-from plainres.training.probes import COLUMNS, probe, probe_points
+from plainres.training.probes import PROBES, initial_weights, layers_3x3, probe, probe_points
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -23,6 +23,10 @@ def data():
     return data
 
 
+def initial(net):
+    return {name: conv.weight.detach().clone() for name, (conv, _) in layers_3x3(net).items()}
+
+
 def probes(results, run_config):
     return pd.read_csv(results / run_config.folder / "probes.csv")
 
@@ -31,7 +35,7 @@ def test_probing_changes_nothing(data):
     net = cifar_net(8)
     net.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    probe(net, data, 0, "fp32")
+    probe(net, initial(net), data, 0, "fp32")
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
     assert net.training and not any(m._forward_hooks for m in net.modules())
@@ -42,8 +46,8 @@ def test_responses_are_those_after_bn(data):
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.weight, 0.5)
-    rows = pd.DataFrame(probe(net, data, 0, "fp32"))
-    assert list(rows.columns) == COLUMNS
+    rows = pd.DataFrame(probe(net, initial(net), data, 0, "fp32"))
+    assert list(rows.columns) == ["iteration", "layer", "name", *PROBES]
     assert rows["layer"].tolist() == list(range(1, 14)) and rows["name"].iloc[0] == "conv1"
     outputs = []
     hook = net.bn1.register_forward_hook(lambda *arguments: outputs.append(arguments[-1]))
@@ -57,13 +61,47 @@ def test_responses_are_those_after_bn(data):
 
 def test_gradients_and_variances_are_those_of_the_training_mode(data):
     net = cifar_net(8, None).double()
-    rows = pd.DataFrame(probe(net, data, 0, "fp64"))
+    rows = pd.DataFrame(probe(net, initial(net), data, 0, "fp64"))
     (batch,) = data.first(128)
     images, labels = data.inputs(batch)
     nn.functional.cross_entropy(net(images.double()), labels).backward()
     assert rows["gradient_norm"].iloc[0] == pytest.approx(net.conv1.weight.grad.norm().item(), rel=1e-9)
     variance = net.conv1(images.double()).var(correction=0).item()
+    response = net.bn1(net.conv1(images.double())).detach().requires_grad_()
+    out = nn.functional.relu(response)
+    for stage in (net.layer1, net.layer2, net.layer3):
+        out = stage(out)
+    loss = nn.functional.cross_entropy(net.fc(out.mean((2, 3))), labels)
+    (gradient,) = torch.autograd.grad(loss, response)
+    assert rows["response_gradient_norm"].iloc[0] == pytest.approx(gradient.norm().item(), rel=1e-9)
     assert rows["forward_variance"].iloc[0] == pytest.approx(variance, rel=1e-6)
+
+
+def test_weights_are_compared_with_the_initial_ones(data):
+    net = cifar_net(8)
+    start = initial(net)
+    with torch.no_grad():
+        net.conv1.weight.mul_(3)
+        second = net.layer1[0].conv1.weight
+        other = torch.randn_like(second)
+        other -= (other * second).sum() / second.square().sum() * second  # at a right angle
+        second.copy_(other)
+    rows = pd.DataFrame(probe(net, start, data, 0, "fp32")).set_index("name")
+    assert rows.loc["conv1", ["relative_weight_norm", "weight_angle"]].tolist() == pytest.approx([3, 0], abs=1e-2)
+    assert rows.loc["layer1.0.conv1", "weight_angle"] == pytest.approx(90, abs=1e-3)
+    assert rows.loc["layer1.0.conv2", "weight_norm"] == pytest.approx(net.layer1[0].conv2.weight.norm().item())
+
+
+def test_the_gradient_of_responses_does_not_depend_on_the_scale_of_weights(data):
+    net = cifar_net(8, None).double()
+    before = pd.DataFrame(probe(net, initial(net), data, 0, "fp64"))
+    with torch.no_grad():
+        net.conv1.weight.mul_(10)
+    after = pd.DataFrame(probe(net, initial(net), data, 0, "fp64"))
+    assert after["gradient_norm"].iloc[0] == pytest.approx(before["gradient_norm"].iloc[0] / 10, rel=1e-3)
+    assert after["response_gradient_norm"].tolist() == pytest.approx(
+        before["response_gradient_norm"].tolist(), rel=1e-3
+    )
 
 
 def test_run_is_probed_at_its_points_also_when_resumed(tmp_path, finished):
@@ -79,9 +117,9 @@ def test_run_is_probed_at_its_points_also_when_resumed(tmp_path, finished):
 def test_recorded_weights_probe_like_the_run_itself(finished, data):
     results, _ = finished
     net = load_net(Record(results, config()).folder / "weights.safetensors").net
-    again = pd.DataFrame(probe(net, data, 64, "fp32"))
+    again = pd.DataFrame(probe(net, initial_weights(config()), data, 64, "fp32"))
     recorded = probes(results, config()).query("iteration == 64").reset_index(drop=True)
-    for column in COLUMNS[3:]:
+    for column in PROBES:
         assert again[column].tolist() == pytest.approx(recorded[column].tolist(), rel=1e-2)
 
 
@@ -101,7 +139,7 @@ def test_identity_extension_computes_the_same(data):
 def test_identity_extension_refuses_what_it_is_not_for():
     with pytest.raises(ValueError, match="only a plain net"):
         extend_with_identity(cifar_net(8, "A"), 20)
-    with pytest.raises(ValueError, match="must be more than 8"):
+    with pytest.raises(ValueError, match="must be greater than 8"):
         extend_with_identity(cifar_net(8, None), 8)
     with pytest.raises(ValueError, match="only a net with batch normalization"):
         extend_with_identity(cifar_net(8, None, norm="none"), 14)
@@ -111,6 +149,7 @@ def test_highway_block_is_gated_and_begins_nearly_closed():
     net = cifar_net(8, "highway")
     gates = [m for name, m in net.named_modules() if name.endswith("gate")]
     assert len(gates) == 3 and all((gate.bias == -2).all() for gate in gates)
+    assert all(gate.weight.std().item() == pytest.approx(0.01, rel=0.1) for gate in gates)
     block = net.layer1[0].eval()
     x = torch.rand(2, 16, 8, 8)
     with torch.no_grad():
@@ -120,7 +159,7 @@ def test_highway_block_is_gated_and_begins_nearly_closed():
         block.gate.bias.fill_(100.0)
         opened = block(x)
         block.gate = None
-        block.downsample = None
+        block.shortcut = None
         assert torch.allclose(opened, block(x))  # open: transformed, as in a plain block
 
 
@@ -174,4 +213,4 @@ def test_net_that_would_fill_the_memory_is_checkpointed(monkeypatch):
     net = cifar_net(8)
     for free, expected in ((10**12, False), (10**6, True)):
         monkeypatch.setattr("plainres.training.build.free_memory", lambda _, free=free: free)
-        assert must_checkpoint(net, config(), CPU) is expected
+        assert needs_activation_checkpointing(net, config(), CPU) is expected

@@ -5,11 +5,11 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT
 
 from plainres.report import find_studies
+from plainres.report.degradation import verdict
 from plainres.report.tables import table_6_markdown
-from plainres.report.verdict import verdict
 from plainres.report.write import front_study, readme_section
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from plainres.report import find_studies, read_study, write_study
+from plainres.report.degradation import verdict
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.tables import table_6, table_6_markdown
-from plainres.report.verdict import verdict
 from plainres.report.write import README_MARKS, front_study, update_readme, write_all
 from plainres.training import RunConfig
 

@@ -3,16 +3,15 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plainres.catalog.datasets import CIFAR10
 from plainres.training.config import RunConfig
 from plainres.training.schedule import (
-    TEST_PASS_COST,
     WARMUP_WINDOW,
-    chunks,
-    has_warmup,
     learning_rate,
     row_ends,
+    split_into_spans,
     test_points,
-    warmup_cap,
+    warmup_limit,
 )
 
 test_points.__test__ = False
@@ -27,7 +26,7 @@ def test_the_papers_schedule_at_every_iteration():
 
 
 def test_warm_up_is_for_110_layers_and_more():
-    assert [has_warmup(RunConfig(depth=depth)) for depth in (20, 56, 104, 110, 1202)] == [
+    assert [bool(warmup_limit(RunConfig(depth=depth))) for depth in (20, 56, 104, 110, 1202)] == [
         False,
         False,
         False,
@@ -37,7 +36,7 @@ def test_warm_up_is_for_110_layers_and_more():
     config = RunConfig(depth=110)
     assert learning_rate(config, 0, True) == 0.01
     assert learning_rate(config, 400, False) == 0.1
-    assert warmup_cap(config) == 8_000
+    assert warmup_limit(config) == 8_000
 
 
 @given(iterations=st.integers(64, 100_000))
@@ -48,7 +47,7 @@ def test_rows_and_test_passes(iterations):
     assert len(set(ends)) == 64 and ends == sorted(ends) and ends[-1] == iterations and ends[0] > 0
     points = test_points(config)
     assert set(points) <= set(ends) and points[-1] == iterations
-    assert (len(points) - 1) * TEST_PASS_COST <= 0.05 * iterations
+    assert (len(points) - 1) * CIFAR10.test_pass_cost <= 0.05 * iterations
     assert iterations // 2 in ends and 3 * iterations // 4 in ends
     rates = {learning_rate(config, i, False) for i in (0, iterations // 2, iterations - 1)}
     assert len(rates) == 3
@@ -86,13 +85,13 @@ def test_plateau_is_six_rows_without_a_better_training_error():
 def test_chunks_cover_every_iteration_once_and_nothing_happens_inside_one(iterations, depth, schedule, longest, at):
     config = RunConfig(depth=depth, iterations=iterations, schedule=schedule)
     start = int(at * iterations)
-    cut = list(chunks(config, start, iterations, longest))
+    cut = list(split_into_spans(config, start, iterations, longest))
     assert [i for chunk in cut for i in range(chunk.start, chunk.stop)] == list(range(start, iterations))
     events = {*row_ends(config), *test_points(config)}
-    if has_warmup(config):
-        events |= {warmup_cap(config), *range(0, warmup_cap(config), WARMUP_WINDOW)}
+    if warmup_limit(config):
+        events |= {warmup_limit(config), *range(0, warmup_limit(config), WARMUP_WINDOW)}
     for chunk in cut:
         assert chunk.stop - chunk.start <= longest
         assert not events & set(range(chunk.start + 1, chunk.stop))
-        for warming_up in (False, has_warmup(config)):
+        for warming_up in (False, bool(warmup_limit(config))):
             assert len({learning_rate(config, i, warming_up) for i in range(chunk.start, chunk.stop)}) == 1

@@ -5,9 +5,9 @@ import json
 import sys
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT, one_line
 
-from plainres.study import launch, run_command, setting
+from plainres.study import context, launch, run_command
 from plainres.training import Record, RunConfig
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -42,10 +42,6 @@ def experiment(monkeypatch, capsys, tmp_path):
     return lambda *arguments: run_script(module, [*common, *arguments], monkeypatch, capsys)
 
 
-def one_line(text):
-    return text.startswith("error: ") and text.count("\n") == 1
-
-
 def test_plan_trains_nothing(experiment, tmp_path):
     status, out, _ = experiment("--demo", "--plan")
     assert status == 0
@@ -62,7 +58,7 @@ def test_study_ends_with_figures_and_is_not_repeated(experiment, tmp_path, monke
         folder = tmp_path / "demo" / "demo-64-fp32"
     for name in ("figure6.png", "figure6.svg", "table6.md", "table6.csv", "runs.csv", "verdict.md"):
         assert (folder / name).stat().st_size > 0
-    monkeypatch.setattr(setting, "train_run", None)
+    monkeypatch.setattr(context, "train_run", None)
     status, out, _ = experiment("--demo")
     assert status == 0 and out.count("│ finished │") == 2
 
@@ -76,7 +72,7 @@ def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
             raise RuntimeError("cosmic ray")
         return {"outcome": "finished"}
 
-    monkeypatch.setattr(setting, "train_run", train)
+    monkeypatch.setattr(context, "train_run", train)
     status, out, _ = experiment("--demo")
     assert status == 1
     assert trained == ["plain-8", "resnet-8"]
@@ -85,7 +81,7 @@ def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
 
 def test_diverged_run_is_told(experiment, monkeypatch):
     monkeypatch.setattr(
-        setting, "train_run", lambda *_, **__: {"outcome": "diverged", "reason": "training loss is nan"}
+        context, "train_run", lambda *_, **__: {"outcome": "diverged", "reason": "training loss is nan"}
     )
     status, out, _ = experiment("--demo", "--kinds", "plain")
     assert status == 1 and "diverged" in out and "training loss is nan" in out
@@ -98,7 +94,7 @@ def test_record_of_another_configuration_blocks_only_its_run(experiment, monkeyp
     recorded = {"outcome": "finished", "config_hash": "x", "config": {"momentum": 0.5}}
     (folder / "run.json").write_text(json.dumps(recorded))
     trained = []
-    monkeypatch.setattr(setting, "train_run", lambda c, *_, **__: trained.append(c.net) or {"outcome": "finished"})
+    monkeypatch.setattr(context, "train_run", lambda c, *_, **__: trained.append(c.net) or {"outcome": "finished"})
     status, out, _ = experiment("--demo", "--precision", "fp32")
     assert status == 1 and trained == ["resnet-8"]
     assert "momentum is 0.5 there and 0.9 here" in out
@@ -146,7 +142,7 @@ def offline(monkeypatch, tmp_path):
     def refuse(*_arguments, **_options):
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr("plainres.data.cifar10.CIFAR10.download", refuse)
+    monkeypatch.setattr("plainres.data.cifar.files.CIFAR10.download", refuse)
     return ["--data-dir", str(tmp_path / "nowhere")]
 
 
@@ -158,15 +154,15 @@ def test_strict_stops_without_data(experiment, offline, monkeypatch):
 
 def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, tmp_path, monkeypatch):
     trained = []
-    train = setting.train_run
-    monkeypatch.setattr(setting, "train_run", lambda *a, **k: trained.append((a[0].seed, k)) or train(*a, **k))
+    train = context.train_run
+    monkeypatch.setattr(context, "train_run", lambda *a: trained.append(a) or train(*a))
     chosen = ("--seeds", "3", "--kinds", "plain", "--engine", "eager", "--wandb", "off")
     status, out, err = experiment("--depths", "32", "--iterations", "64000", "--train-set", "45k", *chosen, *offline)
     assert status == 0
-    assert [(seed, k["engine"], k["wandb_mode"]) for seed, k in trained] == [(3, "eager", "off")]
+    assert [(run.seed, where.engine, where.wandb_mode) for run, where, _ in trained] == [(3, "eager", "off")]
     assert err.count("could not be downloaded") == 2
     assert "DEMO SET, not CIFAR-10" in err.splitlines()[-1]
-    assert "Table 6 on the demo set" in out
+    assert "Table 6 (DEMO SET, not CIFAR-10)" in out
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 

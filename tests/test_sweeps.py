@@ -11,7 +11,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from test_study import load_script, one_line, run_script
+from helpers import one_line
+from test_study import load_script, run_script
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 ROOT = Path(__file__).parents[1]

@@ -2,44 +2,18 @@
 
 import json
 
-import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
+from helpers import Interrupt, Iterations, assert_same_run, config, metrics, train
 from torch.nn.functional import cross_entropy
 
 from plainres.data import CifarData, demo_set
 from plainres.nets import load_net
-from plainres.training import Record, RunConfig, evaluation, module, schedule, train_run
+from plainres.training import Record, RunConfig, evaluation, module, schedule
 from plainres.training.build import make_net
 from plainres.training.schedule import learning_rate
 
 pytestmark = pytest.mark.usefixtures("small_demo")
-CPU = torch.device("cpu")
-TIMES = ["images_per_second", "seconds"]
-
-
-def config(**changes) -> RunConfig:
-    return RunConfig(**{"depth": 8, "iterations": 64, "dataset": "demo", "batch_size": 32} | changes)
-
-
-def train(results, run_config, *callbacks, checkpoint_seconds=30.0):
-    return train_run(run_config, results, results, CPU, callbacks, checkpoint_seconds)
-
-
-def metrics(results, run_config) -> pd.DataFrame:
-    return pd.read_csv(results / run_config.folder / "metrics.csv")
-
-
-class Interrupt(pl.Callback):
-    """Raises once a number of iterations is done, like a crash."""
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def on_train_batch_end(self, trainer, module, *_):
-        if module.iteration == self.iteration:
-            raise RuntimeError("crash")
 
 
 def test_training_equals_a_loop_written_out_by_hand(tmp_path, tiny_demo):
@@ -99,28 +73,29 @@ def test_recorded_weights_give_the_recorded_test_error(finished):
     assert net.recipe["config"]["depth"] == 8
 
 
-def test_averaged_bn_statistics_are_those_of_the_images(tmp_path, monkeypatch):
+def test_averaged_bn_statistics_are_those_of_augmented_training_images(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "BN_IMAGES", 96)
-    data = CifarData("demo", tmp_path, iterations=64)
+    data = CifarData("demo", tmp_path, iterations=64, batch_size=32)
     data.setup()
     net = make_net(config())
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    exact = evaluation.with_exact_bn(net, data, "fp32")
-    (rows,) = data.sample(96)
-    assert len(rows[:, 0].unique()) == 96
-    signal = net.conv1(data.inputs(rows)[0])
-    torch.testing.assert_close(exact.bn1.running_mean, signal.mean((0, 2, 3)))
-    torch.testing.assert_close(exact.bn1.running_var, signal.var((0, 2, 3)))
-    assert not exact.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    averaged, images = evaluation.with_averaged_bn(net, data, config())
+    assert images == 96
+    signals = [net.conv1(data.inputs(rows)[0]) for rows in data.table[:3]]
+    mean = torch.stack([signal.mean((0, 2, 3)) for signal in signals]).mean(0)
+    variance = torch.stack([signal.var((0, 2, 3)) for signal in signals]).mean(0)
+    torch.testing.assert_close(averaged.bn1.running_mean, mean)
+    torch.testing.assert_close(averaged.bn1.running_var, variance)
+    assert not averaged.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_time_of_probes_counts_to_the_run_but_not_to_its_speed(monkeypatch):
     now = 10.0
     monkeypatch.setattr(module.time, "perf_counter", lambda: now)
-    trained = module.ClassificationModule(config(), make_net(config()))
+    trained = module.ClassificationModule(config(), make_net(config()), CifarData("demo"))
     trained.on_train_epoch_start()
     now = 12.0
-    with trained.aside():
+    with trained.outside_rows():
         now = 15.0
     now = 16.0
     trained._count_time()
@@ -130,24 +105,6 @@ def test_time_of_probes_counts_to_the_run_but_not_to_its_speed(monkeypatch):
 def test_finished_run_is_not_trained_again(finished):
     results, run = finished
     assert train(results, config(), Interrupt(1)) == run
-
-
-class Iterations(pl.Callback):
-    """Remembers which iterations were trained."""
-
-    def __init__(self):
-        self.done = []
-
-    def on_train_batch_end(self, trainer, module, *_):
-        self.done.append(module.iteration)
-
-
-def assert_same_run(results, others, run_config):
-    """Two records hold the same rows, but for times, and bit for bit the same weights."""
-    rows = [metrics(folder, run_config).drop(columns=TIMES) for folder in (results, others)]
-    pd.testing.assert_frame_equal(*rows)
-    nets = [load_net(folder / run_config.folder / "weights.safetensors").state_dict() for folder in (results, others)]
-    assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])
 
 
 @pytest.mark.parametrize("crash_at", [1, 33, 63])
@@ -176,10 +133,10 @@ def test_plain_twin_is_a_run_of_its_own(tmp_path):
 
 def test_45k_split_is_validated_on_beside_the_test_set(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "plainres.data.cifar_data.load_cifar10", lambda _, train: demo_set(640 if train else 160, int(train))
+        "plainres.data.cifar.module.load_cifar", lambda *_, train: demo_set(640 if train else 160, int(train))
     )
-    monkeypatch.setattr("plainres.data.cifar_data.require_cifar10", lambda _: None)
-    monkeypatch.setattr("plainres.data.cifar10.VALIDATION_PER_CLASS", 10)
+    monkeypatch.setattr("plainres.data.cifar.module.require_cifar", lambda *_: None)
+    monkeypatch.setattr("plainres.data.cifar.files.VALIDATION_IMAGES", 100)
     split = config(dataset="cifar10", train_set="45k")
     run = train(tmp_path, split)
     rows = metrics(tmp_path, split)
@@ -228,7 +185,7 @@ def test_unreadable_record_is_named(tmp_path):
     ("changes", "message"),
     [
         ({"depth": 21}, r"depth must be 6n\+2"),
-        ({"shortcut": "D"}, "shortcut must be one of None, A, B, C, highway, not D"),
+        ({"shortcut": "D"}, "shortcut must be one of None, A, B, C, highway, preact, not D"),
         ({"precision": "fp16"}, "precision must be one of fp64, fp32, bf16, not fp16"),
         ({"iterations": 63}, "iterations must be 64 or more, not 63"),
         ({"dataset": "mnist"}, "data set must be one of"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from worker_small import shrink
 
-from plainres.training import RunConfig, train_run
+from plainres.training import RunConfig, RunContext, train_run
 
 
 def small_config(iterations: int) -> RunConfig:
@@ -17,7 +17,8 @@ def small_config(iterations: int) -> RunConfig:
 def train_small(results: Path, iterations: int) -> None:
     """One run with a checkpoint after every iteration, to be killed."""
     shrink()
-    train_run(small_config(iterations), results, results, torch.device("cpu"), checkpoint_seconds=0)
+    context = RunContext(data_dir=results, results=results, device=torch.device("cpu"), checkpoint_seconds=0)
+    train_run(small_config(iterations), context)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,17 @@
 
 import torch
 
-from plainres.data import cifar_data
+from plainres.catalog.datasets import DEMO
 from plainres.study.worker import main
-from plainres.training.ranks import leave
+from plainres.training.distributed import exit_process
 
 
 def shrink():
     """What a worker does before its first run."""
     torch.set_num_threads(1)
-    cifar_data.DEMO_TRAIN, cifar_data.DEMO_TEST = 640, 160
+    DEMO.sizes["50k"].update(train=640, test=160)
 
 
 if __name__ == "__main__":
     shrink()
-    leave(main())
+    exit_process(main())

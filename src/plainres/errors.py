@@ -1,5 +1,5 @@
-"""The one exception whose message is meant for the user."""
+"""The exception whose message is meant for the user."""
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: commands print its one line and exit non-zero, without a traceback."""
+    """A mistake that the user can correct. Commands print its message in one line and exit with a non-zero status."""

@@ -14,8 +14,9 @@ import torch
 
 from plainres.bench.measure import Measurement, Way, measure, timed_iterations
 from plainres.bench.report import format_lines, project, summarize
+from plainres.catalog.datasets import CIFAR10, DEMO
 from plainres.data import default_data_dir
-from plainres.data.cifar10 import require_cifar10
+from plainres.data.cifar.files import require_cifar
 from plainres.errors import UserError
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training.device import choose_device, describe_hardware, describe_software, fast_precision
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace, device: torch.device) -> Path:
     """Measure, print, and keep as JSON; the file's path."""
     data_dir = default_data_dir()
     if (data_dir / "cifar-10-batches-py").exists():
-        require_cifar10(data_dir)
+        require_cifar(CIFAR10.name, data_dir)
     else:
         data_dir = None
     precisions = dict.fromkeys(("fp32", fast_precision(device)))
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace, device: torch.device) -> Path:
     content = {
         "hardware": hardware,
         "software": describe_software(),
-        "data": "CIFAR-10" if data_dir else "demo set",
+        "data": (CIFAR10 if data_dir else DEMO).title,
         "lines": lines,
         "projection": projected,
     }

@@ -13,10 +13,10 @@ import torch
 
 from plainres.bench.stock import StockModule, stock_loader
 from plainres.data import CifarData, demo_set
-from plainres.data.cifar10 import load_cifar10
+from plainres.data.cifar.files import load_cifar
 from plainres.training import ClassificationModule, RunConfig
 from plainres.training.build import make_net
-from plainres.training.engine_fast import CHUNK
+from plainres.training.engines.fast import LONGEST_SPAN
 
 STOCK_WORKERS = 4  # at most, and one a core
 BUDGET = {"cuda": 64_000, "cpu": 4_096}  # of the run that is begun; on a GPU it decides how long chunks are
@@ -77,7 +77,7 @@ class Stopwatch(pl.Callback):
 
 def timed_iterations(depth: int, device: torch.device) -> int:
     """Enough for a figure, and few enough for a round of all ways to take a minute on a CPU."""
-    return 8 * CHUNK["cuda"] if device.type == "cuda" else max(2, 200 // depth)
+    return 8 * LONGEST_SPAN["cuda"] if device.type == "cuda" else max(2, 200 // depth)
 
 
 def measure(
@@ -101,7 +101,7 @@ def measure(
         batch_size=batch_size,
     )
     cuda = device.type == "cuda"
-    watch = Stopwatch(2 * CHUNK["cuda"] if cuda else 2, timed, device)
+    watch = Stopwatch(2 * LONGEST_SPAN["cuda"] if cuda else 2, timed, device)
     net = make_net(config)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if cuda:
@@ -123,13 +123,15 @@ def measure(
         )
         if way.engine == "stock":
             if data_dir:
-                train = load_cifar10(data_dir, train=True)
+                train = load_cifar("cifar10", data_dir, train=True)
             else:  # as many images as CIFAR-10 has, so that epochs end as rarely
                 train = tuple(torch.cat([part] * 10) for part in demo_set(5_000, seed=0))
             workers = min(STOCK_WORKERS, os.cpu_count() or 1)
             trainer.fit(StockModule(config, net), stock_loader(*train, batch_size, workers, pin=cuda))
         else:
             data = CifarData(config.dataset, data_dir or ".", "50k", 0, config.iterations, batch_size)
-            trainer.fit(ClassificationModule(config, net, way.engine), datamodule=data)
+            data.prepare_data()
+            data.setup()
+            trainer.fit(ClassificationModule(config, net, data, way.engine))
     peak = torch.cuda.max_memory_allocated(device) if cuda else None
     return Measurement(watch.seconds, watch.first_step, peak)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from plainres.training import RunConfig
-from plainres.training.engine import sgd_arguments
+from plainres.training.engines.eager import sgd_arguments
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 

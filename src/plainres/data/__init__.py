@@ -1,21 +1,21 @@
-"""CIFAR-10, the offline demo set and ImageNet: nothing here knows of nets or training."""
+"""Data sets as Lightning data modules. Nothing here depends on nets or on training."""
 
-from plainres.data.batches import batch_table
-from plainres.data.cifar10 import DataMissing, default_data_dir
-from plainres.data.cifar_data import DATASETS, TRAIN_SETS, CifarData, part_sizes
-from plainres.data.demo import demo_set
-from plainres.data.imagenet_data import ImageNetData
-from plainres.data.images import ImageSet
+from plainres.data.cifar.batch_table import batch_table
+from plainres.data.cifar.demo import demo_set
+from plainres.data.cifar.files import DataMissing
+from plainres.data.cifar.image_set import ImageSet
+from plainres.data.cifar.module import CifarData
+from plainres.data.folder import default_data_dir
+from plainres.data.imagenet.module import ImageNetData
+from plainres.data.protocol import RunData
 
 __all__ = [
-    "DATASETS",
-    "TRAIN_SETS",
     "CifarData",
     "DataMissing",
     "ImageNetData",
     "ImageSet",
+    "RunData",
     "batch_table",
     "default_data_dir",
     "demo_set",
-    "part_sizes",
 ]

@@ -1,8 +1,8 @@
-"""The paper's nets in plain PyTorch: nothing here knows of training, data or Lightning."""
+"""The nets of the paper in plain PyTorch. Nothing here depends on Lightning, on data or on files of results."""
 
 from plainres.nets.cifar import cifar_net
 from plainres.nets.complexity import Complexity, count_complexity
-from plainres.nets.construct import extend_with_identity
+from plainres.nets.identity_extension import extend_with_identity
 from plainres.nets.imagenet import imagenet_net
 from plainres.nets.weights import load_net
 

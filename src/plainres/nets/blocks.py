@@ -1,22 +1,30 @@
-"""The building blocks of the study: the same layers with a shortcut (residual) or without (plain)."""
+"""The building blocks of the study: the same layers with a shortcut connection (residual) or without one (plain)."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from plainres.catalog import SHORTCUTS
 from plainres.errors import UserError
 
-SHORTCUTS = (None, "A", "B", "C", "highway")
 NORMS = ("batch", "none")
 INITS = ("he", "naive")
 STRIDES_IN = ("1x1", "3x3")
 
-GATE_BIAS = -2.0  # transform gates begin nearly closed, as Srivastava et al. (2015) advise
 NAIVE_STD = 0.01
+# Highway gates start nearly closed and almost independent of their input, as Srivastava et al. (2015) advise.
+GATE_BIAS = -2.0
+GATE_STD = 0.01
 
 
 class PadShortcut(nn.Module):
-    """Option A: subsample by slicing, new channels are zeros, half before and half after (section 3.3)."""
+    """Option A: subsample by slicing and pad the new channels with zeros, half before and half after (section 3.3).
+
+    Args:
+        in_channels: Number of channels of the input.
+        out_channels: Number of channels of the output.
+        stride: Subsampling of height and width.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
@@ -28,19 +36,22 @@ class PadShortcut(nn.Module):
         return pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
 
-def normalization(norm: str, channels: int) -> nn.Module:
-    """Batch normalization, or nothing in its place."""
+def make_norm(norm: str, channels: int) -> nn.Module:
+    """Return a batch normalization layer for `"batch"`, or an identity for `"none"`."""
     return nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity()
 
 
 def make_shortcut(option: str | None, in_channels: int, out_channels: int, stride: int, norm: str) -> nn.Module | None:
-    """The shortcut of one block: None for a plain net, else a module that maps the block's input to its output's shape.
+    """Return the shortcut connection of one block.
 
-    Options A, B (projection where dimensions grow) and C (projections everywhere) are of section 3.3; a highway
-    block carries its input as A does.
+    Options A, B (projections where dimensions grow) and C (projections everywhere) are those of section 3.3. Highway
+    and pre-activation blocks carry their input as option A does.
+
+    Returns:
+        None for a plain block, otherwise a module that maps the input of the block to the shape of its output.
 
     Raises:
-        UserError: `option` is none of `SHORTCUTS`.
+        UserError: If `option` is unknown.
     """
     if option not in SHORTCUTS:
         raise UserError(f"shortcut must be one of {', '.join(map(str, SHORTCUTS))}, not {option}")
@@ -49,23 +60,48 @@ def make_shortcut(option: str | None, in_channels: int, out_channels: int, strid
     grows = stride != 1 or in_channels != out_channels
     if option == "C" or (option == "B" and grows):
         conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=norm == "none")
-        return nn.Sequential(conv, normalization(norm, out_channels))
+        return nn.Sequential(conv, make_norm(norm, out_channels))
     return PadShortcut(in_channels, out_channels, stride) if grows else nn.Identity()
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, each followed by batch normalization (figure 2; figure 5, left).
+class Block(nn.Module):
+    """Base class of the blocks. In state dicts, the shortcut has torchvision's name, `downsample`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_state_dict_post_hook(_use_torchvision_names)
+        self.register_load_state_dict_pre_hook(_use_own_names)
+
+
+def _rename(state: dict, prefix: str, old: str, new: str) -> None:
+    for key in [key for key in state if key.startswith(f"{prefix}{old}.")]:
+        state[f"{prefix}{new}.{key[len(prefix) + len(old) + 1 :]}"] = state.pop(key)
+
+
+def _use_torchvision_names(_module: nn.Module, state: dict, prefix: str, _metadata: dict) -> None:
+    _rename(state, prefix, "shortcut", "downsample")
+
+
+def _use_own_names(_module: nn.Module, state: dict, prefix: str, *_: object) -> None:
+    _rename(state, prefix, "downsample", "shortcut")
+
+
+class BasicBlock(Block):
+    """Two 3x3 convolutions, each followed by batch normalization (Figure 2; Figure 5, left).
 
     Args:
-        in_channels: channels of the input (B, in_channels, H, W).
-        channels: channels of both convolutions and of the output (B, channels, H / stride, W / stride).
-        stride: of the first convolution.
-        shortcut: None for the plain block; "A", "B" or "C" for the residual one; "highway" for a gated one,
-            T(x) F(x) + (1 - T(x)) x with T the sigmoid of a 3x3 convolution.
-        norm: "batch", or "none" (convolutions then have biases).
+        in_channels: Number of channels of the input (B, in_channels, H, W).
+        channels: Number of channels of both convolutions and of the output (B, channels, H / stride, W / stride).
+        stride: Stride of the first convolution.
+        shortcut: None for the plain block; `"A"`, `"B"` or `"C"` for the residual block; `"highway"` for a gated
+            block, T(x) F(x) + (1 - T(x)) x, where T is the sigmoid of a 3x3 convolution.
+        norm: `"batch"`, or `"none"` to leave out batch normalization, in which case the convolutions have biases.
+
+    Raises:
+        UserError: If `shortcut` is unknown.
     """
 
-    EXPANSION = 1  # output channels for each of `channels`
+    EXPANSION = 1  # number of output channels per channel of the block
 
     def __init__(
         self, in_channels: int, channels: int, stride: int = 1, shortcut: str | None = "A", norm: str = "batch"
@@ -73,11 +109,10 @@ class BasicBlock(nn.Module):
         super().__init__()
         bias = norm == "none"
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=bias)
-        self.bn1 = normalization(norm, channels)
+        self.bn1 = make_norm(norm, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
-        self.bn2 = normalization(norm, channels)
-        # torchvision's name for the shortcut, so that its weights load.
-        self.downsample = make_shortcut(shortcut, in_channels, channels, stride, norm)
+        self.bn2 = make_norm(norm, channels)
+        self.shortcut = make_shortcut(shortcut, in_channels, channels, stride, norm)
         gated = shortcut == "highway"
         self.gate = nn.Conv2d(in_channels, channels, 3, stride, padding=1) if gated else None
 
@@ -85,22 +120,54 @@ class BasicBlock(nn.Module):
         out = relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         if self.gate is not None:
-            out = torch.lerp(self.downsample(x), out, torch.sigmoid(self.gate(x)))
-        elif self.downsample is not None:
-            out = out + self.downsample(x)  # y = F(x) + x, equation 1: all that a plain block lacks
+            out = torch.lerp(self.shortcut(x), out, torch.sigmoid(self.gate(x)))
+        elif self.shortcut is not None:
+            out = out + self.shortcut(x)  # y = F(x) + x, equation 1: the one line that a plain block lacks
         return relu(out)
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, each followed by batch normalization (figure 5, right).
+class PreActivationBlock(Block):
+    """Two 3x3 convolutions, each preceded by batch normalization and ReLU, and a shortcut that nothing interrupts.
+
+    He et al., "Identity Mappings in Deep Residual Networks" (2016), Figure 1(b). The last block of a net must be
+    followed by batch normalization and ReLU.
 
     Args:
-        in_channels: channels of the input (B, in_channels, H, W).
-        channels: channels of the first two convolutions; the output is (B, 4 * channels, H / stride, W / stride).
-        stride: of the block.
-        shortcut: None for the plain block; "A", "B" or "C" for the residual one.
-        stride_in: the convolution that the stride stands in: "1x1", the first, as in the authors' released nets, or
-            "3x3", the second, as in later code ("v1.5").
+        in_channels: Number of channels of the input (B, in_channels, H, W).
+        channels: Number of channels of both convolutions and of the output (B, channels, H / stride, W / stride).
+        stride: Stride of the first convolution.
+        shortcut: `"preact"`. The shortcut itself is option A's.
+        norm: As for `BasicBlock`.
+    """
+
+    EXPANSION = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "preact", norm: str = "batch"):
+        super().__init__()
+        bias = norm == "none"
+        self.pre_bn1 = make_norm(norm, in_channels)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=bias)
+        self.pre_bn2 = make_norm(norm, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
+        self.shortcut = make_shortcut(shortcut, in_channels, channels, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(relu(self.pre_bn1(x)))
+        out = self.conv2(relu(self.pre_bn2(out)))
+        return out + self.shortcut(x)
+
+
+class Bottleneck(Block):
+    """A 1x1, a 3x3 and a 1x1 convolution, each followed by batch normalization (Figure 5, right).
+
+    Args:
+        in_channels: Number of channels of the input (B, in_channels, H, W).
+        channels: Number of channels of the first two convolutions. The output is (B, 4 * channels, H / stride,
+            W / stride).
+        stride: Stride of the block.
+        shortcut: None for the plain block; `"A"`, `"B"` or `"C"` for the residual block.
+        stride_in: Convolution that has the stride: `"1x1"`, the first one, as in the nets that the authors released,
+            or `"3x3"`, the second one, as in later code ("v1.5").
     """
 
     EXPANSION = 4
@@ -117,28 +184,32 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, "batch")
+        self.shortcut = make_shortcut(shortcut, in_channels, out_channels, stride, "batch")
 
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)))
         out = relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        if self.downsample is not None:
-            out = out + self.downsample(x)
+        if self.shortcut is not None:
+            out = out + self.shortcut(x)
         return relu(out)
 
 
 @torch.no_grad()
 def initialize(net: nn.Module, init: str = "he") -> None:
-    """Weights from N(0, 2 / fan_in) (He, the paper's reference [13], section 2.2) or from N(0, 0.01^2); biases zero.
+    """Initialize the weights of all convolutions and linear layers in place. Biases become zero.
 
-    Gates of highway blocks get a negative bias.
+    Args:
+        net: Net to initialize.
+        init: `"he"` for N(0, 2 / fan_in) (the paper's reference [13], section 2.2), or `"naive"` for N(0, 0.01^2).
+            The gates of highway blocks are always drawn from N(0, 0.01^2) and get a bias of -2.
     """
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            if init == "he":
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            is_gate = name.endswith("gate")
+            if is_gate or init == "naive":
+                nn.init.normal_(module.weight, std=GATE_STD if is_gate else NAIVE_STD)
             else:
-                nn.init.normal_(module.weight, std=NAIVE_STD)
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
-                nn.init.constant_(module.bias, GATE_BIAS if name.endswith("gate") else 0.0)
+                nn.init.constant_(module.bias, GATE_BIAS if is_gate else 0.0)

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds, counted as the paper counts them."""
+"""Numbers of parameters and multiply-adds, counted as the paper counts them."""
 
 import copy
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ class Complexity:
     """Cost of one net.
 
     Attributes:
-        parameters: trained numbers, batch normalization's included.
-        multiply_adds: of all convolutions and linear layers for one image (the paper's "FLOPs").
+        parameters: Number of trained values, including those of batch normalization.
+        multiply_adds: Number of multiply-adds of all convolutions and linear layers for one image (the paper's
+            "FLOPs").
     """
 
     parameters: int
@@ -21,10 +22,10 @@ class Complexity:
 
 
 def count_complexity(net: nn.Module, input_shape: tuple[int, int, int]) -> Complexity:
-    """Count a net's parameters and the multiply-adds of one image.
+    """Count the parameters of a net and the multiply-adds of one forward pass.
 
     Args:
-        net: any net of convolutions and linear layers; it is neither run on its own device nor changed.
+        net: Net of convolutions and linear layers. It is neither run on its own device nor changed.
         input_shape: (channels, height, width) of one image.
     """
     shadow = copy.deepcopy(net).to("meta").eval()
@@ -32,7 +33,7 @@ def count_complexity(net: nn.Module, input_shape: tuple[int, int, int]) -> Compl
 
     def add(module: nn.Conv2d | nn.Linear, _inputs: tuple, output: torch.Tensor) -> None:
         nonlocal multiply_adds
-        # Every element of the output is one dot product with one row of the weight.
+        # Every element of the output is the dot product of an input window and one row of the weight.
         multiply_adds += output.numel() * module.weight[0].numel()
 
     for module in shadow.modules():

@@ -5,25 +5,26 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from plainres.catalog.shortcuts import shortcuts_of
 from plainres.errors import UserError
+from plainres.nets.activation_checkpointing import run_checkpointed
 from plainres.nets.blocks import STRIDES_IN, BasicBlock, Bottleneck, initialize
-from plainres.nets.recompute import recomputed
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-IMAGENET_SHORTCUTS = (None, "A", "B", "C")
-BOTTLENECK_DEPTH = 50  # this depth and more are built of bottlenecks
-DOWNSAMPLING = 32  # pixels of the image for one position of the last stage
+BOTTLENECK_DEPTH = 50  # nets of at least this depth are built of bottlenecks
+DOWNSAMPLING = 32  # pixels of the image, in each direction, per position of the last stage
 
 
 class ImageNetNet(nn.Module):
-    """A 7x7 conv and a max pool, four stages of blocks, global average pooling, a classifier.
+    """A 7x7 conv and max pooling, four stages of blocks, global average pooling and a classifier.
 
-    Stages have 64, 128, 256, 512 channels (four times as many out of bottlenecks) on 56x56, 28x28, 14x14, 7x7 maps of
-    224x224 images. `forward` maps images (B, 3, H, W) to logits (B, num_classes). Made by `imagenet_net`; names of
-    parameters are torchvision's, so that its weights load.
+    The stages have 64, 128, 256 and 512 channels (four times as many after bottlenecks) on 56x56, 28x28, 14x14 and
+    7x7 maps of 224x224 images. `forward` maps images (B, 3, H, W) to logits (B, num_classes). State dicts have
+    torchvision's names, so its weights can be loaded. Use `imagenet_net` to make one.
 
     Attributes:
-        checkpointing: keep only the blocks' inputs for the backward pass and compute the rest again.
+        checkpointing: If True, only the inputs of the blocks are kept for the backward pass and everything else is
+            computed again.
     """
 
     def __init__(self, depth: int, shortcut: str | None, num_classes: int, stride_in: str):
@@ -49,12 +50,12 @@ class ImageNetNet(nn.Module):
         initialize(self)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last stage makes of images of any size: (B, 512 or 2048, H / 32, W / 32)."""
+        """Return the output of the last stage for images of any size: (B, 512 or 2048, H / 32, W / 32)."""
         x = relu(self.bn1(self.conv1(x)))  # (B, 64, 112, 112)
         x = self.maxpool(x)  # (B, 64, 56, 56)
         if self.checkpointing:
-            return recomputed((*self.layer1, *self.layer2, *self.layer3, *self.layer4), x)
-        x = self.layer1(x)  # (B, 64, 56, 56), of bottlenecks (B, 256, 56, 56)
+            return run_checkpointed((*self.layer1, *self.layer2, *self.layer3, *self.layer4), x)
+        x = self.layer1(x)  # (B, 64, 56, 56), after bottlenecks (B, 256, 56, 56)
         x = self.layer2(x)  # (B, 128, 28, 28)
         x = self.layer3(x)  # (B, 256, 14, 14)
         return self.layer4(x)  # (B, 512, 7, 7)
@@ -63,27 +64,37 @@ class ImageNetNet(nn.Module):
         return self.fc(self.features(x).mean((2, 3)))  # (B, num_classes)
 
 
-def imagenet_net(
-    depth: int, shortcut: str | None = "B", num_classes: int = 1000, stride_in: str = "1x1"
-) -> ImageNetNet:
-    """The paper's ImageNet net of `depth` layers, initialized from PyTorch's global random state.
-
-    Args:
-        depth: 18 or 34 (blocks of two 3x3 convs), 50, 101 or 152 (bottlenecks).
-        shortcut: None for the plain net; "A" (zero padding), "B" (projection where dimensions grow) or "C"
-            (projections everywhere) for the residual one. Table 2 has A; 50 layers and more have B.
-        num_classes: outputs of the classifier.
-        stride_in: where a bottleneck's stride stands: "1x1" as the authors released it and the paper counts, or
-            "3x3" ("v1.5"), which torchvision's weights want. 18 and 34 layers are the same with either.
+def check_imagenet(depth: int, shortcut: str | None = "B", stride_in: str = "1x1") -> None:
+    """Check the arguments of `imagenet_net`.
 
     Raises:
-        UserError: an argument is unknown.
+        UserError: If an argument is unknown.
     """
     for name, value, known in (
         ("depth", depth, tuple(BLOCKS_PER_STAGE)),
-        ("shortcut", shortcut, IMAGENET_SHORTCUTS),
+        ("shortcut", shortcut, shortcuts_of("imagenet")),
         ("stride_in", stride_in, STRIDES_IN),
     ):
         if value not in known:
             raise UserError(f"{name} of an ImageNet net must be one of {', '.join(map(str, known))}, not {value}")
+
+
+def imagenet_net(
+    depth: int, shortcut: str | None = "B", num_classes: int = 1000, stride_in: str = "1x1"
+) -> ImageNetNet:
+    """Return the paper's ImageNet net of a given depth, initialized from PyTorch's global random state.
+
+    Args:
+        depth: 18 or 34 (blocks of two 3x3 convs), 50, 101 or 152 (bottlenecks).
+        shortcut: None for the plain net; `"A"` (zero padding), `"B"` (projections where dimensions grow) or `"C"`
+            (projections everywhere) for the residual net. Table 2 uses A; nets of 50 and more layers use B.
+        num_classes: Number of outputs of the classifier.
+        stride_in: Convolution of a bottleneck that has the stride: `"1x1"`, as the authors released it and as the
+            paper counts, or `"3x3"` ("v1.5"), as torchvision's weights expect. Makes no difference to 18 and 34
+            layers.
+
+    Raises:
+        UserError: If an argument is unknown.
+    """
+    check_imagenet(depth, shortcut, stride_in)
     return ImageNetNet(depth, shortcut, num_classes, stride_in)

@@ -1,4 +1,4 @@
-"""Weights of a recorded net: one safetensors file with the recipe in its metadata."""
+"""Weights of a recorded net: one safetensors file whose metadata hold the recipe."""
 
 import json
 from pathlib import Path
@@ -9,23 +9,25 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from plainres.errors import UserError
-from plainres.nets.cifar import cifar_net
-from plainres.nets.imagenet import imagenet_net
+from plainres.nets.cifar import check_cifar, cifar_net
+from plainres.nets.imagenet import check_imagenet, imagenet_net
 
+# For each family of nets: the function that makes one, and the one that checks its arguments.
 ARCHITECTURES = {"cifar": cifar_net, "imagenet": imagenet_net}
+CHECKS = {"cifar": check_cifar, "imagenet": check_imagenet}
 
 
 class Normalized(nn.Module):
-    """A net with its preprocessing in front: raw images in, logits out.
+    """A net together with its preprocessing.
 
-    `forward` maps pixels (B, 3, H, W) between 0 and 1 to logits (B, classes).
+    `forward` maps pixels (B, 3, H, W) between 0 and 1 to logits (B, num_classes).
 
     Attributes:
-        net: the net itself, which wants images less `mean`, and divided by `std` where there is one.
-        mean: of the training images, per pixel (3, H, W) or per channel (3, 1, 1), between 0 and 1.
-        std: of each channel (3, 1, 1), or None: this project's own nets are trained without.
-        architecture: the arguments that the net was made with.
-        recipe: configuration that the weights were trained with.
+        net: Net that expects images minus `mean`, divided by `std` if there is one.
+        mean: Mean of the training images, per pixel (3, H, W) or per channel (3, 1, 1), between 0 and 1.
+        std: Standard deviation per channel (3, 1, 1), or None. This project trains its own nets without one.
+        architecture: Arguments that the net was made with.
+        recipe: Configuration that the weights were trained with.
     """
 
     def __init__(self, net: nn.Module, mean: Tensor, std: Tensor | None, architecture: dict, recipe: dict):
@@ -36,7 +38,7 @@ class Normalized(nn.Module):
         self.architecture, self.recipe = architecture, recipe
 
     def normalize(self, images: Tensor) -> Tensor:
-        """What the net wants to see of pixels (B, 3, H, W) between 0 and 1."""
+        """Turn pixels (B, 3, H, W) between 0 and 1 into the input that the net expects."""
         images = images - self.mean
         return images if self.std is None else images / self.std
 
@@ -45,14 +47,14 @@ class Normalized(nn.Module):
 
 
 def weights_bytes(net: nn.Module, mean: Tensor, architecture: dict, recipe: dict, std: Tensor | None = None) -> bytes:
-    """The contents of a weights file: the net's state, its normalization, and how both came to be.
+    """Return the contents of a weights file: the state of the net, its normalization, and its recipe.
 
     Args:
-        net: the trained net.
-        mean: per pixel (3, H, W) or per channel (3, 1, 1), that training subtracted, between 0 and 1.
-        architecture: `family` (a key of `ARCHITECTURES`) and the arguments of its function.
-        recipe: the run's configuration and figures, JSON-able.
-        std: of each channel (3, 1, 1), that training divided by, if it did.
+        net: Trained net.
+        mean: Mean that training subtracted, per pixel (3, H, W) or per channel (3, 1, 1), between 0 and 1.
+        architecture: `family` (a key of `ARCHITECTURES`) and the arguments of the function of that family.
+        recipe: Configuration and results of the run, JSON-compatible.
+        std: Standard deviation per channel (3, 1, 1) that training divided by, or None.
     """
     tensors = {f"net.{name}": value.contiguous() for name, value in net.state_dict().items()}
     metadata = {"architecture": json.dumps(architecture), "recipe": json.dumps(recipe)}
@@ -61,13 +63,13 @@ def weights_bytes(net: nn.Module, mean: Tensor, architecture: dict, recipe: dict
 
 
 def load_net(path: str | Path) -> Normalized:
-    """Read a recorded net, with its weights, ready to use: in evaluation mode, on the CPU, preprocessing included.
+    """Load a recorded net with its weights and preprocessing, in evaluation mode, on the CPU.
 
     Args:
-        path: a `weights.safetensors` of a run's record.
+        path: File `weights.safetensors` of the record of a run.
 
     Raises:
-        UserError: there is no such file, or it is not a weights file of this project.
+        UserError: If there is no such file, or if it is not a weights file of this project.
     """
     try:
         with safe_open(path, "pt") as file:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from plainres.catalog.datasets import CIFAR10
 from plainres.report.imagenet import is_ilsvrc
 from plainres.report.imagenet_claims import alike_at_18, depth_pays, ensembles_help
-from plainres.report.judging import (
+from plainres.report.records import Study
+from plainres.report.statistics import by_seed
+from plainres.report.verdicts import (
     NOT_ENOUGH,
     NOT_REPRODUCED,
     REPRODUCED,
@@ -27,8 +30,6 @@ from plainres.report.judging import (
     holding,
     is_more,
 )
-from plainres.report.records import Study
-from plainres.report.statistics import by_seed
 
 PLAIN = ("plain-56", "plain-20")
 CIFAR, IMAGENET, SCORES = "CIFAR-10", "ImageNet", "scores"
@@ -186,7 +187,7 @@ def judge(studies: Sequence[Study], scores: Sequence[dict] = ()) -> dict[int, Ve
     """
     ordered = sorted((study for study in studies if study.runs), key=lambda study: -study.iterations)
     records = {
-        CIFAR: [study for study in ordered if study.dataset == "CIFAR-10"],
+        CIFAR: [study for study in ordered if study.info is CIFAR10],
         IMAGENET: [study for study in ordered if is_ilsvrc(study)],
         SCORES: scores,
     }

@@ -10,10 +10,10 @@ from markdown_it import MarkdownIt
 
 from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_table, judge
+from plainres.report.degradation import verdict
 from plainres.report.records import Study
 from plainres.report.statistics import comparisons, precision_differences, summary
 from plainres.report.tables import convergence_speed, markdown_table, table_6_markdown
-from plainres.report.verdict import verdict
 
 CAPTIONS = {
     "figure1": "Figure 1: training and test error of the shallowest and deepest plain net.",
@@ -77,7 +77,7 @@ def study_section(study: Study, root: Path) -> str:
     pairs = comparisons(study)
     if len(pairs):
         parts += ["Differences in points, paired by seed, with 95% t intervals:", markdown_table(pairs)]
-    if study.dataset == "CIFAR-10":
+    if study.info.paper_tables:
         parts += [
             "Iterations until the training error is first under a threshold:",
             markdown_table(convergence_speed(study)),
@@ -127,7 +127,9 @@ def _imagenet_section(studies: Sequence[Study], root: Path) -> list[str]:
 
 def report_markdown(studies: Sequence[Study], root: Path) -> str:
     """The report on all studies of CIFAR-10, largest budget first, and on ImageNet; paths are relative to `root`."""
-    real = sorted((s for s in studies if s.runs and s.dataset == "CIFAR-10"), key=lambda s: -s.iterations)
+    real = sorted(
+        (s for s in studies if s.runs and s.info.family == "cifar" and not s.info.warning), key=lambda s: -s.iterations
+    )
     ledger = pd.DataFrame(LEDGER, columns=["what", "paper", "here"])
     return (
         "\n\n".join(

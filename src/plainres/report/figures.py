@@ -73,8 +73,8 @@ def _nets(study: Study, kind: str) -> list[str]:
 
 
 def caption(figure: Figure, study: Study, title: str, note: str = "") -> None:
-    demo = " — DEMO SET, not CIFAR-10" if study.dataset == "demo set" else ""
-    figure.suptitle(title + demo, fontsize=11)
+    note_on_data = f" — {study.info.warning}" if study.info.warning else ""
+    figure.suptitle(title + note_on_data, fontsize=11)
     text = study.describe() + (note if len(study.seeds) > 1 else "")
     figure.text(0.5, 0.01, text, ha="center", va="bottom", fontsize=7, color="0.35")
 

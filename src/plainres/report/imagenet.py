@@ -20,7 +20,7 @@ from plainres.report.published import (
 from plainres.report.records import Study, hardware_name
 from plainres.report.tables import markdown_table, mean_and_std, not_in_the_table
 
-SCORES = "scores"  # the folder that `python -m plainres.testing score` writes to
+SCORES = "scores"  # the folder that `python -m plainres.scoring score` writes to
 CLASSES = 1000
 NOTHING = "-"
 
@@ -48,7 +48,8 @@ def figure_4(study: Study) -> Figure | None:
 def is_ilsvrc(study: Study) -> bool:
     """Whether a study trains on what the paper does: 1,000 classes at 224 pixels."""
     config = study.runs[0].config
-    return study.is_imagenet and config["num_classes"] == CLASSES and config["image_size"] == 224
+    wanted = (study.info.num_classes, study.info.image_size)
+    return study.is_imagenet and (config["num_classes"], config["image_size"]) == wanted
 
 
 def is_result(study: Study) -> bool:

@@ -8,7 +8,10 @@ from itertools import pairwise
 import pandas as pd
 
 from plainres.report.imagenet import CLASSES
-from plainres.report.judging import (
+from plainres.report.published import TABLE_1
+from plainres.report.records import Study
+from plainres.report.statistics import sampling_error
+from plainres.report.verdicts import (
     NOT_ENOUGH,
     NOT_REPRODUCED,
     REPRODUCED,
@@ -22,9 +25,6 @@ from plainres.report.judging import (
     holding,
     is_more,
 )
-from plainres.report.published import TABLE_1
-from plainres.report.records import Study
-from plainres.report.statistics import sampling_error
 
 ALIKE = 0.5  # points of top-1 error; the paper's two 18-layer nets differ by 0.06
 EARLY_ROWS = 16  # of 64: the first quarter of the training

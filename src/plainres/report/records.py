@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-DATASET_NAMES = {"cifar10": "CIFAR-10", "demo": "demo set", "imagenet": "ImageNet"}
-KINDS = ("plain", "residual", "highway")
+from plainres.catalog import DATASETS, SHORTCUTS, DatasetInfo
+from plainres.catalog.shortcuts import KINDS
+
 NEEDED = ("iteration", "train_error")
-PROBED = ("iteration", "layer", "response_std", "forward_variance", "gradient_norm")
+PROBED = ("iteration", "layer")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """ "plain", "residual" or "highway"."""
-        return {None: "plain", "highway": "highway"}.get(self.config["shortcut"], "residual")
+        """Kind of the net's shortcuts, such as `"plain"` or `"residual"`."""
+        return SHORTCUTS[self.config["shortcut"]].kind
 
 
 @dataclass
@@ -70,16 +71,19 @@ class Study:
 
     @property
     def dataset(self) -> str:
-        """ "CIFAR-10", "demo set" or "ImageNet", as titles say it; other folders of photographs by their classes."""
-        config = self.runs[0].config
-        if config["dataset"] == "imagenet" and config["num_classes"] != 1000:
-            return f"photographs of {config['num_classes']} classes"
-        return DATASET_NAMES[config["dataset"]]
+        """Title of the data set. Folders of photographs other than ILSVRC-2012 are named by their number of classes."""
+        classes = self.runs[0].config.get("num_classes", self.info.num_classes)
+        return self.info.title if classes == self.info.num_classes else f"photographs of {classes} classes"
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Description of the data set."""
+        return DATASETS[self.runs[0].config["dataset"]]
 
     @property
     def is_imagenet(self) -> bool:
         """Whether its nets are those of photographs, whatever their classes."""
-        return self.runs[0].config["dataset"] == "imagenet"
+        return self.info.family == "imagenet"
 
     @property
     def drops(self) -> list[int]:
@@ -104,7 +108,7 @@ class Study:
         *most, last = (f"{n:,}" for n in sorted({run.config["iterations"] for run in self.runs}))
         budgets = f"{', '.join(most)} and {last}" if most else last
         batches = " and ".join(map(str, sorted({run.config["batch_size"] for run in self.runs})))
-        trained_on = f"{config['train_set']} training images, " if config["dataset"] == "cifar10" else ""
+        trained_on = f"{config['train_set']} training images, " if len(self.info.train_sets) > 1 else ""
         if self.is_imagenet:
             trained_on = f"{config['image_size']} pixels, "
         bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
@@ -184,6 +188,7 @@ def _read_run(folder: Path) -> Run:
             raise ValueError(f"{metrics_csv.name} does not reach the last iteration")
     probes_csv = folder / "probes.csv"
     probes = pd.read_csv(probes_csv) if probes_csv.exists() else pd.DataFrame(columns=PROBED)
-    for column in PROBED:
+    for column in set(probes.columns) - {"name"}:
         probes[column] = pd.to_numeric(probes[column])
+    probes[[*PROBED]]  # raises a KeyError that names a missing column
     return Run(folder, info, metrics, probes)

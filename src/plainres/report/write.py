@@ -6,12 +6,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from plainres.catalog.datasets import CIFAR10
 from plainres.report import architecture, imagenet
+from plainres.report.degradation import verdict
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients
 from plainres.report.records import Study, find_studies
 from plainres.report.tables import table_6, table_6_markdown
-from plainres.report.verdict import verdict
 
 FIGURES = {
     "figure1": figure_1,
@@ -108,7 +109,7 @@ def front_study(studies: list[Study]) -> Study | None:
         plain = {run.config["depth"] for run in study.runs if run.kind == "plain"}
         return len(plain) > 1, study.iterations, len(study.runs)
 
-    real = [study for study in studies if study.runs and study.dataset == "CIFAR-10"]
+    real = [study for study in studies if study.runs and study.info is CIFAR10]
     return max(real, key=worth, default=None)
 
 

@@ -1,7 +1,7 @@
-"""Studies: which runs they have, which are done, and training the rest."""
+"""Studies: which runs they have, which of them are finished, and training the rest."""
 
+from plainres.study.context import StudyContext
 from plainres.study.launch import run_study
-from plainres.study.options import StudyOptions, run_command
-from plainres.study.setting import Setting
+from plainres.study.options import StudyOptions
 
-__all__ = ["Setting", "StudyOptions", "run_command", "run_study"]
+__all__ = ["StudyContext", "StudyOptions", "run_study"]

@@ -8,13 +8,13 @@ from dataclasses import replace
 from rich.console import Console
 
 from plainres.errors import UserError
+from plainres.study.context import StudyContext, from_task
 from plainres.study.parallel import BUSY_SECONDS
-from plainres.study.setting import Setting, from_task
 from plainres.study.watch import Watch
 from plainres.training import RunConfig
 from plainres.training.device import choose_device
-from plainres.training.lock import Busy, sole_writer
-from plainres.training.stop import Stopped, StopRequest
+from plainres.training.lock import Busy, exclusive_writer
+from plainres.training.signals import Stopped, StopRequest
 
 RETRIES = 5  # of a run whose machine or process died
 STOP_SECONDS = 60.0  # that a cancelled run has for its checkpoint
@@ -24,13 +24,13 @@ def train_task(task: str) -> tuple[str, str]:
     """Train a run where the cluster has put it; outcome and reason. A run begun elsewhere goes on from its checkpoint.
 
     Args:
-        task: what `Setting.to_task` wrote; its results folder is on storage that all machines share.
+        task: what `StudyContext.to_task` wrote; its results folder is on storage that all machines share.
     """
-    setting, config = from_task(task)
+    context, config = from_task(task)
     while True:
         try:
             # Ray shows the task its own GPU alone.
-            run = setting.on(str(choose_device(setting.device.type))).train(config)
+            run = context.on(str(choose_device(context.device.type))).train(config)
         except Busy:
             time.sleep(BUSY_SECONDS)
         except UserError as error:
@@ -42,7 +42,7 @@ def train_task(task: str) -> tuple[str, str]:
 
 
 def on_cluster(
-    configs: Sequence[RunConfig], setting: Setting, runs_per_device: int, address: str | None, console: Console
+    configs: Sequence[RunConfig], context: StudyContext, runs_per_device: int, address: str | None, console: Console
 ) -> dict[RunConfig, tuple[str, str]]:
     """Train every run as a task of its own; outcome and reason of each.
 
@@ -51,7 +51,7 @@ def on_cluster(
 
     Args:
         configs: the runs, in the order they are to be started.
-        setting: where and how; every machine must see its folders under the same names.
+        context: where and how; every machine must see its folders under the same names.
         runs_per_device: how many share a GPU, or this machine's CPU.
         address: of a running cluster ("auto" for the one this machine belongs to); None starts one here.
         console: where the runs are watched.
@@ -71,11 +71,11 @@ def on_cluster(
             ray.init(address=address or "local", log_to_driver=False, logging_level="error")
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
-    share = {"num_gpus": 1 / runs_per_device} if setting.device.type == "cuda" else {}
+    share = {"num_gpus": 1 / runs_per_device} if context.device.type == "cuda" else {}
     cores = 1 if share else max(1, (os.cpu_count() or 1) // runs_per_device)
     environment = {"env_vars": {"OMP_NUM_THREADS": str(cores)}} if not share else {}
     task = ray.remote(train_task).options(max_retries=RETRIES, num_cpus=cores, runtime_env=environment, **share)
-    shared = replace(setting, data_dir=setting.data_dir.absolute(), results=setting.results.absolute())
+    shared = replace(context, data_dir=context.data_dir.absolute(), results=context.results.absolute())
     refs = {}
 
     def forward(_: int) -> None:
@@ -89,26 +89,26 @@ def on_cluster(
             return "failed", f"{type(error).__name__}: {error}".strip().splitlines()[-1]
 
     try:
-        with StopRequest(forward) as stop, Watch(configs, setting.results, console):
+        with StopRequest(forward) as stop, Watch(configs, context.results, console):
             refs = {config: task.remote(shared.to_task(config)) for config in configs}
             outcomes = {config: outcome(ref) for config, ref in refs.items()}
             if stop.signum is not None:
                 for config in configs:
                     _wait_for_end(shared, config)
-        stop.agree()
-        stop.check("every run with its checkpoint written")
+        stop.synchronize()
+        stop.raise_if_stopped("every run with its checkpoint written")
         return outcomes
     finally:
         if started:
             ray.shutdown()
 
 
-def _wait_for_end(setting: Setting, config: RunConfig) -> None:
+def _wait_for_end(context: StudyContext, config: RunConfig) -> None:
     """Wait until nobody trains a run any more: Ray calls a task cancelled before it has ended."""
     deadline = time.monotonic() + STOP_SECONDS
     while time.monotonic() < deadline:
         try:
-            with sole_writer(setting.results, config):
+            with exclusive_writer(context.results, config):
                 return
         except Busy:
             time.sleep(BUSY_SECONDS / 4)

@@ -5,12 +5,12 @@ from typing import Literal
 
 import torch
 
-from plainres.data.photos import class_folders
+from plainres.catalog.datasets import IMAGENET
+from plainres.data.imagenet.photos import class_folders
 from plainres.errors import UserError
 from plainres.study.options import StudyOptions
-from plainres.training.config import IMAGENET, IMAGENET_BATCH
 
-PAPER_ITERATIONS = 600_000
+PAPER_ITERATIONS = IMAGENET.paper_iterations
 # A check of the pipeline: a small sample of photographs, small crops, a few minutes a net on a CPU core.
 CHECK = {"image_size": 64, "batch_size": 16, "lr": 0.02}
 CHECK_ITERATIONS = 256
@@ -34,7 +34,7 @@ class ImageNetOptions(StudyOptions):
         Raises:
             UserError: there are no photographs, or the paper's budget was not lowered for a machine without a GPU.
         """
-        own = CHECK if self.check else {"image_size": 224, "batch_size": IMAGENET_BATCH}
+        own = CHECK if self.check else {"image_size": IMAGENET.image_size, "batch_size": IMAGENET.batch_size}
         budget = CHECK_ITERATIONS if self.check else PAPER_ITERATIONS
         device, common = self.resolve(CHECK_ITERATIONS, budget, own["batch_size"])
         if device.type == "cpu" and not (self.check or self.iterations or self.plan):
@@ -45,5 +45,10 @@ class ImageNetOptions(StudyOptions):
         if self.iterations is None and not self.check:
             common["iterations"] = PAPER_ITERATIONS
         classes = len(class_folders(self.data_dir / "train"))
-        common |= {"dataset": IMAGENET, "num_classes": classes, "schedule": self.schedule, "stride_in": self.stride_in}
+        common |= {
+            "dataset": IMAGENET.name,
+            "num_classes": classes,
+            "schedule": self.schedule,
+            "stride_in": self.stride_in,
+        }
         return device, common | own

@@ -11,22 +11,22 @@ from rich.table import Table
 
 from plainres.errors import UserError
 from plainres.study.cluster import on_cluster
+from plainres.study.context import StudyContext
 from plainres.study.parallel import BUSY_SECONDS, side_by_side
 from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
-from plainres.study.setting import Setting
 from plainres.training import RunConfig
 from plainres.training.build import make_data
+from plainres.training.distributed import get_rank_info, init_distributed, on_rank_zero
 from plainres.training.lock import Busy
-from plainres.training.ranks import join, lead, this_process
-from plainres.training.run import prepare
-from plainres.training.stop import Stopped
+from plainres.training.run import prepare_data
+from plainres.training.signals import Stopped
 
 FAILURES = ("diverged", "failed", "blocked")
 
 
 def run_study(
     configs: Sequence[RunConfig],
-    setting: Setting,
+    context: StudyContext,
     plan_only: bool = False,
     runs_per_device: int = 1,
     devices_per_run: int = 1,
@@ -37,7 +37,7 @@ def run_study(
 
     Args:
         configs: the runs, in the order they are to be trained; all of one data set.
-        setting: where and how they are trained; device "cuda" without an index spreads them over all GPUs.
+        context: where and how they are trained; device "cuda" without an index spreads them over all GPUs.
         plan_only: print the plan and train nothing.
         runs_per_device: how many share a GPU, or the CPU.
         devices_per_run: how many GPUs, or processes on the CPU, divide the batches of one run among them.
@@ -51,48 +51,48 @@ def run_study(
         DataMissing: the data set is neither on disk nor downloadable.
         UserError: the results folder cannot be written, or the data cannot be used.
     """
-    ranks = join(setting.device)
+    ranks = init_distributed(context.device)
     console = Console(quiet=ranks.rank > 0)
-    runs = lead(lambda: plan_study(configs, setting.results))
+    runs = on_rank_zero(lambda: plan_study(configs, context.results))
     to_do = [run.config for run in runs if run.to_do]
-    devices = _devices(setting.device)
+    devices = _devices(context.device)
     places = _places(devices, runs_per_device, devices_per_run)
     if ranks.rank == 0:
-        _tell_plan(runs, to_do, setting, ranks.size if ranks.size > 1 else len(devices), places, console)
+        _tell_plan(runs, to_do, context, ranks.size if ranks.size > 1 else len(devices), places, console)
     if plan_only:
         return 0
-    lead(lambda: _require_writable(setting.results))
+    on_rank_zero(lambda: _require_writable(context.results))
     if to_do:
-        prepare(make_data(to_do[0], setting.data_dir), ranks)
+        prepare_data(make_data(to_do[0], context.data_dir), ranks)
     if ranks.size > 1:
-        outcomes = _one_after_another(to_do, setting)
+        outcomes = _one_after_another(to_do, context)
     elif launcher == "ray":
-        outcomes = on_cluster(to_do, setting, runs_per_device, address, console)
+        outcomes = on_cluster(to_do, context, runs_per_device, address, console)
     elif len(places) > 1 or devices_per_run > 1:
-        outcomes = side_by_side(to_do, setting, places, console)
+        outcomes = side_by_side(to_do, context, places, console)
     else:
-        outcomes = _one_after_another(to_do, setting)
+        outcomes = _one_after_another(to_do, context)
     return _summarize(runs, outcomes, console)
 
 
 def _tell_plan(
     runs: list[PlannedRun],
     to_do: list[RunConfig],
-    setting: Setting,
+    context: StudyContext,
     devices: int,
     places: list[tuple[str, ...]],
     console: Console,
 ) -> None:
     expected = {}
     if to_do:
-        speed = calibrate(to_do[0], setting.device, setting.engine)
-        sizes = _photographs(to_do[0], setting.data_dir)
+        speed = calibrate(to_do[0], context.device, context.engine)
+        sizes = _photographs(to_do[0], context.data_dir)
         expected = {config: estimate_seconds(config, speed, sizes) for config in to_do}
     print_plan(runs, expected, console)
     if to_do:
         # Runs that share a device share its speed; processes on one CPU do so, too.
-        total = sum(expected.values()) / (devices if setting.device.type == "cuda" else 1)
-        where = f"{devices} GPUs" if setting.device.type == "cuda" and devices > 1 else str(setting.device)
+        total = sum(expected.values()) / (devices if context.device.type == "cuda" else 1)
+        where = f"{devices} GPUs" if context.device.type == "cuda" and devices > 1 else str(context.device)
         at_once = f", {len(places)} at a time" if len(places) > 1 else ""
         each = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
         console.print(
@@ -126,7 +126,7 @@ def _devices(device: torch.device) -> list[str]:
 
 def _photographs(config: RunConfig, data_dir: Path) -> dict[str, int] | None:
     """How many photographs each part of a run has; None where its data set's name says so."""
-    if config.family != "imagenet":
+    if config.info.sizes:
         return None
     data = make_data(config, data_dir)
     data.setup()
@@ -143,7 +143,7 @@ def _require_writable(results: Path) -> None:
         raise UserError(f"{results.absolute()}: results cannot be written there ({error.strerror})") from None
 
 
-def _one_after_another(configs: Sequence[RunConfig], setting: Setting) -> dict[RunConfig, tuple[str, str]]:
+def _one_after_another(configs: Sequence[RunConfig], context: StudyContext) -> dict[RunConfig, tuple[str, str]]:
     """Train the runs in turn; one that another process is training is looked at again after the others."""
     outcomes: dict[RunConfig, tuple[str, str]] = {}
     waiting, told = list(configs), set()
@@ -151,7 +151,7 @@ def _one_after_another(configs: Sequence[RunConfig], setting: Setting) -> dict[R
         busy = []
         for config in waiting:
             try:
-                outcomes[config] = _one(config, setting)
+                outcomes[config] = _one(config, context)
             except Busy as error:
                 busy.append(config)
                 if config not in told:
@@ -163,18 +163,18 @@ def _one_after_another(configs: Sequence[RunConfig], setting: Setting) -> dict[R
     return outcomes
 
 
-def _one(config: RunConfig, setting: Setting) -> tuple[str, str]:
+def _one(config: RunConfig, context: StudyContext) -> tuple[str, str]:
     """Train one run; outcome and reason."""
     try:
-        run = setting.train(config)
+        run = context.train(config)
     except (Busy, Stopped):
         raise
     except UserError as error:
-        if this_process().size > 1:  # the others may be waiting for this one inside the run
+        if get_rank_info().size > 1:  # the others may be waiting for this one inside the run
             raise
         return "failed", str(error)
     except Exception as error:  # one run's failure must not take the study with it
-        if this_process().size > 1:
+        if get_rank_info().size > 1:
             raise
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}"

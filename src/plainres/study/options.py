@@ -1,8 +1,5 @@
 """The command line that the experiments share."""
 
-import sys
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,8 +10,7 @@ from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.training.config import PAPER_ITERATIONS, RunConfig
 from plainres.training.device import choose_device, fast_precision
-from plainres.training.ranks import leave, loss_of_a_rank, this_process
-from plainres.training.stop import Stopped
+from plainres.training.distributed import get_rank_info
 
 LOCAL_RESULTS = Path("results/local")
 
@@ -89,33 +85,10 @@ class StudyOptions:
         }
 
     def _micro_batch(self, batch_size: int) -> int:
-        ranks = this_process().size
+        ranks = get_rank_info().size
         processes = ranks if ranks > 1 else self.devices_per_run
         if self.micro_batch or self.sync_bn or processes == 1:
             return self.micro_batch
         if batch_size % processes:
             raise UserError(f"batch size {batch_size} cannot be divided among {processes} processes")
         return batch_size // processes
-
-
-def run_command(main: Callable[[], int]) -> None:
-    """Run a command's main function and exit with its status; a user's mistake is one line on stderr and status 2."""
-    status = 2
-    try:
-        with loss_of_a_rank():
-            status = main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except Stopped as stopped:
-        if this_process().rank == 0:  # whose status alone a launcher of several is to see
-            print(f"{stopped}; the same command goes on from there", file=sys.stderr)
-            status = stopped.exit_status
-        else:
-            status = 0
-    except KeyboardInterrupt:
-        status = 130
-    except Exception:
-        if this_process().size == 1:
-            raise
-        traceback.print_exc()
-    leave(status)

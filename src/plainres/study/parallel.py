@@ -12,12 +12,12 @@ from queue import SimpleQueue
 import torch
 from rich.console import Console
 
+from plainres.study.context import StudyContext
 from plainres.study.plan import plan_study
-from plainres.study.setting import Setting
 from plainres.study.watch import Watch
 from plainres.training import RunConfig
-from plainres.training.ranks import rank_variables
-from plainres.training.stop import StopRequest
+from plainres.training.distributed import rank_environments
+from plainres.training.signals import StopRequest
 
 BUSY_SECONDS = 2.0
 # What a worker exits with:
@@ -27,7 +27,7 @@ GRACE_SECONDS = 10.0  # that a run's other processes have to end, once one has f
 
 
 def side_by_side(
-    configs: Sequence[RunConfig], setting: Setting, places: Sequence[tuple[str, ...]], console: Console
+    configs: Sequence[RunConfig], context: StudyContext, places: Sequence[tuple[str, ...]], console: Console
 ) -> dict[RunConfig, tuple[str, str]]:
     """Train every run, as many at a time as there are places; outcome and reason of each.
 
@@ -35,7 +35,7 @@ def side_by_side(
 
     Args:
         configs: the runs, in the order they are to be started.
-        setting: where and how, but for the device.
+        context: where and how, but for the device.
         places: for each run at a time its devices, one a process: ("cpu",), ("cuda:0", "cuda:1"), ...; a device may be
             in several places.
         console: where the runs are watched.
@@ -54,7 +54,7 @@ def side_by_side(
             process.send_signal(signum)
 
     def start(config: RunConfig, devices: list[torch.device], own: dict[str, str]) -> subprocess.Popen:
-        command = [sys.executable, "-m", "plainres.study.worker", setting.on(devices[0].type).to_task(config)]
+        command = [sys.executable, "-m", "plainres.study.worker", context.on(devices[0].type).to_task(config)]
         environment = {"OMP_NUM_THREADS": str(threads)} | os.environ | own
         if devices[0].type == "cuda":
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(_visible(device.index) for device in devices)
@@ -81,7 +81,7 @@ def side_by_side(
 
     def train(config: RunConfig, place: tuple[str, ...]) -> tuple[int, str]:
         devices = [torch.device(name) for name in place]
-        processes = [start(config, devices, own) for own in rank_variables(len(devices))]
+        processes = [start(config, devices, own) for own in rank_environments(len(devices))]
         running.update(processes)
         with ThreadPoolExecutor(len(processes)) as pool:
             ends = [pool.submit(follow, config, process) for process in processes]
@@ -110,14 +110,14 @@ def side_by_side(
             return "failed", f"the process was killed by {signal.Signals(-status).name}"
         if status:
             return "failed", last
-        (run,) = plan_study([config], setting.results)
+        (run,) = plan_study([config], context.results)
         return run.status, run.reason
 
-    watch = Watch(configs, setting.results, console)
+    watch = Watch(configs, context.results, console)
     with StopRequest(forward) as stop, watch, ThreadPoolExecutor(len(places)) as pool:
         outcomes = dict(zip(configs, pool.map(one, configs), strict=True))
-    stop.agree()
-    stop.check("every run with its checkpoint written")
+    stop.synchronize()
+    stop.raise_if_stopped("every run with its checkpoint written")
     return outcomes
 
 

@@ -9,7 +9,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from plainres.data import part_sizes
 from plainres.errors import UserError
 from plainres.nets import count_complexity
 from plainres.training import Record, RunConfig
@@ -64,14 +63,14 @@ def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", ite
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
     compute = choose_engine(engine, config, device)(net, config, lambda _: (images, labels))
     optimizer = compute.make_optimizer()
-    rows = torch.zeros(compute.chunk, batch_size, 4, dtype=torch.int32, device=device)
+    rows = torch.zeros(compute.longest_span, batch_size, 4, dtype=torch.int32, device=device)
     times = []
     for _ in range(iterations + 2):
         begin = time.perf_counter()
         losses, _ = compute.advance(optimizer, rows, config.lr)
         losses.tolist()  # waits for the device
         times.append(time.perf_counter() - begin)
-    seconds = sorted(times[2:])[iterations // 2] / compute.chunk
+    seconds = sorted(times[2:])[iterations // 2] / compute.longest_span
     return seconds / (batch_size * count_complexity(net, image_shape(config)).multiply_adds)
 
 
@@ -85,7 +84,7 @@ def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float, sizes: 
     """
     with torch.device("meta"):
         multiply_adds = count_complexity(make_net(config), image_shape(config)).multiply_adds
-    sizes = sizes or part_sizes(config.dataset, config.train_set)
+    sizes = sizes or config.info.sizes[config.train_set]
     tests = len(test_points(config)) * sizes["test"] * FORWARD_SHARE
     end = (sizes["train"] + min(BN_IMAGES, sizes["train"]) + sizes["test"]) * FORWARD_SHARE
     return (config.iterations * config.batch_size + tests + end) * multiply_adds * seconds_per_multiply_add

@@ -1,22 +1,22 @@
-"""One run in a process of its own: `python -m plainres.study.worker TASK`, see `Setting.to_task`."""
+"""One run in a process of its own: `python -m plainres.study.worker TASK`, see `StudyContext.to_task`."""
 
 import sys
 import traceback
 
 from plainres.errors import UserError
+from plainres.study.context import from_task
 from plainres.study.parallel import BUSY_STATUS, LOST_STATUS
-from plainres.study.setting import from_task
+from plainres.training.distributed import RankLost, exit_process, get_rank_info, report_lost_rank
 from plainres.training.lock import Busy
-from plainres.training.ranks import RankLost, leave, loss_of_a_rank, this_process
-from plainres.training.stop import Stopped
+from plainres.training.signals import Stopped
 
 
 def main() -> int:
     (task,) = sys.argv[1:]
     try:
-        setting, config = from_task(task)
-        with loss_of_a_rank():
-            setting.train(config)
+        context, config = from_task(task)
+        with report_lost_rank():
+            context.train(config)
     except Busy as error:
         print(error, file=sys.stderr)
         return BUSY_STATUS
@@ -28,7 +28,7 @@ def main() -> int:
         return 1
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
-        return stopped.exit_status if this_process().rank == 0 else 0
+        return stopped.exit_status if get_rank_info().rank == 0 else 0
     except Exception:
         traceback.print_exc()
         return 1
@@ -36,4 +36,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(main())

@@ -1,52 +1,53 @@
-"""Data and net of a run, as its configuration asks for them."""
+"""The data and the net of a run, as its configuration describes them."""
 
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from plainres.data import CifarData, ImageNetData
+from plainres.data import CifarData, ImageNetData, RunData
 from plainres.nets.weights import ARCHITECTURES
 from plainres.training.config import RunConfig
 from plainres.training.device import activation_bytes, free_memory
 
 PROBE_BATCH = 4
 MEMORY_SHARE = 0.6
-UNREADABLE = "unreadable.tsv"  # names the images that were skipped, in a record's folder
+UNREADABLE = "unreadable.tsv"  # lists the images that were skipped, in the folder of a record
 
 
 def make_data(
-    config: RunConfig, data_dir: Path, folder: Path | None = None, share: tuple[int, int] = (0, 1)
-) -> CifarData | ImageNetData:
-    """The data module that a run's configuration asks for; unreadable images are named in the record's `folder`."""
+    config: RunConfig, data_dir: Path, folder: Path | None = None, shard: tuple[int, int] = (0, 1)
+) -> RunData:
+    """Return the data module of a run.
+
+    Args:
+        config: Configuration of the run.
+        data_dir: Folder that holds the data sets.
+        folder: Folder of the record, in which unreadable images are listed.
+        shard: `(rank, size)` of this process, if several processes divide each batch among them.
+    """
     c = config
     if c.family == "imagenet":
         log = folder and folder / UNREADABLE
         sizes = (c.image_size, c.seed, c.iterations, c.batch_size)
-        return ImageNetData(data_dir, *sizes, num_classes=c.num_classes, share=share, bad_log=log)
-    return CifarData(c.dataset, data_dir, c.train_set, c.seed, c.iterations, c.batch_size, share)
+        return ImageNetData(data_dir, *sizes, num_classes=c.num_classes, shard=shard, bad_log=log)
+    return CifarData(c.dataset, data_dir, c.train_set, c.seed, c.iterations, c.batch_size, shard)
 
 
 def make_net(config: RunConfig) -> nn.Module:
-    """The net of a run with its initial weights, a function of the seed; the global random state is left alone."""
+    """Return the net of a run with its initial weights, which depend on the seed. The global random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return ARCHITECTURES[config.family](**architecture(config))
-
-
-def architecture(config: RunConfig) -> dict:
-    """The arguments of `cifar_net`, or of `imagenet_net`, for a run."""
-    own = ("stride_in",) if config.family == "imagenet" else ("norm", "init")
-    return {name: getattr(config, name) for name in ("depth", "shortcut", "num_classes", *own)}
+        return ARCHITECTURES[config.family](**config.architecture())
 
 
 def image_shape(config: RunConfig) -> tuple[int, int, int]:
-    """(channels, height, width) of one image as the net sees it."""
+    """Return (channels, height, width) of one image as the net receives it."""
     return 3, config.image_size, config.image_size
 
 
-def must_checkpoint(net: nn.Module, config: RunConfig, device: torch.device, processes: int = 1) -> bool:
-    """Whether the activations of a training step would take most of the device's free memory."""
+def needs_activation_checkpointing(net: nn.Module, config: RunConfig, device: torch.device, processes: int = 1) -> bool:
+    """Return whether the activations of a training step would take most of the free memory of the device."""
     at_once = config.micro_batch or config.batch_size // processes
     images = torch.zeros(PROBE_BATCH, *image_shape(config), dtype=next(net.parameters()).dtype)
     needed = activation_bytes(net, images, config.precision) * at_once / PROBE_BATCH

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from plainres.training.checkpoints import checkpoint_path, prune
 from plainres.training.module import ClassificationModule
 from plainres.training.record import Record
-from plainres.training.stop import StopRequest
+from plainres.training.signals import StopRequest
 
 
 class Recorder(pl.Callback):
@@ -28,7 +28,7 @@ class Recorder(pl.Callback):
 
     def on_train_start(self, *_: object) -> None:
         # Lightning's own handler of SIGTERM would end the process with status 0 and without a checkpoint.
-        self.stop.take_signals()
+        self.stop.install_handlers()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
         if len(module.rows) != self.rows_written:
@@ -48,13 +48,15 @@ class Recorder(pl.Callback):
 
     def _save_when_due(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         done = module.iteration == module.config.iterations
-        due = self.stop.agree(due=time.monotonic() - self.saved_at >= self.checkpoint_seconds)
+        due = self.stop.synchronize(due=time.monotonic() - self.saved_at >= self.checkpoint_seconds)
         if done or due or self.stop.agreed is not None:
             trainer.save_checkpoint(checkpoint_path(self.record.checkpoints, module.iteration))
             if trainer.is_global_zero:
                 prune(self.record.checkpoints)
             self.saved_at = time.monotonic()
-        self.stop.check(f"{module.config.name} at iteration {module.iteration:,} of {module.config.iterations:,}")
+        self.stop.raise_if_stopped(
+            f"{module.config.name} at iteration {module.iteration:,} of {module.config.iterations:,}"
+        )
 
 
 class ProgressBar(pl.Callback):

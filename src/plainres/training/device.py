@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from plainres.errors import UserError
+from plainres.nets.activation_checkpointing import preserve_buffers
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -58,14 +59,14 @@ def activation_bytes(net: nn.Module, images: Tensor, precision: str) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(images.device, precision):
+    with (
+        preserve_buffers(net),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        autocast(images.device, precision),
+    ):
         output = net(images)
         total = sum(kept.values())
         del output
-    with torch.no_grad():
-        for name, buffer in net.named_buffers():
-            buffer.copy_(buffers[name])
     return total
 
 

@@ -20,7 +20,7 @@ class Busy(UserError):
 
 
 @contextmanager
-def sole_writer(results: Path, config: RunConfig) -> Iterator[None]:
+def exclusive_writer(results: Path, config: RunConfig) -> Iterator[None]:
     """Hold the run's lock.
 
     The lock is the operating system's, on a file in `results/.locks`, so that of a dead process is free at once.

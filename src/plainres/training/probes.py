@@ -1,112 +1,225 @@
-"""What goes on inside a net: responses, forward signals and gradients, layer by layer (Figure 7, section 4.1)."""
+"""What happens inside a net, layer by layer: responses, signals, gradients and weights (Figure 7, section 4.1).
+
+To add a probe, write a function from a `Snapshot` and the name of a layer to a number, and give it a column in
+`PROBES`. Records without the column stay readable.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from plainres.data import CifarData
+from plainres.data import RunData
+from plainres.nets.activation_checkpointing import preserve_buffers
+from plainres.training.build import make_net
 from plainres.training.config import RunConfig
-from plainres.training.evaluation import score
+from plainres.training.loss import loss_and_errors
 from plainres.training.module import ClassificationModule
 from plainres.training.record import Record, write_atomic
 from plainres.training.schedule import row_ends
 
 RESPONSE_IMAGES = 1_000
 GRADIENT_IMAGES = 128
-COLUMNS = ["iteration", "layer", "name", "response_std", "forward_variance", "gradient_norm"]
 
 
 def probe_points(config: RunConfig) -> list[int]:
-    """The iterations at which a run is probed: 0, after the first and the 8th row, at each quarter, and at the end."""
+    """Return the iterations at which a run is probed: 0, the ends of rows 1 and 8, each quarter, and the last one."""
     ends = row_ends(config)
     return [0, *(ends[row - 1] for row in (1, 8, 16, 32, 48, 64))]
 
 
-def layers_3x3(net: nn.Module) -> dict[str, tuple[nn.Module, nn.Module]]:
-    """Each 3x3 convolution of a net with what normalizes its output, by name, in order."""
+def layers_3x3(net: nn.Module) -> dict[str, tuple[nn.Conv2d, nn.Module]]:
+    """Return the 3x3 convolutions of a net by name, in order, each with the module that normalizes its output.
+
+    The response of a layer is the output of that module. Pre-activation blocks normalize their inputs instead, so the
+    response of their convolutions is the output of the convolution itself.
+    """
     modules = dict(net.named_modules())
     return {
-        name: (module, modules[name.replace("conv", "bn")])
+        name: (module, modules.get(name.replace("conv", "bn"), module))
         for name, module in modules.items()
         if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) and "conv" in name
     }
 
 
-def probe(net: nn.Module, data: CifarData, iteration: int, precision: str) -> list[dict]:
-    """Measure every 3x3 layer of a net, which is left as it was (gradients, BN statistics and mode included).
+class Moments:
+    """The running variance of all elements of a series of tensors."""
+
+    def __init__(self) -> None:
+        self.sums: Tensor | float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Include all elements of a tensor."""
+        x = values.detach().double()
+        count = torch.tensor(x.numel(), dtype=x.dtype, device=x.device)
+        self.sums = self.sums + torch.stack((x.sum(), x.square().sum(), count))
+
+    @property
+    def variance(self) -> float:
+        total, squares, count = self.sums.tolist()
+        return max(squares / count - (total / count) ** 2, 0.0)
+
+
+@dataclass
+class Snapshot:
+    """What the passes of one probe have seen of every 3x3 layer, by its name.
+
+    Responses are measured in evaluation mode on 1,000 training images. Everything else is measured in training mode
+    on 128 of them, because the moving statistics of an untrained net normalize nothing.
+
+    Attributes:
+        weights: Weights of the convolutions.
+        initial_weights: Their weights before the first iteration.
+        responses: Outputs after BN and before the nonlinearity or the addition.
+        outputs: Outputs of the convolutions, before BN.
+        weight_gradients: Gradients of the loss with respect to the weights.
+        response_gradients: Gradients of the loss with respect to the responses.
+    """
+
+    weights: dict[str, Tensor]
+    initial_weights: dict[str, Tensor]
+    responses: dict[str, Moments] = field(default_factory=dict)
+    outputs: dict[str, Moments] = field(default_factory=dict)
+    weight_gradients: dict[str, Tensor] = field(default_factory=dict)
+    response_gradients: dict[str, Tensor] = field(default_factory=dict)
+
+
+def response_std(snapshot: Snapshot, layer: str) -> float:
+    """Standard deviation of the responses (Figure 7)."""
+    return snapshot.responses[layer].variance ** 0.5
+
+
+def forward_variance(snapshot: Snapshot, layer: str) -> float:
+    """Variance of the output of the convolution, before BN."""
+    return snapshot.outputs[layer].variance
+
+
+def gradient_norm(snapshot: Snapshot, layer: str) -> float:
+    """Norm of the gradient with respect to the weights. BN makes it inversely proportional to the weight norm."""
+    return snapshot.weight_gradients[layer].norm().item()
+
+
+def response_gradient_norm(snapshot: Snapshot, layer: str) -> float:
+    """Norm of the gradient with respect to the responses, which does not depend on the scale of the weights."""
+    return snapshot.response_gradients[layer].norm().item()
+
+
+def weight_norm(snapshot: Snapshot, layer: str) -> float:
+    """Norm of the weights."""
+    return snapshot.weights[layer].norm().item()
+
+
+def relative_weight_norm(snapshot: Snapshot, layer: str) -> float:
+    """Norm of the weights, divided by their norm before the first iteration."""
+    return (snapshot.weights[layer].norm() / snapshot.initial_weights[layer].norm()).item()
+
+
+def weight_angle(snapshot: Snapshot, layer: str) -> float:
+    """Angle between the weights and the initial weights, in degrees."""
+    now, initial = (w[layer].flatten().double() for w in (snapshot.weights, snapshot.initial_weights))
+    cosine = torch.dot(now, initial) / (now.norm() * initial.norm())
+    return math.degrees(math.acos(cosine.clamp(-1, 1).item()))
+
+
+# The columns of probes.csv after `iteration`, `layer` and `name`.
+PROBES: dict[str, Callable[[Snapshot, str], float]] = {
+    probe.__name__: probe
+    for probe in (
+        response_std,
+        forward_variance,
+        gradient_norm,
+        response_gradient_norm,
+        weight_norm,
+        relative_weight_norm,
+        weight_angle,
+    )
+}
+
+
+def initial_weights(config: RunConfig) -> dict[str, Tensor]:
+    """Return the weights of the 3x3 layers before the first iteration, which follow from the seed."""
+    return {name: conv.weight.detach() for name, (conv, _) in layers_3x3(make_net(config)).items()}
+
+
+def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, precision: str) -> Snapshot:
+    """Measure every 3x3 layer of a net. Gradients, BN statistics and mode of the net are left as they were.
 
     Args:
-        net: with `conv*` and `bn*` in pairs, on the device of `data`.
-        data: 1,000 of whose training images are shown, always the same, unaugmented.
-        iteration: how far the net is trained.
-        precision: of the forward passes.
-
-    Returns:
-        A dict a layer: `response_std`, the standard deviation after BN and before the nonlinearity or the addition
-        (Figure 7), in evaluation mode. And in training mode on 128 of the images, since an untrained net's moving
-        statistics normalize nothing: `forward_variance`, the variance of the convolution's output, before BN;
-        `gradient_norm`, the norm of the loss's gradient with respect to the convolution's weight.
+        net: Net on the device of `data`.
+        initial: Initial weights of its 3x3 layers.
+        data: Data module after `setup`, which shows the same training images each time, without augmentation.
+        precision: Precision of the forward passes.
     """
     layers = layers_3x3(net)
     was_training = net.training
-    moments: dict[tuple[str, str], Tensor] = {}
+    snapshot = Snapshot(
+        {name: conv.weight.detach() for name, (conv, _) in layers.items()},
+        {name: initial[name].to(conv.weight) for name, (conv, _) in layers.items()},
+        {name: Moments() for name in layers},
+        {name: Moments() for name in layers},
+    )
+    responses: dict[str, Tensor] = {}
 
-    def watch(name: str, what: str):
-        def add(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            x = output.detach().double()
-            sums = torch.stack((x.sum(), x.square().sum(), torch.tensor(x.numel(), dtype=x.dtype, device=x.device)))
-            moments[name, what] = moments.get((name, what), 0) + sums
+    def measure(moments: Moments) -> Callable:
+        return lambda _module, _inputs, output: moments.add(output)
 
-        return add
+    def keep(name: str) -> Callable:
+        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+            # Recomputed activations call the hook once more, with a tensor that the loss does not depend on.
+            responses.setdefault(name, output)
 
-    hooks = [bn.register_forward_hook(watch(name, "response")) for name, (_, bn) in layers.items()]
+        return hook
+
+    hooks = [bn.register_forward_hook(measure(snapshot.responses[name])) for name, (_, bn) in layers.items()]
     with torch.no_grad():
         net.eval()
-        for rows in data.first(RESPONSE_IMAGES):
-            score(net, *data.inputs(rows), precision)
+        for batch in data.first(RESPONSE_IMAGES):
+            loss_and_errors(net, *data.inputs(batch), precision)
     for hook in hooks:
         hook.remove()
 
-    # A pass in training mode moves the BN statistics; they are put back.
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    hooks = [conv.register_forward_hook(watch(name, "forward")) for name, (conv, _) in layers.items()]
-    net.train()
-    (rows,) = data.first(GRADIENT_IMAGES)
-    loss, _ = score(net, *data.inputs(rows), precision)
-    gradients = torch.autograd.grad(loss, [conv.weight for conv, _ in layers.values()])
+    hooks = [conv.register_forward_hook(measure(snapshot.outputs[name])) for name, (conv, _) in layers.items()]
+    hooks += [bn.register_forward_hook(keep(name)) for name, (_, bn) in layers.items()]
+    with preserve_buffers(net):
+        net.train()
+        (batch,) = data.first(GRADIENT_IMAGES)
+        loss, _ = loss_and_errors(net, *data.inputs(batch), precision)
+        weights = [conv.weight for conv, _ in layers.values()]
+        gradients = torch.autograd.grad(loss, [*weights, *(responses[name] for name in layers)])
     for hook in hooks:
         hook.remove()
-    with torch.no_grad():
-        for name, buffer in net.named_buffers():
-            buffer.copy_(buffers[name])
     net.train(was_training)
+    snapshot.weight_gradients = dict(zip(layers, gradients[: len(layers)], strict=True))
+    snapshot.response_gradients = dict(zip(layers, gradients[len(layers) :], strict=True))
+    return snapshot
 
-    def variance(name: str, what: str) -> float:
-        total, squares, count = moments[name, what].tolist()
-        return max(squares / count - (total / count) ** 2, 0.0)
 
+def probe(net: nn.Module, initial: dict[str, Tensor], data: RunData, iteration: int, precision: str) -> list[dict]:
+    """Return the rows of probes.csv for one iteration: one dict per 3x3 layer, see `take_snapshot`."""
+    snapshot = take_snapshot(net, initial, data, precision)
     return [
-        {
-            "iteration": iteration,
-            "layer": layer,
-            "name": name,
-            "response_std": variance(name, "response") ** 0.5,
-            "forward_variance": variance(name, "forward"),
-            "gradient_norm": gradient.norm().item(),
-        }
-        for layer, (name, gradient) in enumerate(zip(layers, gradients, strict=True), start=1)
+        {"iteration": iteration, "layer": layer, "name": name}
+        | {column: measure(snapshot, name) for column, measure in PROBES.items()}
+        for layer, name in enumerate(snapshot.weights, start=1)
     ]
 
 
 def write_probes(record: Record, rows: list[dict]) -> None:
-    """Write probes.csv: a row a layer and probed iteration."""
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+    """Write probes.csv: one row per 3x3 layer and probed iteration."""
+    frame = pd.DataFrame(rows, columns=["iteration", "layer", "name", *PROBES])
     write_atomic(record.folder / "probes.csv", frame.to_csv(index=False, float_format="%.6g"))
 
 
 class Prober(pl.Callback):
-    """Probes a run at `probe_points` and writes probes.csv; what it has so far lies in the checkpoint."""
+    """Probes a run at `probe_points` and writes probes.csv. Its state in the checkpoint holds the rows so far.
+
+    Args:
+        record: Record of the run.
+    """
 
     def __init__(self, record: Record):
         self.record = record
@@ -119,6 +232,9 @@ class Prober(pl.Callback):
     def load_state_dict(self, state: dict) -> None:
         self.rows = state["rows"]
 
+    def on_fit_start(self, *_: object) -> None:
+        self.initial = initial_weights(self.record.config)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         self._probe(module)
 
@@ -128,7 +244,7 @@ class Prober(pl.Callback):
     def _probe(self, module: ClassificationModule) -> None:
         done = self.rows[-1]["iteration"] if self.rows else -1
         if module.iteration in self.points and module.iteration > done:
-            with module.aside():
-                self.rows += probe(module.net, module.data, module.iteration, module.config.precision)
+            with module.outside_rows():
+                self.rows += probe(module.net, self.initial, module.data, module.iteration, module.config.precision)
             if module.trainer.is_global_zero:
                 write_probes(self.record, self.rows)

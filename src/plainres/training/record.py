@@ -1,9 +1,9 @@
-"""A run's record on disk: results/<study>/<net>/seed-<s>/ with run.json, metrics.csv and weights.safetensors."""
+"""The record of a run on disk: `results/<study>/<net>/seed-<s>/`."""
 
 import json
 import os
 from contextlib import suppress
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -12,15 +12,18 @@ from plainres.errors import UserError
 from plainres.training.config import RunConfig
 
 COLUMNS = ["iteration", "epoch", "lr", "train_loss", "train_error", "images_per_second", "seconds"]
-EVALUATED = ["test_loss", "test_error", "val_loss", "val_error"]
 UNFINISHED = "running"
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that a crash leaves either the old contents or the new, never a part.
+    """Write a file atomically: after a crash it has either its old contents or all of the new ones.
+
+    Args:
+        path: File to write. Its folder is created if necessary.
+        content: Contents, text being encoded in UTF-8.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: If the file cannot be written.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -37,11 +40,15 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 class Record:
-    """The record of one run.
+    """The record of one run: run.json, metrics.csv, probes.csv, weights.safetensors and, while it trains, checkpoints.
 
     Args:
-        results: the results folder.
-        config: the run.
+        results: Results folder.
+        config: Configuration of the run.
+
+    Attributes:
+        config: Configuration of the run.
+        folder: Folder of the record.
     """
 
     def __init__(self, results: Path, config: RunConfig):
@@ -57,20 +64,21 @@ class Record:
         return self.folder / "checkpoints"
 
     def read(self) -> dict | None:
-        """What run.json holds, or None where there is no record yet.
+        """Return the contents of run.json, or None if there is no record yet.
 
         Raises:
-            UserError: the record was made with another configuration, or cannot be read.
+            UserError: If the record belongs to another configuration, or cannot be read.
         """
         try:
             run = json.loads(self.run_json.read_text())
             recorded, run_hash = run["config"], run["config_hash"]
+            # Fields that the record lacks were added later, and had their defaults.
+            with suppress(UserError):
+                recorded = asdict(RunConfig(**recorded))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.run_json}: not a readable record ({error!r}); move {self.folder} away") from None
-        # A field that a record does not name was added since, and had its default.
-        recorded = {f.name: f.default for f in fields(self.config) if f.default is not MISSING} | recorded
         wanted = asdict(self.config)
         if run_hash != self.config.hash or recorded != wanted:
             differences = ", ".join(
@@ -85,18 +93,18 @@ class Record:
         return run
 
     def status(self) -> str:
-        """The recorded outcome ("finished", "diverged"), "partial" for a run to resume, or "missing"."""
+        """Return the recorded outcome (`"finished"`, `"diverged"`), `"partial"` for a run to resume, or `"missing"`."""
         run = self.read()
         if run is None:
             return "missing"
         return "partial" if run["outcome"] == UNFINISHED else run["outcome"]
 
     def write(self, outcome: str, facts: dict) -> dict:
-        """Write run.json and give back what it holds.
+        """Write run.json and return its contents.
 
         Args:
-            outcome: "running" until the end, then "finished" or "diverged".
-            facts: figures, provenance and whatever else the run knows of itself; JSON-able.
+            outcome: `"running"` until the end of the run, then `"finished"` or `"diverged"`.
+            facts: Results, provenance and whatever else is known about the run, JSON-compatible.
         """
         run = {
             "study": self.config.study,
@@ -110,15 +118,16 @@ class Record:
         return run
 
     def write_metrics(self, rows: list[dict]) -> None:
-        """Write metrics.csv whole: a row an interval, errors in percent, empty where nothing was evaluated."""
-        present = [name for name in EVALUATED if name.startswith("test") or self.config.train_set == "45k"]
-        if self.config.family == "imagenet":
-            present.append("test_top5_error")
-        frame = pd.DataFrame(rows, columns=COLUMNS + present)
+        """Write metrics.csv: one row per interval, errors in percent, empty cells where nothing was evaluated."""
+        parts = ["test"] + (["val"] if self.config.train_set == "45k" else [])
+        evaluated = [f"{part}_{what}" for part in parts for what in ("loss", "error")]
+        if self.config.info.top5:
+            evaluated += [f"{part}_top5_error" for part in parts]
+        frame = pd.DataFrame(rows, columns=COLUMNS + evaluated)
         write_atomic(self.folder / "metrics.csv", frame.to_csv(index=False, float_format="%.6g"))
 
     def read_metrics(self) -> list[dict]:
-        """The rows of metrics.csv; none where there is no readable one."""
+        """Return the rows of metrics.csv, or an empty list if there is no readable file."""
         try:
             return pd.read_csv(self.folder / "metrics.csv").to_dict("records")
         except (OSError, ValueError):

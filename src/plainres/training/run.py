@@ -3,267 +3,234 @@
 import logging
 import shutil
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
-from plainres.data import CifarData, ImageNetData
+from plainres.data import RunData
 from plainres.errors import UserError
 from plainres.nets import count_complexity
 from plainres.nets.weights import weights_bytes
-from plainres.training.build import architecture, image_shape, make_data, make_net, must_checkpoint
+from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
 from plainres.training.callbacks import ProgressBar, Recorder
 from plainres.training.checkpoints import AtomicCheckpointIO, iteration_of, latest_usable
 from plainres.training.config import RunConfig
+from plainres.training.context import RunContext
 from plainres.training.device import describe_hardware, describe_software
+from plainres.training.distributed import (
+    RankInfo,
+    all_reduce_max,
+    broadcast_buffers,
+    check_batch_divides,
+    cluster_environment,
+    init_distributed,
+    on_rank_zero,
+)
 from plainres.training.engines import choose_engine
-from plainres.training.evaluation import BN_IMAGES, Tally, evaluate, with_exact_bn
-from plainres.training.lock import sole_writer
-from plainres.training.mirror import MIRRORED, Mirror, in_sweep, mirror_record
+from plainres.training.evaluation import evaluate, with_averaged_bn
+from plainres.training.lock import exclusive_writer
+from plainres.training.loss import Tally
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
-from plainres.training.ranks import (
-    Ranks,
-    check_share,
-    cluster_environment,
-    join,
-    largest,
-    lead,
-    take_buffers_of_rank_0,
-)
 from plainres.training.record import UNFINISHED, Record, write_atomic
-from plainres.training.stop import StopRequest
-
-CHECKPOINT_SECONDS = 30.0
+from plainres.training.signals import StopRequest
 
 
-def train_run(
-    config: RunConfig,
-    data_dir: Path,
-    results: Path,
-    device: torch.device,
-    callbacks: tuple[pl.Callback, ...] = (),
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    wandb_mode: str = "off",
-    engine: str = "auto",
-) -> dict:
-    """Train one net, resuming where an earlier sitting stopped, and leave its record below `results`.
+def train_run(config: RunConfig, context: RunContext, callbacks: Sequence[pl.Callback] = ()) -> dict:
+    """Train one net, resuming where an earlier start stopped, and write its record.
 
-    Several processes that were started together (see `ranks`) train it together, if each calls this.
+    Several processes that were started together (see `plainres.training.distributed`) train the net together if each
+    of them calls this function.
 
     Args:
-        config: the run.
-        data_dir: folder that holds CIFAR-10.
-        results: results folder; the record goes to `results / config.folder`.
-        device: where to train.
-        callbacks: further Lightning callbacks.
-        checkpoint_seconds: least time between checkpoints.
-        wandb_mode: "online", "offline" or "off", see `mirror`.
-        engine: what computes it: "eager", "fast" or "auto"; see `engine`.
+        config: Configuration of the run.
+        context: Where and how the run is computed.
+        callbacks: Additional Lightning callbacks.
 
     Returns:
-        What run.json holds: `outcome` is "finished", or "diverged" where the loss was no longer finite.
+        The contents of run.json. `outcome` is `"finished"`, or `"diverged"` if the loss was no longer finite.
 
     Raises:
-        Busy: another process is training this run.
-        Stopped: SIGINT, SIGTERM or SIGUSR1 came; a checkpoint is written.
-        UserError: data or record cannot be used, the disk is full, or the device's memory too small.
+        Busy: If another process is training this run.
+        Stopped: If SIGINT, SIGTERM or SIGUSR1 arrived. A checkpoint has been written.
+        UserError: If the data or the record cannot be used, the disk is full, or the memory of the device is too
+            small.
     """
-    ranks = join(device)
-    device = ranks.device(device)
-    check_share(config, device, ranks)
-    record = Record(results, config)
-    if ranks.rank > 0:
-        wandb_mode = "off"
-    with ExitStack() as held:
+    ranks = init_distributed(context.device)
+    device = ranks.device(context.device)
+    check_batch_divides(config, device, ranks)
+    record = Record(context.results, config)
+    with ExitStack() as stack:
 
         def begin() -> dict | None:
-            held.enter_context(sole_writer(results, config))
+            stack.enter_context(exclusive_writer(context.results, config))
             return record.read()
 
-        recorded = lead(begin)
-        stop = held.enter_context(StopRequest())
+        recorded = on_rank_zero(begin)
+        stop = stack.enter_context(StopRequest())
         if recorded is not None and recorded["outcome"] != UNFINISHED:
             shutil.rmtree(record.checkpoints, ignore_errors=True)
-            # A sweep's agent has a W&B run of its own for this one.
-            if wandb_mode != "off" and in_sweep():
-                mirror_record(record, wandb_mode, results / MIRRORED)
             return recorded
-        mirrors = [Mirror(record, wandb_mode, results / MIRRORED)] if wandb_mode != "off" else []
-        watchers = (*callbacks, *mirrors)
         try:
-            return _train(config, data_dir, record, device, ranks, watchers, checkpoint_seconds, stop, engine)
+            return _Run(config, context, record, device, ranks, stop).train(callbacks)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: lower the "
-                f"batch size, or free the device ({str(error).splitlines()[0]})"
+                f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: use a "
+                f"smaller batch size, or free memory of the device ({str(error).splitlines()[0]})"
             ) from None
-        finally:
-            for mirror in mirrors:
-                mirror.finish()
 
 
-def _train(
-    config: RunConfig,
-    data_dir: Path,
-    record: Record,
-    device: torch.device,
-    ranks: Ranks,
-    callbacks: tuple[pl.Callback, ...],
-    checkpoint_seconds: float,
-    stop: StopRequest,
-    engine: str,
-) -> dict:
-    data = make_data(config, data_dir, record.folder, ranks.share)
-    prepare(data, ranks)
-    data.setup()
-    module = ClassificationModule(config, make_net(config), engine)
-    # Recomputing BN that sees all processes' images is one more exchange: all do it, or none.
-    (checkpointing,) = largest(int(must_checkpoint(module.net, config, device, ranks.size)))
-    module.net.checkpointing = bool(checkpointing)
-
-    def begin() -> dict:
-        facts = _facts(module, data, device, ranks, engine)
-        record.write(UNFINISHED, facts)
-        return facts
-
-    facts = lead(begin)
-    try:
-        bar = [ProgressBar()] if ranks.rank == 0 else []
-        watchers = (Prober(record), Recorder(record, checkpoint_seconds, stop), *bar, *callbacks)
-        _fit(module, data, record, device, ranks, watchers)
-    except Diverged as error:
-        reason = str(error)  # the name ends with this block
-
-        def write_diverged() -> dict:
-            record.write_metrics(module.rows)
-            return record.write("diverged", {"reason": reason, "final": _last(module), **facts})
-
-        return lead(write_diverged)
-
-    net = make_net(config)  # not the module's, whose BN may speak to other processes
-    net.to(device, next(module.net.parameters()).dtype, memory_format=torch.channels_last)
-    net.load_state_dict(module.net.state_dict())
-    take_buffers_of_rank_0(net)
-    data.to(device)
-    final = _last(module) | _final_errors(net, data, config, stop)
-    facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
-    return lead(lambda: _finish(record, net, data, facts))
-
-
-def prepare(data: CifarData | ImageNetData, ranks: Ranks) -> None:
-    """Have the data on disk: rank 0's first, then that of machines which do not share it."""
-    lead(data.prepare_data)
+def prepare_data(data: RunData, ranks: RankInfo) -> None:
+    """Check or download the data on rank 0 first, then on machines that do not share its disk."""
+    on_rank_zero(data.prepare_data)
     if ranks.rank > 0 and ranks.local_rank == 0:
         data.prepare_data()
-    largest(0)  # waits for all
+    all_reduce_max(0)  # waits for all processes
 
 
-def _facts(
-    module: ClassificationModule, data: CifarData | ImageNetData, device: torch.device, ranks: Ranks, engine: str
-) -> dict:
-    """What a record says of a run before its first iteration."""
-    return {
-        "complexity": asdict(count_complexity(module.net, image_shape(module.config))),
-        "provenance": {
-            **describe_software(),
-            "hardware": describe_hardware(device),
-            "processes": ranks.size,
-            "engine": choose_engine(engine, module.config, device).name,
-            "activation_checkpointing": module.net.checkpointing,
-            "data_md5": {name: part.md5() for name, part in data.parts.items()},
-        },
-    }
+@dataclass(frozen=True)
+class _Run:
+    """A run that this process has locked and that is not finished."""
+
+    config: RunConfig
+    context: RunContext
+    record: Record
+    device: torch.device
+    ranks: RankInfo
+    stop: StopRequest
+
+    def train(self, callbacks: Sequence[pl.Callback]) -> dict:
+        """Train to the last iteration, evaluate, and write the record; return the contents of run.json."""
+        config, record = self.config, self.record
+        data = make_data(config, self.context.data_dir, record.folder, self.ranks.shard)
+        prepare_data(data, self.ranks)
+        data.setup()
+        module = ClassificationModule(config, make_net(config), data, self.context.engine)
+        # With BN that sees the images of all processes, recomputing activations communicates: all do it, or none.
+        needed = needs_activation_checkpointing(module.net, config, self.device, self.ranks.size)
+        (checkpointing,) = all_reduce_max(int(needed))
+        module.net.checkpointing = bool(checkpointing)
+        # On rank 0 first: the first record that is written says that the run has begun.
+        facts = on_rank_zero(lambda: self._begin(module, data))
+        try:
+            self._fit(module, callbacks)
+        except Diverged as error:
+            reason = str(error)  # the name `error` is deleted at the end of this block
+
+            def write_diverged() -> dict:
+                record.write_metrics(module.rows)
+                return record.write("diverged", {"reason": reason, "final": _last_figures(module), **facts})
+
+            return on_rank_zero(write_diverged)
+
+        net = make_net(config)  # the module's own net may have BN layers that communicate
+        net.to(self.device, next(module.net.parameters()).dtype, memory_format=torch.channels_last)
+        net.load_state_dict(module.net.state_dict())
+        broadcast_buffers(net)
+        data.to(self.device)
+        final = _last_figures(module) | self._final_errors(net, data)
+        facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
+        return on_rank_zero(lambda: self._finish(net, data, facts))
+
+    def _begin(self, module: ClassificationModule, data: RunData) -> dict:
+        """Write the first run.json, and return what is known about the run before its first iteration."""
+        facts = {
+            "complexity": asdict(count_complexity(module.net, image_shape(self.config))),
+            "provenance": {
+                **describe_software(),
+                "hardware": describe_hardware(self.device),
+                "processes": self.ranks.size,
+                "engine": choose_engine(self.context.engine, self.config, self.device).name,
+                "activation_checkpointing": module.net.checkpointing,
+                "data_md5": {name: part.md5() for name, part in data.parts.items()},
+            },
+        }
+        self.record.write(UNFINISHED, facts)
+        return facts
+
+    def _fit(self, module: ClassificationModule, callbacks: Sequence[pl.Callback]) -> None:
+        """Run Lightning's Trainer from the last usable checkpoint, or from the start, to the last iteration."""
+        record, ranks = self.record, self.ranks
+        checkpoint = on_rank_zero(lambda: latest_usable(record.checkpoints, self.config.hash))
+        if checkpoint is not None and iteration_of(checkpoint) == self.config.iterations:
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            module.load_state_dict(saved["state_dict"])
+            module.on_load_checkpoint(saved)
+            return
+        bar = [ProgressBar()] if ranks.rank == 0 else []
+        recorder = Recorder(record, self.context.checkpoint_seconds, self.stop)
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            # Lightning 2.6 on torch 2.15.
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+            # Batches are gathered from memory, which no worker process could make faster.
+            warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+            # Lightning passes this argument on, and its successor exists only in the newest PyTorch.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
+            trainer = pl.Trainer(
+                accelerator="gpu" if self.device.type == "cuda" else "cpu",
+                # Of several processes, each has a GPU of its own among those that it sees.
+                devices=ranks.local_size if ranks.size > 1 or self.device.type == "cpu" else [self.device.index or 0],
+                num_nodes=ranks.size // ranks.local_size,
+                # Training does not depend on buffers, and those of rank 0 are recorded: they need no broadcast.
+                strategy=DDPStrategy(broadcast_buffers=False) if ranks.size > 1 else "auto",
+                sync_batchnorm=ranks.size > 1 and not self.config.micro_batch,
+                max_epochs=-1,
+                reload_dataloaders_every_n_epochs=1,
+                num_sanity_val_steps=0,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+                plugins=[AtomicCheckpointIO(), cluster_environment()],
+                callbacks=[Prober(record), recorder, *bar, *callbacks],
+            )
+            trainer.fit(module, ckpt_path=checkpoint)
+
+    def _final_errors(self, net: nn.Module, data: RunData) -> dict:
+        """Return errors in percent on the clean training set, and on the test set with averaged BN statistics."""
+
+        def error(evaluated: nn.Module, part: str) -> Tally:
+            self.stop.synchronize()
+            self.stop.raise_if_stopped(f"{self.config.name} after its last iteration")
+            return evaluate(evaluated, data, part, self.config.precision)
+
+        clean = error(net, "train")
+        averaged, images = with_averaged_bn(net, data, self.config)
+        return {
+            "clean_train_loss": clean.mean_loss,
+            "clean_train_error": clean.error,
+            "averaged_bn_test_error": error(averaged, "test").error,
+            "averaged_bn_images": images,
+        }
+
+    def _finish(self, net: nn.Module, data: RunData, facts: dict) -> dict:
+        """Write the weights and the final run.json, and remove the checkpoints."""
+        recipe = {"config": asdict(self.config), "final": facts["final"], "provenance": facts["provenance"]}
+        if data.class_names is not None:
+            recipe |= {"classes": data.class_names}
+        architecture = {"family": self.config.family} | self.config.architecture()
+        weights = weights_bytes(net.cpu(), data.mean, architecture, recipe)
+        write_atomic(self.record.folder / "weights.safetensors", weights)
+        finished = self.record.write("finished", facts)
+        shutil.rmtree(self.record.checkpoints, ignore_errors=True)
+        return finished
 
 
-def _finish(record: Record, net: nn.Module, data: CifarData | ImageNetData, facts: dict) -> dict:
-    """Write weights and record, and remove the checkpoints."""
-    config = record.config
-    recipe = {"config": asdict(config), "final": facts["final"], "provenance": facts["provenance"]}
-    if config.family == "imagenet":
-        recipe |= {"classes": data.parts["train"].classes}
-    family = {"family": config.family} | architecture(config)
-    write_atomic(record.folder / "weights.safetensors", weights_bytes(net.cpu(), data.mean, family, recipe))
-    finished = record.write("finished", facts)
-    shutil.rmtree(record.checkpoints, ignore_errors=True)
-    return finished
-
-
-def _fit(
-    module: ClassificationModule,
-    data: CifarData | ImageNetData,
-    record: Record,
-    device: torch.device,
-    ranks: Ranks,
-    callbacks: tuple[pl.Callback, ...],
-) -> None:
-    """Run Lightning's Trainer from the last usable checkpoint, or from the start, to the last iteration."""
-    checkpoint = lead(lambda: latest_usable(record.checkpoints, module.config.hash))
-    if checkpoint is not None and iteration_of(checkpoint) == module.config.iterations:
-        held = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        module.load_state_dict(held["state_dict"])
-        module.on_load_checkpoint(held)
-        return
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # Lightning 2.6 on torch 2.15
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-        # Batches are gathered from memory: no worker could make that faster.
-        warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
-        # Lightning passes it on; its successor is only in the newest PyTorch.
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
-        trainer = pl.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            # Several processes have a GPU each, of those they see.
-            devices=ranks.local_size if ranks.size > 1 or device.type == "cpu" else [device.index or 0],
-            num_nodes=ranks.size // ranks.local_size,
-            # Buffers need no broadcast: rank 0's are recorded, and training depends on none.
-            strategy=DDPStrategy(broadcast_buffers=False) if ranks.size > 1 else "auto",
-            sync_batchnorm=ranks.size > 1 and not module.config.micro_batch,
-            max_epochs=-1,
-            reload_dataloaders_every_n_epochs=1,
-            num_sanity_val_steps=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            plugins=[AtomicCheckpointIO(), cluster_environment()],
-            callbacks=list(callbacks),
-        )
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-
-
-def _last(module: ClassificationModule) -> dict:
-    """The headline, the last row's figures, and the best ones apart from it."""
-    names = ("iteration", "train_loss", "train_error", "test_loss", "test_error", "val_loss", "val_error")
-    names += ("test_top5_error",)
-    last = {name: module.rows[-1][name] for name in names if name in module.rows[-1]}
+def _last_figures(module: ClassificationModule) -> dict:
+    """Return the figures of the last row, which are the results, and separately the best test error."""
+    row, info = module.rows[-1], module.config.info
+    names = ["iteration"] + [f"{part}_{what}" for part in ("train", "test", "val") for what in ("loss", "error")]
+    names += ["test_top5_error"] if info.top5 else []
+    figures = {name: row[name] for name in names if name in row}
     tested = [row for row in module.rows if "test_error" in row]
     if tested:
         best = min(tested, key=lambda row: row["test_error"])
-        last |= {"best_test_error": best["test_error"], "best_test_iteration": best["iteration"]}
-    return last
-
-
-def _final_errors(net: nn.Module, data: CifarData | ImageNetData, config: RunConfig, stop: StopRequest) -> dict:
-    """Errors in percent on the clean training set, and on the test set with averaged BN statistics."""
-
-    def error(of: nn.Module, part: str) -> Tally:
-        stop.agree()
-        stop.check(f"{config.name} after its last iteration")
-        return evaluate(of, data, part, config.precision)
-
-    clean = error(net, "train")
-    exact = with_exact_bn(net, data, config.precision)
-    return {
-        "clean_train_loss": clean.mean_loss,
-        "clean_train_error": clean.error,
-        "exact_bn_test_error": error(exact, "test").error,
-        "exact_bn_images": min(BN_IMAGES, len(data.parts["train"])),
-    }
+        figures |= {"best_test_error": best["test_error"], "best_test_iteration": best["iteration"]}
+    return figures

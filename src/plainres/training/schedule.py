@@ -1,25 +1,22 @@
-"""The paper's learning rate: a function of the iteration and, with plateaus, of the rows so far (sections 3.4, 4.2)."""
+"""The learning rate and the points at which a run records something (sections 3.4 and 4.2)."""
 
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from plainres.training.config import ROWS, WARMUP_DEPTH, RunConfig
+from plainres.training.config import ROWS, RunConfig
 
-WARMUP_WINDOW = 100  # iterations over which the training error is averaged
-WARMUP_ERROR = 80.0  # percent, under which the warm-up ends
-TEST_PASS_COST = 26  # training iterations of 128 that a pass over 10,000 test images costs
-IMAGENET_TEST_PASS_COST = 65  # those of 256 that a pass over 50,000 costs
-TEST_SHARE = 0.05  # of a run, at most, spent on test passes before its end
-
-
-PATIENCE = 6  # rows without a better training error that make a plateau, about a tenth of the run
-IMPROVEMENT = 0.01  # of the best training error, under which it is no better
-MOST_DROPS = 3
+WARMUP_DEPTH = 110  # nets of at least this depth start at a tenth of the learning rate
+WARMUP_WINDOW = 100  # number of iterations over which the training error is averaged
+WARMUP_ERROR = 80.0  # percent; the warm-up ends below it
+TEST_SHARE = 0.05  # largest share of a run that is spent on passes over the test set before its end
+PATIENCE = 6  # number of rows without a better training error that make a plateau, about a tenth of the run
+IMPROVEMENT = 0.01  # smallest relative decrease of the training error that counts as better
+MAX_DROPS = 3
 
 
 def plateau_drops(rows: Sequence[dict]) -> int:
-    """How many times the training error has reached a plateau, at most 3: it decides, not the test error."""
+    """Return how many times the training error has reached a plateau, at most 3. The test error has no influence."""
     drops, best, since = 0, math.inf, 0
     for row in rows:
         if row["train_error"] < (1 - IMPROVEMENT) * best:
@@ -28,17 +25,17 @@ def plateau_drops(rows: Sequence[dict]) -> int:
             since += 1
         if since == PATIENCE:
             drops, since = drops + 1, 0
-    return min(drops, MOST_DROPS)
+    return min(drops, MAX_DROPS)
 
 
 def learning_rate(config: RunConfig, iteration: int, warming_up: bool, rows: Sequence[dict] = ()) -> float:
-    """The rate of one iteration (counted from 0), tenfold lower after each drop of the schedule and in the warm-up.
+    """Return the learning rate of one iteration, divided by 10 after each drop of the schedule and in the warm-up.
 
     Args:
-        config: the run, whose `schedule` says where the drops are.
-        iteration: counted from 0.
-        warming_up: whether the warm-up lasts.
-        rows: the rows of metrics before this iteration, which decide on a plateau.
+        config: Configuration of the run, whose `schedule` decides where the drops are.
+        iteration: Iteration, counted from 0.
+        warming_up: Whether the warm-up lasts.
+        rows: Rows of metrics before this iteration, which decide on a plateau.
     """
     n = config.iterations
     if config.schedule == "plateau":
@@ -50,53 +47,50 @@ def learning_rate(config: RunConfig, iteration: int, warming_up: bool, rows: Seq
     return config.lr if iteration < n // 2 else config.lr / 100
 
 
-def has_warmup(config: RunConfig) -> bool:
-    """Whether the run begins at a tenth of the learning rate: 110 layers and more."""
-    return config.family == "cifar" and config.schedule == "halves" and config.depth >= WARMUP_DEPTH
+def warmup_limit(config: RunConfig) -> int:
+    """Return the iteration at which the warm-up ends at the latest, or 0 if the run has no warm-up.
 
-
-def warmup_cap(config: RunConfig) -> int:
-    """The iteration at which a warm-up ends at the latest; plain nets may never get under 80% error."""
-    return config.iterations // 8
+    The limit is an eighth of the run, because plain nets may never reach an error below 80%.
+    """
+    deep = config.family == "cifar" and config.schedule == "halves" and config.depth >= WARMUP_DEPTH
+    return config.iterations // 8 if config.warmup == "on" or (config.warmup == "auto" and deep) else 0
 
 
 def row_ends(config: RunConfig) -> list[int]:
-    """The iterations after which a row of metrics is written: 64 of them, the last one N."""
+    """Return the iterations after which a row of metrics is written: 64 of them, the last one N."""
     return [row * config.iterations // ROWS for row in range(1, ROWS + 1)]
 
 
-def test_pass_cost(config: RunConfig) -> int:
-    """Training iterations that one pass over the test set costs."""
-    return IMAGENET_TEST_PASS_COST if config.family == "imagenet" else TEST_PASS_COST
-
-
 def test_points(config: RunConfig) -> list[int]:
-    """The rows' ends at which the test set is passed: as many as cost under 5% of the run, and the last."""
+    """Return the ends of rows at which the test set is evaluated.
+
+    There are as many as cost less than 5% of the run, and always the last one.
+    """
     passes = ROWS
-    while passes > 1 and (passes - 1) * test_pass_cost(config) > TEST_SHARE * config.iterations:
+    while passes > 1 and (passes - 1) * config.info.test_pass_cost > TEST_SHARE * config.iterations:
         passes //= 2
     return row_ends(config)[ROWS // passes - 1 :: ROWS // passes]
 
 
-def chunks(config: RunConfig, start: int, stop: int, longest: int) -> Iterator[slice]:
-    """Cut iterations into chunks after which alone something may happen: a row, a probe, another learning rate.
+def split_into_spans(config: RunConfig, start: int, stop: int, longest: int) -> Iterator[slice]:
+    """Split iterations into spans, between which something may happen: a row, a probe, or another learning rate.
 
     Args:
-        config: the run.
-        start, stop: the iterations, counted from 0, `stop` left out.
-        longest: most iterations of a chunk.
+        config: Configuration of the run.
+        start: First iteration, counted from 0.
+        stop: Iteration after the last one.
+        longest: Largest number of iterations of a span.
 
     Yields:
-        Consecutive slices; none crosses a row's end, a fall of the learning rate or, as long as a warm-up may last, the
-        end of its window.
+        Consecutive slices. None contains the end of a row, a drop of the learning rate or, while a warm-up may last,
+        the end of its window, except at its own end.
     """
     ends = set(row_ends(config))
     if config.schedule == "thirds":
         ends |= {-(-config.iterations // 3), -(-2 * config.iterations // 3)}
-    if has_warmup(config):
-        ends |= set(range(WARMUP_WINDOW, warmup_cap(config), WARMUP_WINDOW))
-    ends = sorted(ends)
+    ends |= set(range(WARMUP_WINDOW, warmup_limit(config), WARMUP_WINDOW))
+    ordered = sorted(ends)
     while start < stop:
-        end = min(start + longest, stop, ends[bisect_right(ends, start)])
+        end = min(start + longest, stop, ordered[bisect_right(ordered, start)])
         yield slice(start, end)
         start = end

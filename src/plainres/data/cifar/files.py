@@ -1,0 +1,95 @@
+"""CIFAR-10 and CIFAR-100 through torchvision, with errors that name the file that is missing or damaged."""
+
+import socket
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import calculate_md5
+
+from plainres.catalog import DATASETS
+from plainres.errors import UserError
+
+SOURCES = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+VALIDATION_IMAGES = 5_000
+DOWNLOAD_TIMEOUT = 30  # seconds without an answer
+
+
+class DataMissing(UserError):
+    """The data set is neither on disk nor can it be downloaded."""
+
+
+def require_cifar(dataset: str, data_dir: Path) -> None:
+    """Check the files of CIFAR-10 or CIFAR-100 below `data_dir`, and download them if the folder is absent.
+
+    Args:
+        dataset: Key of `SOURCES`.
+        data_dir: Folder that holds, or will hold, torchvision's folder of the data set.
+
+    Raises:
+        DataMissing: If the files are absent and cannot be downloaded.
+        UserError: If a file is missing, truncated or altered.
+    """
+    source = SOURCES[dataset]
+    folder = data_dir / source.base_folder
+    if not folder.exists():
+        _download(dataset, data_dir)
+    meta = (source.meta["filename"], source.meta["md5"])
+    for name, expected in (*source.train_list, *source.test_list, meta):
+        path = folder / name
+        found = calculate_md5(path) if path.is_file() else "no such file"
+        if found != expected:
+            raise UserError(
+                f"{path}: expected md5 {expected}, found {found}; "
+                f"remove {folder} to download it again, or unpack {source.url} there"
+            )
+
+
+def _download(dataset: str, data_dir: Path) -> None:
+    source, title = SOURCES[dataset], DATASETS[dataset].title
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        source(data_dir, download=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise DataMissing(
+            f"{title} is not in {data_dir.absolute()} (there is no {source.base_folder}/) and could not be downloaded "
+            f"({error}). Fetch {source.url} (md5 {source.tgz_md5}) and unpack it there, "
+            "or name the folder that holds it with DATA_DIR="
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def load_cifar(dataset: str, data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:
+    """Load one part of a data set whose files `require_cifar` has checked.
+
+    Returns:
+        Pixels uint8 (N, 32, 32, 3) and labels int64 (N,).
+    """
+    part = SOURCES[dataset](data_dir, train=train)
+    # torchvision returns a view of the planes in the files, whose strides would slow down every later access.
+    return torch.from_numpy(part.data).contiguous(), torch.tensor(part.targets)
+
+
+def validation_split(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the fixed 45k/5k split of the training images (section 4.2).
+
+    The same number of images of each class is held out, drawn once with a fixed seed that does not depend on the
+    seed of a run.
+
+    Args:
+        labels: int64 (50000,).
+
+    Returns:
+        Indices to train on (45000,) and to validate on (5000,), both ascending.
+    """
+    generator = torch.Generator().manual_seed(0)
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    classes = int(labels.max()) + 1
+    for label in range(classes):
+        members = (labels == label).nonzero()[:, 0]
+        held_out[members[torch.randperm(len(members), generator=generator)[: VALIDATION_IMAGES // classes]]] = True
+    return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]

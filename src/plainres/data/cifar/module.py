@@ -1,0 +1,150 @@
+"""The data module of sets of small images."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader
+
+from plainres.catalog import DATASETS
+from plainres.catalog.datasets import TRAIN_SETS
+from plainres.data.cifar.batch_table import batch_table, unaugmented_rows
+from plainres.data.cifar.demo import demo_set
+from plainres.data.cifar.files import SOURCES, load_cifar, require_cifar, validation_split
+from plainres.data.cifar.image_set import ImageSet
+from plainres.data.sharding import shard_range
+from plainres.errors import UserError
+
+TEST_BATCH = 500
+MEAN_CHUNK = 1_000  # images summed at a time in fp32: the sums stay integers below 2^24 and are therefore exact
+
+
+class CifarData(pl.LightningDataModule):
+    """The training, validation and test images of one run, all of them in memory.
+
+    The loaders yield rows of a batch table, int32 (B, 4), or (iterations, B, 4) in training. `inputs` turns rows into
+    images and labels, so a batch costs one gather on whichever device holds the images, and no worker process is
+    needed. The 5,000 validation images of the 45k split are normalized with the mean of the 45,000, as is the test
+    set. Implements `RunData`.
+
+    Args:
+        dataset: `"cifar10"`, `"cifar100"` or `"demo"`.
+        data_dir: Folder that holds, or will hold, the data set.
+        train_set: `"50k"` to train on all training images, or `"45k"` to hold out 5,000 for validation.
+        seed: Seed of the batches, see `batch_table`.
+        iterations: Length of the batch table.
+        batch_size: Number of images per iteration.
+        shard: `(rank, size)` of this process, if several processes divide each batch among them.
+
+    Attributes:
+        parts: `ImageSet` of `"train"`, `"test"` and, with the 45k split, `"val"`. Filled by `setup`.
+
+    Raises:
+        UserError: If the data set or the training set is unknown.
+    """
+
+    def __init__(
+        self,
+        dataset: str = "cifar10",
+        data_dir: str | Path = "data",
+        train_set: str = "50k",
+        seed: int = 0,
+        iterations: int = 64_000,
+        batch_size: int = 128,
+        shard: tuple[int, int] = (0, 1),
+    ):
+        super().__init__()
+        known = [info.name for info in DATASETS.values() if info.family == "cifar"]
+        if dataset not in known:
+            raise UserError(f"data set must be one of {', '.join(known)}, not {dataset!r}")
+        if train_set not in TRAIN_SETS:
+            raise UserError(f"training set must be one of {', '.join(TRAIN_SETS)}, not {train_set!r}")
+        self.info = DATASETS[dataset]
+        if train_set not in self.info.train_sets:
+            raise UserError(f"the {self.info.title} has no validation split: use --train-set 50k")
+        self.data_dir, self.train_set = Path(data_dir), train_set
+        self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
+        self.shard = shard
+        self.parts: dict[str, ImageSet] = {}
+
+    def prepare_data(self) -> None:
+        if self.info.name in SOURCES:
+            require_cifar(self.info.name, self.data_dir)
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.parts:
+            return
+        name = self.info.name
+        if name in SOURCES:
+            train, test = (load_cifar(name, self.data_dir, train=train) for train in (True, False))
+        else:
+            sizes = self.info.sizes[self.train_set]
+            train, test = demo_set(sizes["train"], seed=0), demo_set(sizes["test"], seed=1)
+        parts = {"train": train, "test": test}
+        if self.train_set == "45k":
+            training, validation = validation_split(train[1])
+            parts["train"] = tuple(t[training] for t in train)
+            parts["val"] = tuple(t[validation] for t in train)
+        pixels = parts["train"][0]
+        mean = sum(some.float().sum(0) for some in pixels.split(MEAN_CHUNK)) / len(pixels)
+        self.parts = {name: ImageSet(*part, mean) for name, part in parts.items()}
+        self.table = batch_table(self.seed, self.iterations, len(self.parts["train"]), self.batch_size)
+
+    def to(self, device: torch.device) -> None:
+        """Move all images and the batch table to `device`."""
+        for part in self.parts.values():
+            part.to(device)
+        self.table = self.table.to(device)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the training images per pixel, (3, 32, 32), between 0 and 1."""
+        train = self.parts["train"]
+        inner = slice((train.mean.shape[0] - train.size) // 2, (train.mean.shape[0] + train.size) // 2)
+        return train.mean[inner, inner].permute(2, 0, 1).cpu() / 255
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Names of the parts that a pass over the test set covers, in the order of `val_dataloader`."""
+        return [name for name in ("test", "val") if name in self.parts]
+
+    @property
+    def class_names(self) -> None:
+        """None: weights files of small images do not name their classes."""
+        return None
+
+    def inputs(self, batch: Tensor, part: str = "train") -> tuple[Tensor, Tensor]:
+        """Return images float32 (B, 3, 32, 32), with the mean subtracted, and labels int64 (B,).
+
+        Args:
+            batch: Rows int32 (B, 4) of a loader, on the device of the images.
+            part: Part that the rows refer to.
+        """
+        return self.parts[part].gather(batch)
+
+    def train_batches(self, spans: list[slice]) -> DataLoader:
+        """Return a loader that yields the rows of each span of iterations, int32 (iterations, B, 4)."""
+        own = shard_range(self.batch_size, self.shard)
+        return DataLoader(self.table[:, own.start : own.stop], batch_size=None, sampler=spans)
+
+    def iterations_of(self, loaded: Tensor) -> Tensor:
+        """Return the rows as they are: their first dimension is the iteration."""
+        return loaded
+
+    def train_dataloader(self) -> DataLoader:
+        return self.train_batches([slice(i, i + 1) for i in range(self.iterations)])
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [self.views(part) for part in self.evaluated]
+
+    def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
+        """Return a loader of rows that show every image of a part, or of this process's share of it, once."""
+        rows = unaugmented_rows(len(self.parts[part]))
+        own = shard_range(len(rows), self.shard)
+        sampler = BatchSampler(own, batch_size, drop_last=False)
+        return DataLoader(rows.to(self.table.device), batch_size=None, sampler=sampler)
+
+    def first(self, images: int, batch_size: int = TEST_BATCH) -> tuple[Tensor, ...]:
+        """Return rows that show the first training images (at most all of them) without augmentation, in batches."""
+        return unaugmented_rows(min(images, len(self.parts["train"]))).to(self.table.device).split(batch_size)

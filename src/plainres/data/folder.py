@@ -1,0 +1,9 @@
+"""Where data sets are kept."""
+
+import os
+from pathlib import Path
+
+
+def default_data_dir() -> Path:
+    """Return the folder that holds the data sets: the environment variable DATA_DIR if it is set, else `./data`."""
+    return Path(os.environ.get("DATA_DIR") or "data")

@@ -1,0 +1,27 @@
+"""Where and how a run is computed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Where and how runs are computed. Nothing here changes their results.
+
+    Attributes:
+        data_dir: Folder that holds the data sets.
+        results: Results folder. The record of a run goes to `results / config.folder`.
+        device: Device to train on.
+        engine: `"eager"`, `"fast"` or `"auto"`, see `plainres.training.engines`.
+        checkpoint_seconds: Shortest time between two checkpoints, in seconds.
+    """
+
+    data_dir: Path
+    results: Path
+    device: torch.device
+    engine: str = "auto"
+    checkpoint_seconds: float = CHECKPOINT_SECONDS

@@ -1,0 +1,72 @@
+"""What several test modules use: small runs on a small demo set, and comparisons of their records."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from plainres.catalog.datasets import DEMO
+from plainres.nets import load_net
+from plainres.training import RunConfig, RunContext, train_run
+
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+TIMES = ["images_per_second", "seconds"]
+SMALL_DEMO = {"train": 640, "test": 160}
+
+
+def shrink_demo(patch: pytest.MonkeyPatch, train: int = 640, test: int = 160) -> None:
+    """Make the demo set so small that a run takes seconds."""
+    patch.setitem(DEMO.sizes, "50k", {"train": train, "test": test})
+
+
+def config(**changes) -> RunConfig:
+    return RunConfig(**{"depth": 8, "iterations": 64, "dataset": "demo", "batch_size": 32} | changes)
+
+
+def context(results: Path, **changes) -> RunContext:
+    return RunContext(**{"data_dir": results, "results": results, "device": CPU} | changes)
+
+
+def train(results: Path, run_config: RunConfig, *callbacks: pl.Callback, **changes) -> dict:
+    return train_run(run_config, context(results, **changes), callbacks)
+
+
+def metrics(results: Path, run_config: RunConfig) -> pd.DataFrame:
+    return pd.read_csv(results / run_config.folder / "metrics.csv")
+
+
+def one_line(text: str) -> bool:
+    """Whether an error message is a single line."""
+    return text.startswith("error: ") and text.count("\n") == 1
+
+
+class Interrupt(pl.Callback):
+    """Raises an exception once a number of iterations is done, like a crash."""
+
+    def __init__(self, iteration: int):
+        self.iteration = iteration
+
+    def on_train_batch_end(self, trainer, module, *_):
+        if module.iteration == self.iteration:
+            raise RuntimeError("crash")
+
+
+class Iterations(pl.Callback):
+    """Remembers which iterations were trained."""
+
+    def __init__(self):
+        self.done = []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.done.append(module.iteration)
+
+
+def assert_same_run(results: Path, others: Path, run_config: RunConfig) -> None:
+    """Check that two records hold the same rows, except for times, and the same weights bit for bit."""
+    rows = [metrics(folder, run_config).drop(columns=TIMES) for folder in (results, others)]
+    pd.testing.assert_frame_equal(*rows)
+    nets = [load_net(folder / run_config.folder / "weights.safetensors").state_dict() for folder in (results, others)]
+    assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])

@@ -1,0 +1,240 @@
+"""Runs on several processes: they compute what one does, and one that dies takes nothing with it."""
+
+import io
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from threading import Thread
+
+import pytest
+import torch
+from helpers import CPU, ROOT, assert_same_run, config, one_line, shrink_demo, train
+from hypothesis import given
+from hypothesis import strategies as st
+from photos import make_photos
+from rich.console import Console
+from test_imagenet_training import config as photo_config
+
+from plainres.data.sharding import shard_range
+from plainres.errors import UserError
+from plainres.study import StudyContext, parallel
+from plainres.study.launch import _places
+from plainres.study.options import StudyOptions
+from plainres.study.plan import calibrate
+from plainres.training import Record
+from plainres.training.build import make_net
+from plainres.training.distributed import RankInfo, check_batch_divides
+from plainres.training.engines import choose_engine
+from plainres.training.signals import Stopped, StopRequest
+
+TWO = [("cpu", "cpu")]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that the launcher starts, which use a small demo set."""
+    processes, popen = [], subprocess.Popen
+
+    def small(command, **options):
+        processes.append(popen([command[0], str(ROOT / "tests" / "worker_small.py"), *command[3:]], **options))
+        return processes[-1]
+
+    monkeypatch.setattr(parallel.subprocess, "Popen", small)
+    return processes
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run whose batches one process computes in two parts."""
+    run = config(micro_batch=16)
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_demo(patch)
+        results = tmp_path_factory.mktemp("alone")
+        train(results, run)
+    return results, run
+
+
+def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, started):
+    one, run = alone
+    context = StudyContext(data_dir=tmp_path, results=tmp_path / "two", device=CPU)
+    record = Record(context.results, run)
+
+    def kill():
+        while len(record.read_metrics()) < 20:
+            time.sleep(0.05)
+        started[1].kill()
+
+    killer = Thread(target=kill)
+    killer.start()
+    printed = io.StringIO()
+    outcomes = parallel.side_by_side([run], context, TWO, Console(file=printed, width=200))
+    killer.join()
+    assert outcomes == {run: ("failed", "the process was killed by SIGKILL")}
+    assert "Traceback" not in printed.getvalue() and "other processes is lost" in printed.getvalue()
+    assert record.status() == "partial" and len(started) == 2
+
+    assert parallel.side_by_side([run], context, TWO, Console(quiet=True)) == {run: ("finished", "")}
+    assert record.read()["provenance"]["processes"] == 2
+    assert_same_run(context.results, one, run)
+
+
+def test_two_processes_equal_one_on_photographs(tmp_path, request):
+    folder = make_photos(tmp_path / "photos")
+    run = photo_config(micro_batch=2)
+    StudyContext(data_dir=folder, results=tmp_path / "alone", device=CPU).train(run)
+    request.getfixturevalue("started")  # from here on: git is started by a run, too
+    context = StudyContext(data_dir=folder, results=tmp_path / "two", device=CPU)
+    assert parallel.side_by_side([run], context, TWO, Console(quiet=True)) == {run: ("finished", "")}
+    assert_same_run(tmp_path / "two", tmp_path / "alone", run)
+
+
+SRUN = """#!{python}
+# Stands in for SLURM's: two tasks.
+import os, subprocess, sys
+from pathlib import Path
+own = dict(SLURM_NTASKS="2", SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1", SLURM_NNODES="1", SLURM_NODEID="0",
+           SLURM_NODELIST="localhost", SLURM_NTASKS_PER_NODE="2", MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1")
+assert sys.argv[1] == "--kill-on-bad-exit=1"
+tasks = [subprocess.Popen(sys.argv[2:], env=os.environ | own | dict(SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)))
+         for rank in range(2)]
+Path("tasks").write_text(" ".join(str(task.pid) for task in tasks))
+sys.exit(max(task.wait() for task in tasks))
+"""
+
+SMALL = f"""#!/bin/sh
+exec {sys.executable} {ROOT / "tests" / "train_small.py"} "$@"
+"""
+
+
+def make_program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_sbatch_script_is_requeued_and_goes_on(tmp_path):
+    """The script of README, with stand-ins for SLURM's commands."""
+    make_program(tmp_path / ".venv" / "bin" / "python", SMALL)
+    make_program(tmp_path / "bin" / "srun", SRUN.format(python=sys.executable))
+    make_program(tmp_path / "bin" / "scontrol", '#!/bin/sh\necho "$@" >> requeued\n')
+    make_program(
+        tmp_path / "bin" / "scancel", '#!/bin/sh\ntest "$*" = "--signal=USR1 1234" && kill -USR1 $(cat tasks)\n'
+    )
+    command = ["bash", str(ROOT / "experiments" / "slurm" / "ddp.sbatch"), str(ROOT / "experiments/cifar10_depth.py")]
+    command += ["--demo", "--kinds", "plain", "--depths", "8", "--iterations", "64", "--precision", "fp32"]
+    command += ["--device", "cpu", "--wandb", "off", "--results", "results"]
+    path = os.pathsep.join((str(tmp_path / "bin"), os.environ["PATH"]))
+    environment = os.environ | {"PATH": path, "SLURM_JOB_ID": "1234", "PYTHONPATH": str(ROOT / "src")}
+
+    def submit(warning):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        job = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
+        if warning:
+            while not list(tmp_path.glob("results/demo/*/*/*/metrics.csv")):
+                assert job.poll() is None, job.stderr.read()
+                time.sleep(0.1)
+            job.send_signal(signal.SIGUSR1)
+        out, err = job.communicate(timeout=300)
+        return job.returncode, out, err
+
+    status, _, err = submit(warning=True)
+    assert status == 128 + signal.SIGUSR1, err
+    assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
+    assert "Traceback" not in err and err.count("the same command goes on from there") == 1
+    assert list(tmp_path.glob("results/demo/*/*/*/checkpoints/*.ckpt"))
+    status, out, err = submit(warning=False)
+    assert status == 0, err
+    assert out.count("Figures and tables") == 1  # of two ranks one draws
+    assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
+    assert (tmp_path / "results/demo/demo-bn64-64-fp32/plain-8/seed-0/weights.safetensors").exists()
+
+
+@given(st.integers(0, 1000), st.integers(1, 64))
+def test_shares_are_all_of_it_and_even(n, ranks):
+    shares = [shard_range(n, (rank, ranks)) for rank in range(ranks)]
+    assert [place for share in shares for place in share] == list(range(n))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_moving_statistics_are_of_the_first_part_of_a_batch():
+    images, labels = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
+    nets = []
+    for batch_size, micro_batch in ((8, 4), (4, 0)):
+        run = config(batch_size=batch_size, micro_batch=micro_batch)
+        engine = choose_engine("eager", run, CPU)(make_net(run), run, lambda _, b=batch_size: (images[:b], labels[:b]))
+        engine.advance(engine.make_optimizer(), [None], 0.1)
+        nets.append(engine.net)
+    for first, second in zip(*(net.buffers() for net in nets), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "message"),
+    [
+        ({}, 3, "batch size 32 cannot be divided among 3 processes"),
+        ({"micro_batch": 16}, 4, "use --micro-batch 8, or fewer devices"),
+        ({}, 2, "needs GPUs: leave it out"),
+    ],
+)
+def test_batches_that_processes_cannot_divide_are_refused(changes, size, message):
+    with pytest.raises(UserError, match=message) as refused:
+        check_batch_divides(config(**changes), CPU, RankInfo(0, size, 0, size))
+    assert one_line(f"error: {refused.value}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices_per_run": 0}, "devices-per-run must be 1 or more"),
+        ({"devices_per_run": 2, "runs_per_device": 2}, "exclude one another"),
+        ({"devices_per_run": 2, "launcher": "ray"}, "a Ray task trains on one device"),
+        ({"micro_batch": 64, "sync_bn": True}, "leave one out"),
+        ({"devices_per_run": 3}, "batch size 128 cannot be divided among 3 processes"),
+    ],
+)
+def test_options_that_exclude_one_another_are_refused(options, message):
+    with pytest.raises(UserError, match=message) as refused:
+        StudyOptions(device="cpu", **options).resolve(64)
+    assert one_line(f"error: {refused.value}\n")
+
+
+def test_devices_are_dealt_to_runs():
+    gpus = [f"cuda:{index}" for index in range(5)]
+    assert _places(gpus, 1, 2) == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
+    assert _places(gpus[:2], 2, 1) == [("cuda:0",), ("cuda:0",), ("cuda:1",), ("cuda:1",)]
+    assert _places(["cpu"], 1, 3) == [("cpu",) * 3]
+    with pytest.raises(UserError, match="--devices-per-run 6 was asked for, but there are 5 GPUs"):
+        _places(gpus, 1, 6)
+
+
+@pytest.mark.parametrize(("options", "seen"), [({}, 0), ({"devices_per_run": 4}, 32), ({"micro_batch": 16}, 16)])
+def test_bn_sees_a_devices_share_unless_told_otherwise(options, seen):
+    _, common = StudyOptions(device="cpu", **options).resolve(64)
+    assert common["micro_batch"] == seen
+    _, common = StudyOptions(device="cpu", sync_bn=True, devices_per_run=2).resolve(64)
+    assert common["micro_batch"] == 0
+
+
+def test_signal_during_an_exchange_is_not_lost(monkeypatch):
+    """It comes while the other processes are waited for: this exchange does not know it, the next one does."""
+    with StopRequest() as stop:
+
+        def reduced(*values):
+            if stop.signum is None:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            return list(values)
+
+        monkeypatch.setattr("plainres.training.signals.all_reduce_max", reduced)
+        assert stop.synchronize(due=True) and stop.agreed is None
+        stop.raise_if_stopped("still going")
+        assert not stop.synchronize()
+        with pytest.raises(Stopped, match="SIGUSR1, at the end"):
+            stop.raise_if_stopped("at the end")
+
+
+def test_calibration_does_not_mind_how_a_batch_is_divided():
+    run = photo_config(batch_size=256, micro_batch=32)
+    assert calibrate(run, CPU, iterations=1) > 0

@@ -1,0 +1,242 @@
+"""The paper's ways of testing, on known answers, and the command that scores checkpoints."""
+
+import json
+import sys
+
+import pytest
+import torch
+import torchvision
+from photos import CLASSES, make_photos
+from torch import nn
+from torch.nn.functional import avg_pool2d, softmax
+
+from plainres.data.imagenet.batches import BadImages
+from plainres.data.imagenet.photos import Photos, with_shorter_side
+from plainres.errors import UserError
+from plainres.nets import cifar_net, imagenet_net
+from plainres.nets.weights import Normalized, load_net, weights_bytes
+from plainres.scoring import SCALES, VIEWS, dense_logits, probabilities, score
+from plainres.scoring.__main__ import main
+from plainres.scoring.models import load_model, state_depth
+from plainres.training.evaluation import count_wrong
+
+CPU = torch.device("cpu")
+MEAN, STD = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_photos(tmp_path_factory.mktemp("photos"))
+
+
+class Oracle(nn.Module):
+    """Says which colour is brightest, place by place: the class of the tests' photographs."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3, bias=False)
+        nn.init.eye_(self.fc.weight)
+
+    def features(self, x):
+        return avg_pool2d(x, 32)
+
+
+def model_of(net, recipe=None):
+    return Normalized(net, MEAN, STD, {}, recipe or {}).eval()
+
+
+# Views
+
+
+def test_ten_crops_are_corners_centre_and_their_mirror_images():
+    image = torch.arange(3 * 37 * 50).reshape(3, 37, 50).remainder(256).to(torch.uint8)  # shorter side 256/224 of 32
+    views = VIEWS["10-crop"](image, 32)
+    expected = [
+        image[:, :32, :32],
+        image[:, :32, -32:],
+        image[:, -32:, :32],
+        image[:, -32:, -32:],
+        image[:, 2:34, 9:41],
+    ]
+    assert len(views) == 10
+    for view, crop in zip(views[:5], expected, strict=True):
+        assert torch.equal(view, crop)
+    # Of the mirrored image, so that its top left is the mirror image of the top right.
+    for view, mirrored in zip(views[5:], (views[i] for i in (1, 0, 3, 2, 4)), strict=True):
+        assert torch.equal(view, mirrored.flip(2))
+    (center,) = VIEWS["center"](image, 32)
+    assert torch.equal(center, expected[4])
+
+
+def test_multi_scale_views_are_whole_images_at_the_papers_sizes():
+    image = torch.randint(256, (3, 300, 400), dtype=torch.uint8)
+    assert [min(view.shape[1:]) for view in VIEWS["multi-scale"](image, 224)] == list(SCALES)
+    assert [view.shape[2] / view.shape[1] for view in VIEWS["multi-scale"](image, 224)] == pytest.approx(
+        [4 / 3] * 5, 0.01
+    )
+    assert [min(view.shape[1:]) for view in VIEWS["multi-scale"](image, 112)] == [s // 2 for s in SCALES]
+
+
+def test_dense_form_is_the_net_itself_at_its_own_size():
+    net = imagenet_net(18, num_classes=5).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(dense_logits(net, images, 64), net(images))
+
+
+def test_dense_form_averages_the_classifier_over_places():
+    net = imagenet_net(18, "A", num_classes=5).eval()
+    images = torch.randn(2, 3, 128, 96)
+    with torch.inference_mode():
+        maps = net.features(images)  # (2, 512, 4, 3)
+        places = [net.fc(maps[:, :, y : y + 2, x : x + 2].mean((2, 3))) for y in range(3) for x in range(2)]
+        torch.testing.assert_close(dense_logits(net, images, 64), torch.stack(places).mean(0), rtol=1e-5, atol=1e-4)
+        assert not torch.allclose(dense_logits(net, images, 64), net(images), rtol=1e-3)
+
+
+# Errors
+
+
+def test_count_wrong_by_hand():
+    scores = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]] * 3)
+    labels = torch.tensor([6, 2, 1])
+    assert count_wrong(scores, labels, 1) == 2
+    assert count_wrong(scores, labels, 5) == 1
+    assert count_wrong(scores[:, :3], torch.tensor([0, 1, 2]), 5) == 0
+
+
+def test_probabilities_are_averaged_over_views_and_models():
+    models = [model_of(imagenet_net(18, num_classes=4)) for _ in range(2)]
+    views = [[torch.randint(256, (3, 32, w), dtype=torch.uint8) for w in widths] for widths in ((32, 64), (64, 32, 32))]
+    with torch.inference_mode():
+        got = probabilities(models, views, 32, CPU, "fp32")
+        for row, of_photo in zip(got, views, strict=True):
+            each = [
+                softmax(dense_logits(m.net, (v[None] / 255 - 0.5) / 0.25, 32), 1)[0] for v in of_photo for m in models
+            ]
+            torch.testing.assert_close(row.float(), torch.stack(each).mean(0), rtol=1e-4, atol=1e-5)
+    assert got.sum(1).tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("way", VIEWS)
+def test_known_answers(folder, way):
+    photos, oracle = Photos(folder / "val"), model_of(Oracle())
+    right = score([oracle], photos, photos.labels, way, 32, CPU)
+    assert (right.images, right.skipped, right.top1_error) == (12, 0, 0)
+    shifted = photos.labels.clone()
+    shifted[:3] = 2
+    assert score([oracle], photos, shifted, way, 32, CPU).top1_error == 25
+    assert score([oracle], photos, shifted, way, 32, CPU).top5_error == 0  # of three classes, five cannot miss
+
+
+def test_ensemble_follows_the_surer_models(folder):
+    photos, right = Photos(folder / "val"), Oracle()
+    wrong = Oracle()
+    with torch.no_grad():
+        wrong.fc.weight.copy_(-0.1 * torch.eye(3))
+    assert score([model_of(wrong)], photos, photos.labels, "center", 32, CPU).top1_error == 100
+    assert score([model_of(wrong), model_of(right)], photos, photos.labels, "center", 32, CPU).top1_error == 0
+
+
+def test_unreadable_images_are_counted_and_limited(tmp_path, capsys):
+    folder = make_photos(tmp_path / "photos")
+    (folder / "val" / "n02" / "1.JPEG").write_bytes(b"")
+    photos = Photos(folder / "val")
+    scores = score([model_of(Oracle())], photos, photos.labels, "10-crop", 32, CPU, bad=BadImages(1))
+    assert (scores.images, scores.skipped, scores.top1_error) == (11, 1, 0)
+    assert "n02/1.JPEG: skipped" in capsys.readouterr().err
+    with pytest.raises(UserError, match="1 images cannot be read; at most 0"):
+        score([model_of(Oracle())], photos, photos.labels, "center", 32, CPU, bad=BadImages(0))
+
+
+# The command
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["testing", *map(str, arguments)])
+    return main()
+
+
+@pytest.fixture
+def state_file(tmp_path):
+    theirs = torchvision.models.resnet18(num_classes=3).eval()
+    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
+    return theirs, tmp_path / "resnet18.pth"
+
+
+ADOPT = ("--mean", 0.4, 0.5, 0.6, "--std", 0.2, 0.3, 0.4, "--stride-in", "3x3", "--size", 32)
+
+
+def test_torchvision_weights_are_scored_as_torchvision_would(folder, state_file, tmp_path, monkeypatch, capsys):
+    theirs, path = state_file
+    weights = tmp_path / "adopted.safetensors"
+    assert run(monkeypatch, "adopt", path, "--depth", 18, *ADOPT, "--out", weights) == 0
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+    photos = Photos(folder / "val")
+    pixels = torch.stack([with_shorter_side(photos.read(i), 37) for i in range(12)])[:, :, 2:34, 8:40] / 255
+    with torch.inference_mode():
+        expected = theirs((pixels - mean) / std)
+        torch.testing.assert_close(load_net(weights)(pixels), expected, rtol=1e-4, atol=1e-4)
+    results = tmp_path / "results"
+    command = ("score", weights, weights, "--data-dir", folder, "--results", results, "--workers", 0)
+    assert run(monkeypatch, *command, "--ways", "center", "10-crop") == 0
+    records = {r["way"]: r for r in (json.loads(p.read_text()) for p in (results / "scores").glob("*.json"))}
+    assert records.keys() == {"center", "10-crop"}
+    assert records["center"]["top1_error"] == 100 * count_wrong(expected, photos.labels, 1) / 12
+    assert records["center"]["images"] == 12 and records["center"]["size"] == 32
+    assert [net["name"] for net in records["center"]["nets"]] == ["resnet18"] * 2
+    assert "top-1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_depth_is_told_from_the_weights(depth):
+    with torch.device("meta"):
+        assert state_depth(imagenet_net(depth).state_dict()) == depth
+        assert state_depth(getattr(torchvision.models, f"resnet{depth}")().state_dict()) == depth
+    assert state_depth(cifar_net(8).state_dict()) is None
+
+
+def test_weights_of_another_depth_are_refused(state_file, tmp_path, monkeypatch):
+    out = ("--out", tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"resnet18\.pth holds a net of 18 layers, not 34"):
+        run(monkeypatch, "adopt", state_file[1], "--depth", 34, *ADOPT, *out)
+    (tmp_path / "other.pth").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"other\.pth: not a state dict"):
+        run(monkeypatch, "adopt", tmp_path / "other.pth", "--depth", 18, *ADOPT, *out)
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "linear.pth")
+    with pytest.raises(UserError, match=r"linear\.pth: not the state dict of a net of 18, 34"):
+        run(monkeypatch, "adopt", tmp_path / "linear.pth", "--depth", 18, *ADOPT, *out)
+
+
+def test_normalization_is_never_guessed(state_file, monkeypatch):
+    with pytest.raises(UserError, match="does not say how images are normalized"):
+        run(monkeypatch, "score", state_file[1])
+
+
+def recorded(path, net, recipe, **architecture):
+    path.write_bytes(weights_bytes(net, MEAN, architecture, recipe))
+    return path
+
+
+def test_checkpoints_that_do_not_fit_the_folder(folder, tmp_path, monkeypatch):
+    cifar = recorded(tmp_path / "cifar.safetensors", cifar_net(8), {}, family="cifar", depth=8)
+    with pytest.raises(UserError, match="holds a CIFAR net"):
+        load_model(cifar)
+    shape = {"family": "imagenet", "depth": 18}
+    two = {"classes": ["n01", "n02"], "size": 32}
+    few = recorded(tmp_path / "few.safetensors", imagenet_net(18, num_classes=2), two, num_classes=2, **shape)
+    with pytest.raises(UserError, match=r"holds 1 classes that .*few.* was not trained on, n03 the first; it knows 2"):
+        run(monkeypatch, "score", few, "--data-dir", folder)
+    five = recorded(
+        tmp_path / "five.safetensors", imagenet_net(18, num_classes=5), {"size": 32}, num_classes=5, **shape
+    )
+    with pytest.raises(UserError, match=r"holds 3 classes and .* knows 5, without their names"):
+        run(monkeypatch, "score", five, "--data-dir", folder)
+
+
+def test_classes_are_matched_by_name(folder, tmp_path):
+    from plainres.scoring.models import labels_for
+
+    model = model_of(Oracle(), {"classes": ["n00", *reversed(CLASSES)]})
+    photos = Photos(folder / "val")
+    assert labels_for(model, photos, tmp_path).tolist() == [3] * 4 + [2] * 4 + [1] * 4
