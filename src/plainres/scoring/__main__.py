@@ -30,8 +30,10 @@ CROP_SIZE = 224
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Score one net, or several nets as an ensemble, and write records to RESULTS/scores, from which `make figures`
-    draws Tables 2 to 5."""
+    """Score one net, or several nets as an ensemble.
+
+    Each kind of view gives one record in RESULTS/scores, from which `make figures` draws Tables 2 to 5.
+    """
 
     weights: tyro.conf.Positional[tuple[Path, ...]]
     """Weights files of runs, or files written by `adopt`. Several files form an ensemble."""
