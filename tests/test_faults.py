@@ -139,7 +139,7 @@ def test_signal_leaves_a_checkpoint_and_the_usual_status(tmp_path, signum):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signum, err
     assert f"stopped by {signum.name}, plain-8 seed 0 at iteration" in err
-    assert "the same command goes on from there" in err and "Traceback" not in err
+    assert "the same command continues from there" in err and "Traceback" not in err
     assert len(list(tmp_path.glob("demo/*/plain-8/seed-0/checkpoints/iteration-*.ckpt"))) == 1
 
 
@@ -350,7 +350,9 @@ def test_dying_worker_is_told_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel.subprocess, "Popen", start)
     outcomes = parallel.side_by_side([doomed, other], context, [("cpu",)] * 2, console)
     assert outcomes == {doomed: ("failed", "the process was killed by SIGKILL"), other: ("finished", "")}
-    assert re.search(r"^resnet-8-batch32  0  64/64  [0-9.]+  [0-9.]+  [0-9,]+  0 s$", printed.getvalue(), re.M)
+    assert re.search(
+        r"^resnet-8-batch32 seed 0  64/64  train .+%  test .+%  .+ images/s  0 s left$", printed.getvalue(), re.M
+    )
     monkeypatch.setattr(parallel.subprocess, "Popen", small)
     assert parallel.side_by_side([doomed], context, [("cpu",)], console) == {doomed: ("finished", "")}
 
