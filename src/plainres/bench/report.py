@@ -4,10 +4,11 @@ from statistics import linear_regression, median
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, nn
+from torch import nn
 
 from plainres.bench.measure import Measurement, Method
 from plainres.nets import cifar_net
+from plainres.nets.complexity import trace_layers
 from plainres.report.published import PAPER_ITERATIONS
 
 PAPER_NETS = (20, 32, 44, 56, 20, 32, 44, 56, 110)  # plain and residual
@@ -18,19 +19,9 @@ PASSES, BANDWIDTH = 15, 4.3e12
 
 def convolution_outputs(depth: int) -> int:
     """Return the number of elements in the outputs of all convolutions of a residual net, for one image."""
-    total = 0
-
-    def add(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-        nonlocal total
-        total += output.numel()
-
     with torch.device("meta"):
         net = cifar_net(depth)
-        for module in net.modules():
-            if isinstance(module, nn.Conv2d):
-                module.register_forward_hook(add)
-        net(torch.empty(1, 3, 32, 32))
-    return total
+    return sum(call.output.numel() for call in trace_layers(net, (3, 32, 32), (nn.Conv2d,)))
 
 
 def summarize(method: Method, depth: int, batch_size: int, rounds: list[Measurement], stock: list[Measurement]) -> dict:
