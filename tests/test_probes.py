@@ -158,10 +158,10 @@ def test_record_without_a_probe_column_is_read(copied_record, column):
     study = read_study(copied_record.parents[1])
     (run,) = study.runs
     assert column not in run.probes and len(run.probes) == 7 * 7 and not study.others
-    drawn = {path.name for path in write_study(study)}
-    assert "figure6.png" in drawn
-    assert ("figure7.png" in drawn) == (column != "response_std")
-    assert ("gradients.png" in drawn) == (column != "gradient_norm")
+    written = {path.name for path in write_study(study)}
+    assert "table6.md" in written
+    assert ("figure7.png" in written) == (column != "response_std")
+    assert ("gradients.png" in written) == (column != "gradient_norm")
 
 
 def test_record_without_a_final_field_is_read(copied_record):
@@ -180,8 +180,8 @@ def test_record_without_probes_is_read(copied_record):
     (copied_record / "probes.csv").unlink()
     study = read_study(copied_record.parents[1])
     assert study.runs[0].probes.empty
-    drawn = {path.name for path in write_study(study)}
-    assert "figure6.png" in drawn and "figure7.png" not in drawn
+    written = {path.name for path in write_study(study)}
+    assert "table6.md" in written and "figure7.png" not in written
 
 
 def test_identity_extension_computes_the_same_function(data):
