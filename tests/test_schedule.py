@@ -34,7 +34,7 @@ def test_nets_of_110_layers_and_more_have_a_warm_up():
 
 
 @given(iterations=st.integers(64, 100_000))
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_runs_have_64_rows_and_few_test_passes(iterations):
     config = RunConfig(depth=20, iterations=iterations)
     ends = row_ends(config)
@@ -75,7 +75,7 @@ def test_plateau_means_six_rows_without_a_better_training_error():
     longest=st.integers(1, 60),
     at=st.floats(0, 1, exclude_max=True),
 )
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_spans_cover_every_iteration_once_and_contain_no_event(iterations, depth, schedule, longest, at):
     config = RunConfig(depth=depth, iterations=iterations, schedule=schedule)
     start = int(at * iterations)
