@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from dataclasses import asdict
 
 import pytest
 from helpers import ROOT, one_line
@@ -92,7 +93,7 @@ def test_record_of_another_configuration_blocks_only_its_run(experiment, monkeyp
     config = RunConfig(depth=8, shortcut=None, iterations=64, dataset="demo", precision="fp32")
     folder = tmp_path / "demo" / config.folder
     folder.mkdir(parents=True)
-    recorded = {"outcome": "finished", "config_hash": "x", "config": {"momentum": 0.5}}
+    recorded = {"outcome": "finished", "config_hash": "x", "config": asdict(config) | {"momentum": 0.5}}
     (folder / "run.json").write_text(json.dumps(recorded))
     trained = []
     monkeypatch.setattr(context, "train_run", lambda c, *_, **__: trained.append(c.net) or {"outcome": "finished"})
