@@ -27,7 +27,7 @@ def check_drawn(results: Path, records: Sequence[PublishedRecord], whole: bool) 
     Args:
         results: Results folder.
         records: Records whose studies are redrawn.
-        whole: Whether these are all records, and what several studies are drawn into can be compared as well.
+        whole: Whether these are all records, so that figures of several studies can be compared as well.
 
     Returns:
         Name of the study (or of the results folder), name of the check, and its result.
@@ -52,9 +52,11 @@ def check_drawn(results: Path, records: Sequence[PublishedRecord], whole: bool) 
                 if study.runs:
                     write_study(study)
         written = sorted({path for path in copy.rglob("*") if path.is_file()} - given)
-        for name in [*studies, *([results.name] if whole else [])]:
+        for name in [*studies, results.name]:
             own = [path.relative_to(copy) for path in written]
             own = [path for path in own if (path.parts[0] == name if name in studies else path.parts[0] not in studies)]
+            if not own and name == results.name:
+                continue
             checked.append((name, "tables", _compare_tables(results, copy, own)))
             folder = results / name if name in studies else None
             checked.append((name, "figures", _compare_figures(results, copy, own, folder)))

@@ -18,9 +18,10 @@ from plainres.verify.checks import Data
 from plainres.verify.published import SKIPPED, PublishedRecord, Result, judge, read_rows
 
 TIMES = ("images_per_second", "seconds")
-# TO FILL
-ERROR_TOLERANCE = 3.0
-LOSS_TOLERANCE = 0.1
+# Training amplifies rounding. For scale, the first rows of ResNet-20 at 320 iterations differ between bf16 and fp32, of
+# the same seed, by up to 2.0 points of error and 0.5% of the loss, and between seeds by 4.4 points and 15%.
+ERROR_TOLERANCE = 3.0  # points
+LOSS_TOLERANCE = 0.05  # relative
 
 
 class Reached(Exception):
@@ -132,8 +133,11 @@ def compare_rows(
         for name in old:
             if name in TIMES or old[name] == new.get(name):
                 continue
-            tolerance = {"error": ERROR_TOLERANCE, "loss": LOSS_TOLERANCE}.get(name.rpartition("_")[2])
-            far = math.inf if not (old[name] and new.get(name)) else abs(float(new[name]) - float(old[name]))
+            complete = old[name] and new.get(name)
+            far = abs(float(new[name]) - float(old[name])) if complete else math.inf
+            tolerance = ERROR_TOLERANCE if name.endswith("_error") else None
+            if name.endswith("_loss") and complete:
+                tolerance = LOSS_TOLERANCE * abs(float(old[name]))
             largest[name] = max(far, largest.get(name, 0.0))
             if not differences or tolerance is None or not far <= tolerance:
                 problems.append(f"{name} at iteration {old['iteration']} is {old[name]}, trained again {new.get(name)}")
@@ -141,5 +145,5 @@ def compare_rows(
     if not largest:
         return judge(problems, f"{count} equal as printed")
     told = ", ".join(f"{name} differs by {far:.3g}" for name, far in largest.items())
-    within = f"within {ERROR_TOLERANCE:g} points and {LOSS_TOLERANCE:g}, since {', '.join(differences)}"
+    within = f"within {ERROR_TOLERANCE:g} points and {LOSS_TOLERANCE:.0%} of the loss, since {', '.join(differences)}"
     return judge(problems, f"{count}: {told} ({within})")
