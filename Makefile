@@ -2,6 +2,7 @@
 PYTHON ?= python3
 DATA_DIR ?= data
 ARGS ?=
+ROWS ?= 1
 ENTITY ?=
 PROJECT ?= plainres
 export DATA_DIR
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims dashboard notebooks bench test test-faults test-cluster test-gpu lint clean
+.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims verify dashboard notebooks bench test test-faults test-cluster test-gpu lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ report: figures ## also write results/REPORT.md and the self-contained results/r
 
 claims: setup ## judge the paper's claims on the records; fails when one is no longer reproduced
 	@$(BIN)/python -m plainres.report results --claims
+
+verify: setup ## check records: RECORD= (default: all published), ROWS= of 64 rows are trained again (0: none)
+	@$(BIN)/python -m plainres.verify $(RECORD) --rows $(ROWS) $(ARGS)
 
 dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="--check FILE" sends nothing)
 	@$(BIN)/python -m plainres.tracking.dashboard --entity "$(ENTITY)" --project "$(PROJECT)" $(ARGS)

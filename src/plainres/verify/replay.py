@@ -1,0 +1,149 @@
+"""Training the first rows of a record again from its seed."""
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytorch_lightning as pl
+
+from plainres.errors import UserError
+from plainres.study.plan import calibrate, estimate_seconds
+from plainres.training import RunContext, train_run
+from plainres.training.config import ROWS
+from plainres.training.module import ClassificationModule
+from plainres.training.schedule import test_points
+from plainres.verify.checks import Data
+from plainres.verify.published import SKIPPED, PublishedRecord, Result, judge, read_rows
+
+TIMES = ("images_per_second", "seconds")
+# Training amplifies rounding. For scale, the first rows of ResNet-20 at 320 iterations differ between bf16 and fp32, of
+# the same seed, by up to 2.0 points of error and 0.5% of the loss, and between seeds by 4.4 points and 15%.
+ERROR_TOLERANCE = 3.0  # points
+LOSS_TOLERANCE = 0.05  # relative
+
+
+class Reached(Exception):
+    """The rows that were asked for have been trained."""
+
+
+class StopAfter(pl.Callback):
+    """Raises `Reached` once a run has its first rows, with the test errors that belong to them.
+
+    Args:
+        rows: Number of rows.
+    """
+
+    def __init__(self, rows: int):
+        self.rows = rows
+
+    def on_train_batch_end(self, _: pl.Trainer, module: ClassificationModule, *__: object) -> None:
+        if module.iteration not in test_points(module.config):
+            self._stop(module)
+
+    def on_validation_end(self, _: pl.Trainer, module: ClassificationModule) -> None:
+        self._stop(module)
+
+    def _stop(self, module: ClassificationModule) -> None:
+        if len(module.rows) >= self.rows:
+            raise Reached
+
+
+def reason_to_skip(record: PublishedRecord) -> str:
+    """Return why the first rows of a record cannot be trained again, or an empty text."""
+    if record.config.kind == "highway" and "averaged_bn_test_error" not in record.run["final"]:
+        return "recorded before 2026-11-21, when the initialization of highway gates changed"
+    return ""
+
+
+def recorded_engine(record: PublishedRecord) -> str:
+    """Return the engine of a record. The oldest ones name none, because eager was the only one."""
+    return record.run["provenance"].get("engine", "eager")
+
+
+def estimate(records: Sequence[PublishedRecord], data: Data, rows: int) -> list[tuple[float, PublishedRecord]]:
+    """Return the records with the expected seconds of their first rows, the cheapest first.
+
+    A few iterations are timed for each kind of run.
+
+    Args:
+        records: Records, whose data sets are usable.
+        data: Data sets.
+        rows: Number of rows.
+    """
+    speeds, costs = {}, []
+    for record in records:
+        config, engine = record.config, recorded_engine(record)
+        loaded, _ = data.load(config)
+        sizes = {name: len(part) for name, part in loaded.parts.items()}
+        kind = (config.dataset, config.image_size, config.precision, record.hardware.get("threads"), engine)
+        if kind not in speeds:
+            with record.recorded_threads():
+                speeds[kind] = calibrate(config, record.device, engine)
+        costs.append((estimate_seconds(config, speeds[kind], sizes) * rows / ROWS, record))
+    return sorted(costs, key=lambda cost: cost[0])
+
+
+def check_first_rows(record: PublishedRecord, data_dir: Path, rows: int) -> Result:
+    """Train the first rows of a run again and compare them with the recorded ones.
+
+    They must be equal as they are printed if hardware, threads, engine, processes and PyTorch are the recorded ones.
+    Otherwise rounding differs, which training amplifies, and only a large difference says anything.
+
+    Args:
+        record: Record of the run.
+        data_dir: Folder that holds its data set.
+        rows: Number of rows.
+    """
+    recorded = record.rows[:rows]
+    with TemporaryDirectory() as folder, record.recorded_threads():
+        context = RunContext(
+            data_dir=data_dir,
+            results=Path(folder),
+            device=record.device,
+            engine=recorded_engine(record),
+            checkpoint_seconds=math.inf,
+        )
+        try:
+            with suppress(Reached):
+                train_run(record.config, context, [StopAfter(rows)])
+            trained = read_rows(Path(folder) / record.config.folder / "metrics.csv")
+        except UserError as error:
+            return Result(SKIPPED, str(error))
+    differences = record.differences()
+    processes = record.run["provenance"].get("processes", 1)
+    if processes > 1:
+        differences.append(f"{processes} processes, here 1")
+    return compare_rows(recorded, trained, differences)
+
+
+def compare_rows(
+    recorded: Sequence[dict[str, str]], trained: Sequence[dict[str, str]], differences: Sequence[str]
+) -> Result:
+    """Compare rows of metrics.csv, except for times.
+
+    Args:
+        recorded: Recorded rows.
+        trained: At least as many rows that were trained again.
+        differences: Reasons why digits may differ. Without any, the rows must be equal as they are printed.
+    """
+    problems, largest = [], {}
+    for old, new in zip(recorded, trained[: len(recorded)], strict=True):
+        for name in old:
+            if name in TIMES or old[name] == new.get(name):
+                continue
+            complete = old[name] and new.get(name)
+            far = abs(float(new[name]) - float(old[name])) if complete else math.inf
+            tolerance = ERROR_TOLERANCE if name.endswith("_error") else None
+            if name.endswith("_loss") and complete:
+                tolerance = LOSS_TOLERANCE * abs(float(old[name]))
+            largest[name] = max(far, largest.get(name, 0.0))
+            if not differences or tolerance is None or not far <= tolerance:
+                problems.append(f"{name} at iteration {old['iteration']} is {old[name]}, trained again {new.get(name)}")
+    count = f"{len(recorded)} row{'s' if len(recorded) > 1 else ''}"
+    if not largest:
+        return judge(problems, f"{count} equal as printed")
+    told = ", ".join(f"{name} differs by {far:.3g}" for name, far in largest.items())
+    within = f"within {ERROR_TOLERANCE:g} points and {LOSS_TOLERANCE:.0%} of the loss, since {', '.join(differences)}"
+    return judge(problems, f"{count}: {told} ({within})")
