@@ -258,6 +258,7 @@ def test_committed_report_is_what_the_records_say():
     assert "data:image/png;base64," in report_html(markdown, results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
 def test_notebook_runs_on_the_records(path):
     committed = nbformat.read(path, 4)

@@ -53,6 +53,7 @@ def checkpoints(results):
 # Killed
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_ends_as_if_undisturbed(tmp_path):
     iterations = 64 + 16 * KILLS
     run_config = small_config(iterations)
@@ -132,6 +133,7 @@ def start_study(results, *arguments):
     raise AssertionError(process.stderr.read())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])  # SIGUSR1 in the test of SLURM's script
 def test_signal_leaves_a_checkpoint_and_the_usual_status(tmp_path, signum):
     process = start_study(tmp_path, "--iterations", "256", "--kinds", "plain")
@@ -178,6 +180,7 @@ def test_lock_of_a_dead_process_is_taken_over(tmp_path):
     assert train(tmp_path, config())["outcome"] == "finished"
 
 
+@pytest.mark.slow
 def test_two_studies_side_by_side_train_each_run_once(tmp_path):
     command = [*STUDY, "--results", str(tmp_path), "--iterations", "64"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -331,6 +334,7 @@ def test_clock_going_backwards_changes_nothing(tmp_path, undisturbed, monkeypatc
     assert metrics(tmp_path, config())["seconds"].is_monotonic_increasing
 
 
+@pytest.mark.slow
 def test_dying_worker_is_told_and_the_others_go_on(tmp_path, monkeypatch):
     """Two runs side by side, one of whose processes is killed: the other finishes, and so does the first, later."""
     popen = subprocess.Popen
