@@ -1,10 +1,11 @@
-"""What do the ImageNet nets cost? (Table 1, Figure 3)
+"""How many parameters and multiply-adds do the ImageNet nets have? (Table 1, Figure 3)
 
     python experiments/complexity.py
 
-Counts parameters and multiply-adds of the paper's nets and of VGG-16 and VGG-19, prints them beside the paper's, and
-draws Figure 3 from the nets themselves. Seconds on a CPU; no data. Expected: every count within the paper's rounding,
-and the 152-layer net cheaper than either VGG.
+Counts the parameters and multiply-adds of the paper's nets and of VGG-16 and VGG-19, prints them next to the paper's
+numbers, and draws Figure 3 from the nets themselves. It takes seconds on any CPU and requires no data.
+
+Expected: every count equals the paper's up to rounding, and the 152-layer net has fewer multiply-adds than VGG-16.
 """
 
 import json
@@ -28,18 +29,18 @@ IMAGE = (3, 224, 224)
 
 @dataclass(frozen=True)
 class Options:
-    """Count the ImageNet nets, print Table 1 and draw Figure 3."""
+    """Count parameters and multiply-adds of the ImageNet nets, print Table 1 and draw Figure 3."""
 
     results: Path = Path("results")
-    """Folder for nets.json, Table 1 and Figure 3."""
+    """Results folder. nets.json, Table 1 and Figure 3 are written to complexity/ below it."""
 
 
 def describe() -> list[dict]:
-    """Every net's name, complexity and outline."""
+    """Return the name, the complexity and the list of layers of every net."""
     shallow = [(depth, shortcut, None) for depth in (18, 34) for shortcut in (None, "A", "B", "C")]
     deep = [(depth, "B", stride_in) for stride_in in ("1x1", "3x3") for depth in BLOCKS_PER_STAGE]
     nets = []
-    with torch.device("meta"):  # neither memory nor initialization
+    with torch.device("meta"):  # requires no memory and no initialization
         for depth, shortcut, stride_in in [*shallow, *(net for net in deep if net[0] >= BOTTLENECK_DEPTH)]:
             kind, option = ("plain", "") if shortcut is None else ("resnet", "" if shortcut == "A" else f"-{shortcut}")
             facts = {"net": f"{kind}-{depth}{option.lower()}", "depth": depth, "blocks": BLOCKS_PER_STAGE[depth]}

@@ -1,11 +1,13 @@
-"""Could the deeper plain net be as good? (section 1: a solution by construction exists)
+"""Could a deeper plain net be as good as a shallower one? (section 1: a solution by construction exists)
 
     python experiments/identity_extension.py results/cifar10-2k-bf16/plain-20/seed-0 56
 
-Takes a recorded plain net, adds layers that are identities until it has the wanted depth, and measures both on the
-whole training and test set, beside the trained net of that depth where the study has one. A few minutes on a CPU.
-Expected: the constructed net has exactly the shallow net's errors, so the deeper plain net could be as good; training
-does not find it.
+Extends a recorded plain net to the given depth with layers that are identities, evaluates both nets on the whole
+training and test set, and compares them with the trained net of that depth, if the study has one. It takes a few
+minutes on two CPU cores.
+
+Expected: the constructed net has exactly the errors of the shallow net. Therefore, a deeper plain net with these errors
+exists, whatever training finds.
 """
 
 import json
@@ -28,12 +30,12 @@ from plainres.training.record import write_atomic
 
 @dataclass(frozen=True)
 class Options:
-    """Extend a recorded plain net by identity layers and measure it."""
+    """Extend a recorded plain net with identity layers, and evaluate it."""
 
     run: tyro.conf.Positional[Path]
-    """Record folder of a plain net, with its weights."""
+    """Folder of the record of a plain net, including its weights."""
     depth: tyro.conf.Positional[int]
-    """Layers of the constructed net, 6n+2."""
+    """Depth of the constructed net, 6n+2."""
     data_dir: Annotated[Path, tyro.conf.arg(help="Folder that holds CIFAR-10.")] = field(
         default_factory=default_data_dir
     )
@@ -44,7 +46,9 @@ def main() -> int:
     recorded = load_net(options.run / "weights.safetensors")
     config = RunConfig(**recorded.recipe["config"])
     if config.shortcut is not None:
-        raise UserError(f"{options.run}: only a plain net is extended: in a residual one identity is no construction")
+        raise UserError(
+            f"{options.run} holds a {config.kind} net: only plain nets can be extended with identity layers"
+        )
     data = make_data(config, options.data_dir)
     data.prepare_data()
     data.setup()
@@ -65,7 +69,7 @@ def main() -> int:
     print(table.to_markdown(index=False, floatfmt=".2f"))
     path = options.run.parents[1] / f"identity_extension_{config.depth}_{options.depth}_seed-{config.seed}.csv"
     write_atomic(path, table.to_csv(index=False, float_format="%.4f"))
-    print(f"written to {path}")
+    print(path)
     return 0
 
 

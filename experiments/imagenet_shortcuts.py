@@ -1,10 +1,13 @@
-"""Do projections matter? (section 4.1, Table 3)
+"""Do projection shortcuts matter on ImageNet? (section 4.1, Table 3)
 
     python experiments/imagenet_shortcuts.py --data-dir /data/imagenet --plan
     python experiments/imagenet_shortcuts.py --data-dir /data/imagenet
 
-ResNet-34 with zero padding (A), projections where dimensions grow (B) and projections everywhere (C), beside plain-34,
-600,000 iterations of 256 each. Expected: C ahead of B ahead of A by little, all of them far ahead of plain.
+Plain-34 and ResNet-34 with zero-padding shortcuts (A), projections where dimensions grow (B) and projections everywhere
+(C) are trained for 600,000 iterations with a batch size of 256. This study has not been run: --plan estimates its cost.
+
+Expected from the paper: C has slightly lower errors than B, B has slightly lower errors than A, and all three have much
+lower errors than plain-34.
 """
 
 import tyro

@@ -1,10 +1,13 @@
-"""How much does each layer change the signal? (section 4.2, Figure 7)
+"""How strongly does each layer respond? (section 4.2, Figure 7)
 
-    python experiments/layer_responses.py results/cifar10-1k-bf16      # records that were made without probes
+    python experiments/layer_responses.py results/local/cifar10-1k-bf16
 
-Runs probe themselves while they train and write probes.csv. This measures recorded weights instead, and the same net
-as it was initialized: iteration 0 and the last one. Seconds a net on a CPU. Expected: residual nets respond less than
-their plain twins, deeper ones less still, and no gradient vanishes in plain nets.
+Runs write probes.csv while they train. For records without probes.csv, this script measures the layer responses of the
+recorded weights, and of the net as it was initialized, that is at the last iteration and at iteration 0. It takes
+seconds per net on a CPU.
+
+Expected from the paper: the layers of residual nets have smaller responses than those of plain nets, and deeper
+residual nets have smaller responses than shallower ones.
 """
 
 from dataclasses import dataclass, field
@@ -25,10 +28,10 @@ from plainres.training.probes import probe, write_probes
 
 @dataclass(frozen=True)
 class Options:
-    """Probe the recorded weights of a study's runs that have no probes.csv yet."""
+    """Measure the layer responses of the runs of a study that have no probes.csv."""
 
     study: tyro.conf.Positional[Path]
-    """Folder of the study."""
+    """Folder of the study, for example results/cifar10-1k-bf16."""
     data_dir: Annotated[Path, tyro.conf.arg(help="Folder that holds CIFAR-10.")] = field(
         default_factory=default_data_dir
     )
@@ -38,7 +41,7 @@ def main() -> int:
     options = tyro.cli(Options)
     folders = sorted(path.parent for path in options.study.glob("*/seed-*/weights.safetensors"))
     if not folders:
-        raise UserError(f"{options.study}: no run there has weights (weights.safetensors)")
+        raise UserError(f"{options.study}: there are no runs with weights (*/seed-*/weights.safetensors)")
     for folder in folders:
         if (folder / "probes.csv").exists():
             continue

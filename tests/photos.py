@@ -1,4 +1,4 @@
-"""A small folder of photographs for the tests, drawn on the spot."""
+"""Small folders of synthetic photographs for the tests."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ CLASSES = ("n01", "n02", "n03")
 
 
 def draw_photo(label: int, number: int, size: tuple[int, int] = (80, 60)) -> Image.Image:
-    """A smooth picture, brightest in one colour channel: which one is its class."""
+    """Return a smooth random image that is brightest in the colour channel with the number of its class."""
     generator = np.random.default_rng(100 * label + number)
     coarse = generator.integers(0, 120, (4, 5, 3), dtype=np.uint8)
     coarse[..., label] += 130
@@ -17,7 +17,7 @@ def draw_photo(label: int, number: int, size: tuple[int, int] = (80, 60)) -> Ima
 
 
 def make_photos(root: Path, train: int = 6, val: int = 4, classes: tuple[str, ...] = CLASSES) -> Path:
-    """`train` and `val` JPEGs a class below `root`."""
+    """Write `train` and `val` JPEG files per class below `root`, and return `root`."""
     for part, count in (("train", train), ("val", val)):
         for label, name in enumerate(classes):
             (root / part / name).mkdir(parents=True)

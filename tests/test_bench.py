@@ -1,4 +1,4 @@
-"""The benchmark on nets of seconds: what it prints and keeps."""
+"""The benchmark on a small net: its tables and its JSON file."""
 
 import json
 import sys
@@ -8,11 +8,11 @@ import pytest
 
 from plainres.bench import __main__ as bench
 from plainres.bench import measure
-from plainres.bench.measure import Measurement, Way
+from plainres.bench.measure import Measurement, Method
 from plainres.bench.report import convolution_outputs, project, summarize
 
 
-def test_benchmark_measures_every_way_and_keeps_it(tmp_path, monkeypatch, capsys):
+def test_benchmark_times_every_method_and_writes_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "none"))
     monkeypatch.setattr(bench, "fast_precision", lambda _: "fp32")
     monkeypatch.setattr(bench, "ProcessPoolExecutor", lambda size, _: ThreadPoolExecutor(size))
@@ -21,29 +21,41 @@ def test_benchmark_measures_every_way_and_keeps_it(tmp_path, monkeypatch, capsys
     assert bench.main() == 0
     out = capsys.readouterr().out
     (path,) = (tmp_path / "bench").glob("*.json")
-    kept = json.loads(path.read_text())
-    assert kept["data"] == "demo set" and {"cpu", "threads"} <= kept["hardware"].keys()
-    ways = [line["way"] for line in kept["lines"]]
-    assert ways == ["stock", "eager fp32", "fast fp32"] and all(way in out for way in ways)
-    for line in kept["lines"]:
+    written = json.loads(path.read_text())
+    assert written["data"] == "demo set" and {"cpu", "threads"} <= written["hardware"].keys()
+    methods = [line["way"] for line in written["lines"]]
+    assert methods == ["stock", "eager fp32", "fast fp32"] and all(method in out for method in methods)
+    for line in written["lines"]:
         assert line["milliseconds"] > 0 and line["first_step_seconds"] > 0
         assert line["images_per_second"] == pytest.approx(128_000 / line["milliseconds"])
 
 
 def test_ratios_are_taken_round_by_round():
     def rounds(*seconds):
-        return [Measurement(one, 1.0, None) for one in seconds]
+        return [Measurement(duration, 1.0, None) for duration in seconds]
 
-    line = summarize(Way("fast"), 20, 128, rounds(1.0, 2.0, 4.0), rounds(3.0, 4.0, 16.0))
+    line = summarize(Method("fast"), 20, 128, rounds(1.0, 2.0, 4.0), rounds(3.0, 4.0, 16.0))
     assert line["ratio_to_stock"] == 3.0 and line["ratio_spread"] == [2.0, 4.0]
 
 
 def test_projection_of_a_cost_linear_in_depth():
     lines = [{"way": "fast", "net": f"resnet-{depth}", "milliseconds": 2.0 + depth} for depth in (20, 56, 110)]
-    one = project(lines)["fast"]
-    assert one["milliseconds_a_layer"] == pytest.approx(1) and one["milliseconds_besides"] == pytest.approx(2)
+    line = project(lines)["fast"]
+    assert line["milliseconds_a_layer"] == pytest.approx(1) and line["milliseconds_besides"] == pytest.approx(2)
     layers = 2 * (20 + 32 + 44 + 56) + 110
-    assert one["nine_nets_hours"] == pytest.approx(64_000 * (layers + 9 * 2) / 3.6e6)
+    assert line["nine_nets_hours"] == pytest.approx(64_000 * (layers + 9 * 2) / 3.6e6)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "stem"),
+    [
+        ({"cpu": "AMD EPYC", "threads": 1}, "amd-epyc-one-thread"),
+        ({"cpu": "AMD EPYC", "threads": 2}, "amd-epyc-2-threads"),
+        ({"cpu": "AMD EPYC", "threads": 8, "gpu": "NVIDIA H200"}, "nvidia-h200"),
+    ],
+)
+def test_file_is_named_after_the_hardware(hardware, stem):
+    assert bench.file_stem(hardware) == stem
 
 
 def test_convolution_outputs_of_resnet_20():
@@ -54,5 +66,5 @@ def test_convolution_outputs_of_resnet_20():
 
 def test_stock_loop_crops_and_flips_as_torchvision_does():
     pixels, labels = measure.demo_set(20, seed=0)
-    (images, same), *_ = measure.stock_loader(pixels, labels, 16, 0, pin=False)
-    assert images.shape == (16, 3, 32, 32) and same.shape == (16,)
+    (images, batch_labels), *_ = measure.stock_loader(pixels, labels, 16, 0, pin=False)
+    assert images.shape == (16, 3, 32, 32) and batch_labels.shape == (16,)

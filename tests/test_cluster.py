@@ -1,4 +1,4 @@
-"""The Ray launcher, on a real local cluster: a worker dies and the study still ends as if undisturbed; a signal."""
+"""The Ray launcher on a real local cluster: the death of a worker changes no result, and a signal stops the study."""
 
 import json
 import os
@@ -51,14 +51,14 @@ def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
     killer = Thread(target=kill)
     killer.start()
     context = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
-    outcomes = cluster.on_cluster([doomed, other], context, 2, None, Console(quiet=True))
+    outcomes = cluster.train_on_cluster([doomed, other], context, 2, None, Console(quiet=True))
     killer.join()
     assert killed and outcomes == {doomed: ("finished", ""), other: ("finished", "")}
     assert_same_run(tmp_path, finished[0], doomed)
 
 
 @pytest.mark.cluster
-def test_interrupted_study_leaves_checkpoints(tmp_path):
+def test_interrupted_study_writes_checkpoints(tmp_path):
     pytest.importorskip("ray", reason="needs the extra `cluster`: make test-cluster")
     script = str(ROOT / "experiments" / "cifar10_depth.py")
     command = [sys.executable, script, "--demo", "--depths", "8", "--launcher", "ray", "--results", str(tmp_path)]
@@ -71,8 +71,8 @@ def test_interrupted_study_leaves_checkpoints(tmp_path):
     assert list(tmp_path.glob("demo/*/*/*/checkpoints/*.ckpt"))
 
 
-def test_missing_ray_is_said(tmp_path, monkeypatch):
+def test_missing_ray_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match="pip install 'plainres") as refused:
-        cluster.on_cluster([], StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU), 1, None, Console())
+        cluster.train_on_cluster([], StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU), 1, None, Console())
     assert one_line(f"error: {refused.value}\n")

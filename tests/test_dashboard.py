@@ -1,4 +1,4 @@
-"""The W&B workspace and report as they would be sent, built by W&B's own models."""
+"""The W&B workspace and report as W&B's own models would send them."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ def run_dashboard(monkeypatch, *arguments):
 
 
 def panels(section):
-    """(metrics or media keys, x axis) of each panel."""
+    """Yield the metrics or media keys, and the x axis, of each panel."""
     for panel in section["panels"]:
         config = panel["config"]
         yield config.get("metrics") or config.get("mediaKeys") or [panel["viewType"]], config.get("xAxis")
@@ -37,20 +37,20 @@ def test_specification_shows_what_runs_log(tmp_path, monkeypatch, capsys):
     assert shown and all(key in logged for keys, _ in shown for key in keys)
     assert {axis for keys, axis in shown if keys == ["train_error"]} == {"iteration"}
     kinds = [
-        one["value"]
+        condition["value"]
         for grid in grids
         for runs in grid["runSets"]
-        for one in runs["filters"]["filters"]
-        if one["key"]["name"] == "kind"
+        for condition in runs["filters"]["filters"]
+        if condition["key"]["name"] == "kind"
     ]
     assert kinds == ["plain", "residual"]
 
 
 @pytest.mark.parametrize(
     ("missing", "arguments", "message"),
-    [(True, ["--entity", "us"], "need wandb-workspaces"), (False, [], "say --entity")],
+    [(True, ["--entity", "us"], "require wandb-workspaces"), (False, [], "--entity is missing")],
 )
-def test_what_is_missing_is_said(missing, arguments, message, monkeypatch):
+def test_missing_package_or_entity_is_reported(missing, arguments, message, monkeypatch):
     monkeypatch.setattr(dashboard, "ws", None if missing else dashboard.ws or object())
     with pytest.raises(ValueError, match=message):
         run_dashboard(monkeypatch, *arguments)

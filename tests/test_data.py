@@ -1,4 +1,4 @@
-"""The training stream, the gather, the split, the demo set, and data that is missing or altered."""
+"""Small images: batch tables, gathering, the validation split, the demo set, CIFAR files and their errors."""
 
 import pickle
 import shutil
@@ -25,7 +25,7 @@ from plainres.training import RunConfig
 
 @given(seed=st.integers(0, 2**32), images=st.integers(5, 60), iterations=st.integers(1, 40), batch=st.integers(1, 16))
 @settings(deadline=None, max_examples=30)
-def test_every_window_of_the_stream_holds_each_image_once(seed, images, iterations, batch):
+def test_every_pass_contains_each_image_once(seed, images, iterations, batch):
     table = batch_table(seed, iterations, images, batch)
     assert table.shape == (iterations, batch, 4)
     index = table[..., 0].flatten()
@@ -45,32 +45,32 @@ def test_all_offsets_and_flips_are_equally_likely():
 
 @given(seed=st.integers(0, 99), short=st.integers(1, 20), more=st.integers(0, 20))
 @settings(deadline=None, max_examples=10)
-def test_table_is_a_function_of_its_arguments_and_longer_runs_begin_alike(seed, short, more):
-    torch.manual_seed(short)
+def test_table_depends_only_on_its_arguments_and_begins_like_shorter_ones(seed, short, more):
+    torch.manual_seed(short)  # the global random state has no influence
     long = batch_table(seed, short + more, 50, 16)
     assert torch.equal(batch_table(seed, short, 50, 16), long[:short])
     assert not torch.equal(batch_table(seed + 1, short, 50, 16), long[:short])
 
 
-def plain_augmentation(image, mean, dy, dx, flip):
-    """The paper's words one by one: subtract the mean, pad 4, crop, flip."""
+def reference_augmentation(image, mean, dy, dx, flip):
+    """Augment one image as section 4.2 describes it: subtract the mean, pad by 4, crop, flip."""
     padded = pad((image.float() - mean).permute(2, 0, 1) / 255, (4, 4, 4, 4))
     crop = padded[:, dy : dy + 32, dx : dx + 32]
     return crop.flip(2) if flip else crop
 
 
-def test_gather_equals_pad_crop_flip_bit_for_bit():
+def test_gather_equals_the_reference_augmentation_bit_for_bit():
     pixels, labels = demo_set(60, seed=3)
     mean = pixels.float().mean(0)
     rows = batch_table(0, 3, 60, 64).reshape(-1, 4)
     images, gathered_labels = ImageSet(pixels, labels, mean).gather(rows)
     assert images.is_contiguous(memory_format=torch.channels_last)
     for image, label, (index, dy, dx, flip) in zip(images, gathered_labels, rows.tolist(), strict=True):
-        assert torch.equal(image, plain_augmentation(pixels[index], mean, dy, dx, flip))
+        assert torch.equal(image, reference_augmentation(pixels[index], mean, dy, dx, flip))
         assert label == labels[index]
 
 
-def test_single_views_are_the_images_themselves():
+def test_unaugmented_rows_show_the_original_images():
     pixels, labels = demo_set(30, seed=3)
     mean = pixels.float().mean(0)
     images, same_labels = ImageSet(pixels, labels, mean).gather(unaugmented_rows(30))
@@ -79,7 +79,7 @@ def test_single_views_are_the_images_themselves():
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_data_module_views_every_image_once_and_knows_its_mean():
+def test_data_module_views_every_image_once_and_subtracts_the_training_mean():
     data = CifarData("demo", iterations=64)
     data.setup()
     for part in ("train", "test"):
@@ -99,20 +99,20 @@ def test_training_loader_yields_spans_of_iterations():
     assert torch.equal(first, data.table[10:13]) and torch.equal(second, data.table[13:20])
 
 
-def test_validation_split_is_fixed_stratified_and_disjoint():
-    labels = torch.arange(50_000) % 10
+@pytest.mark.parametrize("classes", [10, 100])
+def test_validation_split_is_fixed_stratified_and_disjoint(classes):
+    labels = torch.arange(50_000) % classes
     training, validation = validation_split(labels)
     assert len(training) == 45_000 and len(validation) == 5_000
     assert torch.equal(torch.cat((training, validation)).sort().values, torch.arange(50_000))
-    assert labels[validation].bincount().tolist() == [500] * 10
+    assert labels[validation].bincount().tolist() == [5_000 // classes] * classes
     torch.manual_seed(1)
     assert torch.equal(validation_split(labels)[1], validation)
 
 
-def test_demo_set_is_the_same_everywhere_and_its_parts_differ():
+def test_demo_set_depends_on_its_seed():
     pixels, labels = demo_set(50, seed=0)
-    again, _ = demo_set(50, seed=0)
-    assert torch.equal(pixels, again)
+    assert torch.equal(pixels, demo_set(50, seed=0)[0])
     assert not torch.equal(pixels, demo_set(50, seed=1)[0])
     assert labels.bincount().tolist() == [5] * 10
     assert pixels.shape == (50, 32, 32, 3) and pixels.dtype == torch.uint8
@@ -126,17 +126,17 @@ def test_demo_set_is_the_same_everywhere_and_its_parts_differ():
         ({"dataset": "demo", "train_set": "45k"}, "no validation split"),
     ],
 )
-def test_unknown_data_is_refused(arguments, message):
+def test_unknown_data_sets_and_training_sets_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         CifarData(**arguments)
 
 
-def refuse_download(*_arguments, **_options):
+def fail_to_download(*_arguments, **_options):
     raise OSError("Network is unreachable")
 
 
-def test_missing_data_says_where_it_looked_and_what_to_fetch(tmp_path, monkeypatch):
-    monkeypatch.setattr("plainres.data.cifar.files.CIFAR10.download", refuse_download)
+def test_error_for_missing_data_names_the_folder_and_the_download(tmp_path, monkeypatch):
+    monkeypatch.setattr("plainres.data.cifar.files.CIFAR10.download", fail_to_download)
     with pytest.raises(DataMissing) as error:
         require_cifar("cifar10", tmp_path)
     for words in (str(tmp_path), CIFAR10.url, CIFAR10.tgz_md5, "DATA_DIR="):
@@ -151,7 +151,7 @@ def copied_data(real_data_dir, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["removed", "truncated", "altered"])
-def test_damaged_file_is_named_with_its_md5(copied_data, damage):
+def test_error_for_a_damaged_file_names_the_file_and_its_md5(copied_data, damage):
     path = copied_data / "cifar-10-batches-py" / "data_batch_3"
     if damage == "removed":
         path.unlink()
@@ -164,38 +164,41 @@ def test_damaged_file_is_named_with_its_md5(copied_data, damage):
 
 @pytest.fixture
 def made_cifar100(tmp_path, monkeypatch):
-    """Files in the format of CIFAR-100, with 5 images per class, whose md5s torchvision is made to expect."""
+    """A folder of random images in the format of CIFAR-100: 2 training images and 1 test image per class.
+
+    The md5s that torchvision expects are replaced by those of the files.
+    """
     folder = tmp_path / CIFAR100.base_folder
     folder.mkdir()
-    md5s = {}
-    for name, count in (("train", 500), ("test", 100)):
+    for name, count in (("train", 200), ("test", 100)):
         labels = [i % 100 for i in range(count)]
         pixels = np.random.default_rng(count).integers(0, 256, (count, 3072), dtype=np.uint8)
-        (folder / name).write_bytes(pickle.dumps({"data": pixels, "fine_labels": labels}))
+        superclasses = [label // 5 for label in labels]
+        content = {"data": pixels, "fine_labels": labels, "coarse_labels": superclasses}
+        (folder / name).write_bytes(pickle.dumps(content))
     (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {i}" for i in range(100)]}))
-    for path in folder.iterdir():
-        md5s[path.name] = calculate_md5(path)
+    md5s = {path.name: calculate_md5(path) for path in folder.iterdir()}
     monkeypatch.setattr(CIFAR100, "train_list", [["train", md5s["train"]]])
     monkeypatch.setattr(CIFAR100, "test_list", [["test", md5s["test"]]])
     monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": md5s["meta"]})
     return tmp_path
 
 
-def test_cifar100_is_read_from_its_files(made_cifar100):
+def test_cifar100_files_are_checked_and_read(made_cifar100):
     data = CifarData("cifar100", made_cifar100, iterations=64)
     data.prepare_data()
     data.setup()
-    assert {name: len(part) for name, part in data.parts.items()} == {"train": 500, "test": 100}
+    assert {name: len(part) for name, part in data.parts.items()} == {"train": 200, "test": 100}
     assert data.parts["test"].labels.tolist() == list(range(100))
     (made_cifar100 / CIFAR100.base_folder / "test").write_bytes(b"")
     with pytest.raises(ValueError, match="cifar-100-python/test: expected md5"):
         require_cifar("cifar100", made_cifar100)
 
 
-def test_cifar100_is_trained_and_compared_with_no_published_figure(made_cifar100, monkeypatch):
-    monkeypatch.setitem(CIFAR100_INFO.sizes, "50k", {"train": 500, "test": 100})
+def test_cifar100_run_is_reported_without_published_figures(made_cifar100, monkeypatch):
+    monkeypatch.setitem(CIFAR100_INFO.sizes, "50k", {"train": 200, "test": 100})
     results = made_cifar100 / "results"
-    nets = [config(dataset="cifar100", shortcut=shortcut) for shortcut in (None, "A")]
+    nets = [config(dataset="cifar100", shortcut=shortcut, batch_size=8) for shortcut in (None, "A")]
     for run_config in nets:
         run = train(results, run_config, data_dir=made_cifar100)
         assert (run["study"], run["config"]["num_classes"]) == ("cifar100-64-fp32", 100)
@@ -205,17 +208,17 @@ def test_cifar100_is_trained_and_compared_with_no_published_figure(made_cifar100
     assert study.describe().startswith("CIFAR-100, 50k training images, 64 iterations")
     table = table_6(study)
     assert "paper" not in table and "difference" not in table
-    assert table["net"].tolist() == ["plain-8-batch32", "resnet-8-batch32"]
+    assert table["net"].tolist() == ["plain-8-batch8", "resnet-8-batch8"]
 
 
-def test_the_number_of_classes_is_the_data_sets():
+def test_number_of_classes_follows_from_the_data_set():
     assert RunConfig(depth=20, dataset="cifar100").num_classes == 100
     assert RunConfig(depth=20).hash == RunConfig(depth=20, num_classes=10, image_size=32).hash
     with pytest.raises(ValueError, match="CIFAR-100 has 100 classes, not 10"):
         RunConfig(depth=20, dataset="cifar100", num_classes=10)
 
 
-def test_real_cifar10(real_data_dir):
+def test_real_cifar10_has_the_known_labels_and_mean(real_data_dir):
     data = CifarData("cifar10", real_data_dir, "45k", iterations=64)
     data.prepare_data()
     data.setup()

@@ -1,4 +1,4 @@
-"""Runs on several processes: they compute what one does, and one that dies takes nothing with it."""
+"""Runs on several processes: they compute the same as one process, and nothing is lost if one of them dies."""
 
 import io
 import os
@@ -35,7 +35,7 @@ TWO = [("cpu", "cpu")]
 
 @pytest.fixture
 def started(monkeypatch):
-    """The processes that the launcher starts, which use a small demo set."""
+    """The list of processes that the launcher starts. They use a small demo set."""
     processes, popen = [], subprocess.Popen
 
     def small(command, **options):
@@ -48,7 +48,7 @@ def started(monkeypatch):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """A run whose batches one process computes in two parts."""
+    """A run whose batches one process computes as two micro-batches."""
     run = config(micro_batch=16)
     with pytest.MonkeyPatch.context() as patch:
         shrink_demo(patch)
@@ -59,7 +59,7 @@ def alone(tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, started):
-    one, run = alone
+    expected, run = alone
     context = StudyContext(data_dir=tmp_path, results=tmp_path / "two", device=CPU)
     record = Record(context.results, run)
 
@@ -79,7 +79,7 @@ def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, starte
 
     assert parallel.side_by_side([run], context, TWO, Console(quiet=True)) == {run: ("finished", "")}
     assert record.read()["provenance"]["processes"] == 2
-    assert_same_run(context.results, one, run)
+    assert_same_run(context.results, expected, run)
 
 
 @pytest.mark.slow
@@ -87,21 +87,25 @@ def test_two_processes_equal_one_on_photographs(tmp_path, request):
     folder = make_photos(tmp_path / "photos")
     run = photo_config(micro_batch=2)
     StudyContext(data_dir=folder, results=tmp_path / "alone", device=CPU).train(run)
-    request.getfixturevalue("started")  # from here on: git is started by a run, too
+    request.getfixturevalue("started")  # only now, because a run also starts git
     context = StudyContext(data_dir=folder, results=tmp_path / "two", device=CPU)
     assert parallel.side_by_side([run], context, TWO, Console(quiet=True)) == {run: ("finished", "")}
     assert_same_run(tmp_path / "two", tmp_path / "alone", run)
 
 
 SRUN = """#!{python}
-# Stands in for SLURM's: two tasks.
+# Replaces srun of SLURM: two tasks.
 import os, subprocess, sys
 from pathlib import Path
-own = dict(SLURM_NTASKS="2", SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1", SLURM_NNODES="1", SLURM_NODEID="0",
-           SLURM_NODELIST="localhost", SLURM_NTASKS_PER_NODE="2", MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1")
+variables = dict(
+    SLURM_NTASKS="2", SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1", SLURM_NNODES="1", SLURM_NODEID="0",
+    SLURM_NODELIST="localhost", SLURM_NTASKS_PER_NODE="2", MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1",
+)
 assert sys.argv[1] == "--kill-on-bad-exit=1"
-tasks = [subprocess.Popen(sys.argv[2:], env=os.environ | own | dict(SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)))
-         for rank in range(2)]
+tasks = [
+    subprocess.Popen(sys.argv[2:], env=os.environ | variables | dict(SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)))
+    for rank in range(2)
+]
 Path("tasks").write_text(" ".join(str(task.pid) for task in tasks))
 sys.exit(max(task.wait() for task in tasks))
 """
@@ -118,8 +122,8 @@ def make_program(path, text):
 
 
 @pytest.mark.slow
-def test_sbatch_script_is_requeued_and_goes_on(tmp_path):
-    """The script of README, with stand-ins for SLURM's commands."""
+def test_sbatch_script_is_requeued_and_resumes(tmp_path):
+    """The script of the README, with replacements of SLURM's commands."""
     make_program(tmp_path / ".venv" / "bin" / "python", SMALL)
     make_program(tmp_path / "bin" / "srun", SRUN.format(python=sys.executable))
     make_program(tmp_path / "bin" / "scontrol", '#!/bin/sh\necho "$@" >> requeued\n')
@@ -146,23 +150,23 @@ def test_sbatch_script_is_requeued_and_goes_on(tmp_path):
     status, _, err = submit(warning=True)
     assert status == 128 + signal.SIGUSR1, err
     assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
-    assert "Traceback" not in err and err.count("the same command goes on from there") == 1
+    assert "Traceback" not in err and err.count("the same command continues from there") == 1
     assert list(tmp_path.glob("results/demo/*/*/*/checkpoints/*.ckpt"))
     status, out, err = submit(warning=False)
     assert status == 0, err
-    assert out.count("Figures and tables") == 1  # of two ranks one draws
+    assert out.count("Figures and tables") == 1  # only one of the two ranks draws
     assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
     assert (tmp_path / "results/demo/demo-bn64-64-fp32/plain-8/seed-0/weights.safetensors").exists()
 
 
 @given(st.integers(0, 1000), st.integers(1, 64))
-def test_shares_are_all_of_it_and_even(n, ranks):
-    shares = [shard_range(n, (rank, ranks)) for rank in range(ranks)]
-    assert [place for share in shares for place in share] == list(range(n))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+def test_shards_are_complete_and_even(n, ranks):
+    shards = [shard_range(n, (rank, ranks)) for rank in range(ranks)]
+    assert [index for shard in shards for index in shard] == list(range(n))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
-def test_moving_statistics_are_of_the_first_part_of_a_batch():
+def test_moving_statistics_are_those_of_the_first_micro_batch():
     images, labels = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
     nets = []
     for batch_size, micro_batch in ((8, 4), (4, 0)):
@@ -192,37 +196,37 @@ def test_batches_that_processes_cannot_divide_are_refused(changes, size, message
     ("options", "message"),
     [
         ({"devices_per_run": 0}, "devices-per-run must be 1 or more"),
-        ({"devices_per_run": 2, "runs_per_device": 2}, "exclude one another"),
+        ({"devices_per_run": 2, "runs_per_device": 2}, "exclude each other"),
         ({"devices_per_run": 2, "launcher": "ray"}, "a Ray task trains on one device"),
-        ({"micro_batch": 64, "sync_bn": True}, "leave one out"),
+        ({"micro_batch": 64, "sync_bn": True}, "leave out one of them"),
         ({"devices_per_run": 3}, "batch size 128 cannot be divided among 3 processes"),
     ],
 )
-def test_options_that_exclude_one_another_are_refused(options, message):
+def test_options_that_exclude_each_other_are_refused(options, message):
     with pytest.raises(UserError, match=message) as refused:
         StudyOptions(device="cpu", **options).resolve(64)
     assert one_line(f"error: {refused.value}\n")
 
 
-def test_devices_are_dealt_to_runs():
+def test_places_of_runs():
     gpus = [f"cuda:{index}" for index in range(5)]
     assert _places(gpus, 1, 2) == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
     assert _places(gpus[:2], 2, 1) == [("cuda:0",), ("cuda:0",), ("cuda:1",), ("cuda:1",)]
     assert _places(["cpu"], 1, 3) == [("cpu",) * 3]
-    with pytest.raises(UserError, match="--devices-per-run 6 was asked for, but there are 5 GPUs"):
+    with pytest.raises(UserError, match="--devices-per-run 6 requires as many GPUs, but PyTorch can use 5"):
         _places(gpus, 1, 6)
 
 
-@pytest.mark.parametrize(("options", "seen"), [({}, 0), ({"devices_per_run": 4}, 32), ({"micro_batch": 16}, 16)])
-def test_bn_sees_a_devices_share_unless_told_otherwise(options, seen):
+@pytest.mark.parametrize(("options", "micro_batch"), [({}, 0), ({"devices_per_run": 4}, 32), ({"micro_batch": 16}, 16)])
+def test_bn_normalizes_over_the_share_of_a_device_by_default(options, micro_batch):
     _, common = StudyOptions(device="cpu", **options).resolve(64)
-    assert common["micro_batch"] == seen
+    assert common["micro_batch"] == micro_batch
     _, common = StudyOptions(device="cpu", sync_bn=True, devices_per_run=2).resolve(64)
     assert common["micro_batch"] == 0
 
 
 def test_signal_during_an_exchange_is_not_lost(monkeypatch):
-    """It comes while the other processes are waited for: this exchange does not know it, the next one does."""
+    """It arrives while this process waits for the others: the next exchange includes it."""
     with StopRequest() as stop:
 
         def reduced(*values):
@@ -238,6 +242,6 @@ def test_signal_during_an_exchange_is_not_lost(monkeypatch):
             stop.raise_if_stopped("at the end")
 
 
-def test_calibration_does_not_mind_how_a_batch_is_divided():
+def test_calibration_of_a_run_with_micro_batches():
     run = photo_config(batch_size=256, micro_batch=32)
     assert calibrate(run, CPU, iterations=1) > 0

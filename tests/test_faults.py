@@ -1,4 +1,7 @@
-"""Faults: killed processes, signals, full disks, damaged files, two writers. `make test-faults` kills more often."""
+"""Faults: killed processes, signals, full disks, damaged files and concurrent writers.
+
+The environment variable KILLS sets how often a training run is killed. `make test-faults` sets it to 40.
+"""
 
 import errno
 import io
@@ -10,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
@@ -28,18 +32,20 @@ from plainres.training.record import write_atomic
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 KILLS = int(os.environ.get("KILLS", "4"))
+# Each kill costs the start of a process: seconds on a quiet machine, up to half a minute on a busy one.
+KILL_TIMEOUT = 300 + 30 * KILLS
 SMALL = [sys.executable, str(ROOT / "tests" / "train_small.py")]
 STUDY = [*SMALL, str(ROOT / "experiments" / "cifar10_depth.py"), "--device", "cpu", "--demo", "--depths", "8"]
 
 
 @pytest.fixture
-def undisturbed(finished):
+def uninterrupted(finished):
     return finished[0]
 
 
 @pytest.fixture
 def crashed(tmp_path):
-    """A results folder whose run crashed after 20 iterations, with the checkpoints of 19 and 20."""
+    """A results folder whose run crashed after iteration 20, with checkpoints of iterations 19 and 20."""
     folder = tmp_path / "crashed"
     with pytest.raises(RuntimeError, match="crash"):
         train(folder, config(), Interrupt(20), checkpoint_seconds=0)
@@ -50,60 +56,60 @@ def checkpoints(results):
     return list_checkpoints(Record(results, config()).checkpoints)
 
 
-# Killed
+# Killed processes
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_ends_as_if_undisturbed(tmp_path):
+@pytest.mark.timeout(KILL_TIMEOUT)
+def test_run_killed_at_random_moments_ends_like_an_uninterrupted_one(tmp_path):
     iterations = 64 + 16 * KILLS
     run_config = small_config(iterations)
     processes = get_context("forkserver")
     processes.set_forkserver_preload(["train_small"])
 
-    def start():
+    def start_training():
         process = processes.Process(target=train_small, args=(tmp_path / "killed", iterations))
         process.start()
         return process
 
     moments = random.Random(0)
     folder = Record(tmp_path / "killed", run_config).checkpoints
-    kills = during_write = 0
-    while kills < KILLS:
-        process = start()
+    killed_while_writing = 0
+    for kill in range(KILLS):
+        process = start_training()
         known = {path.name for path in list_checkpoints(folder)}
         while process.is_alive() and {path.name for path in list_checkpoints(folder)} <= known:
-            time.sleep(0.01)  # until it trains
-        left = set(folder.glob("*.tmp"))
-        if kills % 2:  # in the middle of writing a checkpoint
+            time.sleep(0.01)  # wait until it has written its first checkpoint
+        leftovers = set(folder.glob("*.tmp"))
+        if kill % 2:  # kill it while it writes a checkpoint
             deadline = time.monotonic() + 5
-            while set(folder.glob("*.tmp")) <= left and time.monotonic() < deadline:
+            while set(folder.glob("*.tmp")) <= leftovers and time.monotonic() < deadline:
                 pass
         else:
             time.sleep(moments.uniform(0, 0.15))
         process.kill()
         process.join()
-        assert process.exitcode == -signal.SIGKILL, "the run ended before it was killed: raise its iterations"
-        kills += 1
-        during_write += not set(folder.glob("*.tmp")) <= left
-    last = start()
+        assert process.exitcode == -signal.SIGKILL, "the run ended before it was killed: give it more iterations"
+        killed_while_writing += not set(folder.glob("*.tmp")) <= leftovers
+    last = start_training()
     last.join()
     assert last.exitcode == 0
-    print(f"{kills} kills, {during_write} of them while a checkpoint was being written")
-    train(tmp_path / "undisturbed", run_config)
-    assert_same_run(tmp_path / "killed", tmp_path / "undisturbed", run_config)
+    print(f"killed {KILLS} times, {killed_while_writing} of them while a checkpoint was being written")
+    train(tmp_path / "uninterrupted", run_config)
+    assert_same_run(tmp_path / "killed", tmp_path / "uninterrupted", run_config)
     assert not folder.exists()
 
 
-def test_half_a_checkpoint_goes_with_the_next_one(crashed):
-    left = Record(crashed, config()).checkpoints / "iteration-000000021-0.ckpt.tmp"
-    left.write_bytes(b"half")
+def test_incomplete_checkpoint_is_removed_with_the_next_one(crashed):
+    incomplete = Record(crashed, config()).checkpoints / "iteration-000000021-0.ckpt.tmp"
+    incomplete.write_bytes(b"half")
     with pytest.raises(RuntimeError, match="crash"):
         train(crashed, config(), Interrupt(25), checkpoint_seconds=0)
-    assert checkpoints(crashed) and not left.exists()
+    assert checkpoints(crashed) and not incomplete.exists()
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.csv", "weights.safetensors", "iteration-000000030-"])
-def test_crash_before_a_rename_leaves_the_old_file(tmp_path, undisturbed, monkeypatch, name):
+def test_run_resumes_after_a_crash_before_a_rename(tmp_path, uninterrupted, monkeypatch, name):
     replace = os.replace
 
     def crash(source, target):
@@ -116,14 +122,14 @@ def test_crash_before_a_rename_leaves_the_old_file(tmp_path, undisturbed, monkey
         train(tmp_path, config(), checkpoint_seconds=0)
     monkeypatch.setattr(record.os, "replace", replace)
     train(tmp_path, config())
-    assert_same_run(tmp_path, undisturbed, config())
+    assert_same_run(tmp_path, uninterrupted, config())
 
 
 # Signals
 
 
 def start_study(results, *arguments):
-    """The experiment as a process, once it has begun to train."""
+    """Start the experiment in a child process, and return the process once it trains."""
     process = subprocess.Popen(
         [*STUDY, "--results", str(results), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -134,33 +140,33 @@ def start_study(results, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])  # SIGUSR1 in the test of SLURM's script
-def test_signal_leaves_a_checkpoint_and_the_usual_status(tmp_path, signum):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])  # another test covers SIGUSR1 with SLURM
+def test_signal_stops_a_study_with_a_checkpoint_and_the_usual_status(tmp_path, signum):
     process = start_study(tmp_path, "--iterations", "256", "--kinds", "plain")
     process.send_signal(signum)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + signum, err
     assert f"stopped by {signum.name}, plain-8 seed 0 at iteration" in err
-    assert "the same command goes on from there" in err and "Traceback" not in err
+    assert "the same command continues from there" in err and "Traceback" not in err
     assert len(list(tmp_path.glob("demo/*/plain-8/seed-0/checkpoints/iteration-*.ckpt"))) == 1
 
 
-def test_second_interrupt_stops_at_once():
+def test_second_interrupt_ends_the_process_at_once():
     code = (
         "import os, signal, time; from plainres.training.signals import StopRequest\n"
         "with StopRequest():\n"
-        "    os.kill(os.getpid(), signal.SIGINT); print('going on', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT); print('continuing', flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT); print('not reached', flush=True)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 130 and done.stdout == "going on\n"
-    assert "SIGINT: finishing the step" in done.stderr
+    assert done.returncode == 130 and done.stdout == "continuing\n"
+    assert "SIGINT: finishing the current step" in done.stderr
 
 
-# One writer
+# Concurrent writers
 
 
-def test_second_writer_is_told_who_holds_the_run(tmp_path):
+def test_error_for_a_second_writer_names_the_first(tmp_path):
     with exclusive_writer(tmp_path, config()), pytest.raises(Busy) as error:
         train(tmp_path, config())
     message = str(error.value)
@@ -168,7 +174,7 @@ def test_second_writer_is_told_who_holds_the_run(tmp_path):
     assert Record(tmp_path, config()).status() == "missing"
 
 
-def test_lock_of_a_dead_process_is_taken_over(tmp_path):
+def test_lock_of_a_dead_process_is_free(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; from train_small import small_config;"
         "from plainres.training.lock import exclusive_writer;"
@@ -181,11 +187,11 @@ def test_lock_of_a_dead_process_is_taken_over(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_studies_side_by_side_train_each_run_once(tmp_path):
+def test_two_concurrent_studies_train_each_run_once(tmp_path):
     command = [*STUDY, "--results", str(tmp_path), "--iterations", "64"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
-    outputs = [process.communicate(timeout=200)[0] for process in pair]
+    outputs = [process.communicate(timeout=280)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0]
     ended = Counter(line.split("  ")[0] for out in outputs for line in out.splitlines() if " 64/64 " in line)
     assert ended == {"plain-8 seed 0": 1, "resnet-8 seed 0": 1}
@@ -193,10 +199,10 @@ def test_two_studies_side_by_side_train_each_run_once(tmp_path):
     assert len(read_study(study).runs) == 2 and not read_study(study).others
 
 
-# Disk
+# Full disks and files that cannot be written
 
 
-def test_full_disk_keeps_what_is_there_and_the_run_goes_on_later(tmp_path, undisturbed, monkeypatch):
+def test_run_resumes_after_the_disk_was_full(tmp_path, uninterrupted, monkeypatch):
     fsync = os.fsync
 
     def full(descriptor):
@@ -211,10 +217,10 @@ def test_full_disk_keeps_what_is_there_and_the_run_goes_on_later(tmp_path, undis
     assert not list(folder.glob("**/*.tmp")) and len(metrics(tmp_path, config())) == 1
     monkeypatch.setattr(record.os, "fsync", fsync)
     train(tmp_path, config())
-    assert_same_run(tmp_path, undisturbed, config())
+    assert_same_run(tmp_path, uninterrupted, config())
 
 
-def test_really_full_disk(tmp_path, undisturbed):
+def test_run_resumes_after_a_real_disk_was_full(tmp_path, uninterrupted):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True, text=True)
@@ -225,12 +231,12 @@ def test_really_full_disk(tmp_path, undisturbed):
             train(disk, config(), checkpoint_seconds=0)
         subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
         train(disk, config())
-        assert_same_run(disk, undisturbed, config())
+        assert_same_run(disk, uninterrupted, config())
     finally:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_file_in_the_place_of_a_folder(tmp_path):
+def test_file_with_the_name_of_the_checkpoint_folder_is_an_error(tmp_path):
     run = Record(tmp_path, config())
     run.folder.mkdir(parents=True)
     run.checkpoints.touch()
@@ -238,10 +244,14 @@ def test_file_in_the_place_of_a_folder(tmp_path):
         train(tmp_path, config(), checkpoint_seconds=0)
 
 
-def test_failed_write_leaves_the_old_contents(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_contents(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomic(path, "old")
-    monkeypatch.setattr(record.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error")))
+
+    def fail(*_):
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(record.os, "replace", fail)
     with pytest.raises(ValueError, match=r"cannot be written \(I/O error\)"):
         write_atomic(path, "new")
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
@@ -273,28 +283,28 @@ def garble(path):
 
 
 @pytest.mark.parametrize("damage", [truncate, alter, alter_last, empty, garble])
-def test_damaged_checkpoint_is_named_and_the_one_before_is_used(crashed, undisturbed, damage, capsys):
+def test_run_resumes_from_the_checkpoint_before_a_damaged_one(crashed, uninterrupted, damage, capsys):
     before, last = checkpoints(crashed)
     assert before.name.startswith("iteration-000000019-") and last.name.startswith("iteration-000000020-")
     damage(last)
-    after = Iterations()
-    train(crashed, config(), after)
+    trained = Iterations()
+    train(crashed, config(), trained)
     assert f"{last}: unusable checkpoint removed" in capsys.readouterr().err
-    assert after.done[0] == 20
-    assert_same_run(crashed, undisturbed, config())
+    assert trained.done[0] == 20
+    assert_same_run(crashed, uninterrupted, config())
 
 
-def test_without_a_usable_checkpoint_the_run_starts_over_and_says_so(crashed, undisturbed, capsys):
+def test_run_without_a_usable_checkpoint_starts_over(crashed, uninterrupted, capsys):
     for path in checkpoints(crashed):
         truncate(path)
-    after = Iterations()
-    train(crashed, config(), after)
-    assert "no usable checkpoint is left: starting over" in capsys.readouterr().err
-    assert after.done[0] == 1
-    assert_same_run(crashed, undisturbed, config())
+    trained = Iterations()
+    train(crashed, config(), trained)
+    assert "no usable checkpoint is left; the run starts over" in capsys.readouterr().err
+    assert trained.done[0] == 1
+    assert_same_run(crashed, uninterrupted, config())
 
 
-def tear(text):
+def cut_off(text):
     return text[: len(text) - 7]
 
 
@@ -302,41 +312,41 @@ def drop_column(text):
     return text.replace("train_error,", "", 1)
 
 
-def put_text(text):
+def replace_number(text):
     return text.replace("0.1,", "a tenth,")
 
 
-@pytest.mark.parametrize("edit", [tear, drop_column, put_text])
-def test_metrics_edited_or_torn_are_repaired_on_resuming(crashed, undisturbed, edit):
+@pytest.mark.parametrize("edit", [cut_off, drop_column, replace_number])
+def test_damaged_metrics_are_repaired_on_resuming(crashed, uninterrupted, edit):
     path = Record(crashed, config()).folder / "metrics.csv"
     path.write_text(edit(path.read_text()))
     train(crashed, config())
-    assert_same_run(crashed, undisturbed, config())
+    assert_same_run(crashed, uninterrupted, config())
 
 
-# What happens in training
+# Failures during training
 
 
-def test_out_of_gpu_memory_says_what_to_lower(tmp_path):
+def test_error_for_exhausted_gpu_memory_advises_a_smaller_batch(tmp_path):
     class Exhaust(pl.Callback):
         def on_train_batch_end(self, *_):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nmore")
 
-    with pytest.raises(ValueError, match=r"resnet-8-batch32 with batch size 32 does not fit .* lower the batch size"):
+    with pytest.raises(ValueError, match=r"resnet-8-batch32 with batch size 32 does not fit .* use a smaller"):
         train(tmp_path, config(), Exhaust())
 
 
-def test_clock_going_backwards_changes_nothing(tmp_path, undisturbed, monkeypatch):
+def test_clock_that_goes_backwards_has_no_influence(tmp_path, uninterrupted, monkeypatch):
     now = iter(range(10**9, 0, -3600))
     monkeypatch.setattr(time, "time", lambda: float(next(now)))
     train(tmp_path, config(), checkpoint_seconds=0)
-    assert_same_run(tmp_path, undisturbed, config())
+    assert_same_run(tmp_path, uninterrupted, config())
     assert metrics(tmp_path, config())["seconds"].is_monotonic_increasing
 
 
 @pytest.mark.slow
-def test_dying_worker_is_told_and_the_others_go_on(tmp_path, monkeypatch):
-    """Two runs side by side, one of whose processes is killed: the other finishes, and so does the first, later."""
+def test_killed_worker_does_not_affect_other_runs(tmp_path, monkeypatch):
+    """Of two concurrent runs, one has its process killed: the other finishes, and the first can be resumed."""
     popen = subprocess.Popen
     doomed, other = config(shortcut=None), config()
 
@@ -354,13 +364,13 @@ def test_dying_worker_is_told_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel.subprocess, "Popen", start)
     outcomes = parallel.side_by_side([doomed, other], context, [("cpu",)] * 2, console)
     assert outcomes == {doomed: ("failed", "the process was killed by SIGKILL"), other: ("finished", "")}
-    assert re.search(r"^resnet-8-batch32  0  64/64  [0-9.]+  [0-9.]+  [0-9,]+  0 s$", printed.getvalue(), re.M)
+    assert re.search(
+        r"^resnet-8-batch32 seed 0  64/64  train .+%  test .+%  .+ images/s  0 s left$", printed.getvalue(), re.M
+    )
     monkeypatch.setattr(parallel.subprocess, "Popen", small)
     assert parallel.side_by_side([doomed], context, [("cpu",)], console) == {doomed: ("finished", "")}
 
 
-def test_failure_of_another_thread_has_no_signals_to_restore(tmp_path):
-    from concurrent.futures import ThreadPoolExecutor
-
+def test_run_outside_the_main_thread_handles_no_signals(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(train_run, config(), context(tmp_path)).result()["outcome"] == "finished"

@@ -1,4 +1,4 @@
-"""Golden counts of the ImageNet nets, equivalence with torchvision's, and what Figure 3 is drawn from."""
+"""The ImageNet nets: parameters, multiply-adds, equivalence with torchvision, and the data of Table 1 and Figure 3."""
 
 import json
 
@@ -15,8 +15,8 @@ from plainres.report.architecture import read_nets, table_1, table_1_markdown
 from plainres.report.published import TABLE_1
 
 IMAGE = (3, 224, 224)
-# depth, shortcut, stride_in: parameters (torchvision's, for B), multiply-adds
-GOLDEN = {
+# Parameters and multiply-adds by depth, shortcut and stride_in. With option B, torchvision has the same parameters.
+COUNTS = {
     (18, None, "1x1"): (11_515_688, 1_794_805_760),
     (18, "A", "1x1"): (11_515_688, 1_794_805_760),
     (18, "B", "1x1"): (11_689_512, 1_814_073_344),
@@ -36,12 +36,12 @@ def on_meta(*args, **kwargs):
         return imagenet_net(*args, **kwargs)
 
 
-@pytest.mark.parametrize(("depth", "shortcut", "stride_in"), GOLDEN)
-def test_golden_parameters_and_multiply_adds(depth, shortcut, stride_in):
+@pytest.mark.parametrize(("depth", "shortcut", "stride_in"), COUNTS)
+def test_parameters_and_multiply_adds_match_the_paper(depth, shortcut, stride_in):
     net = on_meta(depth, shortcut, stride_in=stride_in)
     complexity = count_complexity(net, IMAGE)
-    assert (complexity.parameters, complexity.multiply_adds) == GOLDEN[depth, shortcut, stride_in]
-    # Within 2% of the paper's rounded figure, which counts the stride in the 1x1.
+    assert (complexity.parameters, complexity.multiply_adds) == COUNTS[depth, shortcut, stride_in]
+    # The paper rounds its figures, which belong to nets with the stride in the 1x1 convolution.
     if stride_in == "1x1" and shortcut != "C":
         assert complexity.multiply_adds == pytest.approx(TABLE_1[str(depth)], rel=0.02)
     counted = [
@@ -52,26 +52,26 @@ def test_golden_parameters_and_multiply_adds(depth, shortcut, stride_in):
     assert len(counted) == depth
 
 
-def test_multiply_adds_of_plain_18_by_hand():
+def test_multiply_adds_of_plain_18_follow_from_its_layers():
     stem, classifier = 112**2 * 64 * 3 * 49, 512 * 1000
     first = 4 * 56**2 * 64 * 64 * 9
-    # Later stages: twice the channels on half the side; their first conv reads half the channels.
+    # Each later stage has twice the channels at half the size, and its first convolution has half the input channels.
     later = sum(size**2 * 9 * c * (c // 2 + 3 * c) for c, size in ((128, 28), (256, 14), (512, 7)))
     assert count_complexity(on_meta(18, None), IMAGE).multiply_adds == stem + first + later + classifier
 
 
-def test_vgg_is_counted_by_the_same_function():
+def test_multiply_adds_of_vgg_match_the_paper():
     with torch.device("meta"):
         counts = {d: count_complexity(getattr(torchvision.models, f"vgg{d}")(), IMAGE) for d in (16, 19)}
     assert counts[16].multiply_adds == 15_470_264_320
     assert counts[19].multiply_adds == 19_632_062_464
     assert counts[19].parameters == 143_667_240
-    # Claim 8: the 152-layer net is cheaper than either.
+    # The 152-layer net costs less than either of them (section 4.1).
     assert count_complexity(on_meta(152), IMAGE).multiply_adds < counts[16].multiply_adds
 
 
-def shake(net: nn.Module) -> None:
-    """Give BN statistics and weights that a trained net could have, no two layers alike."""
+def randomize_bn(net: nn.Module) -> None:
+    """Replace the statistics and weights of BN by random ones, as a trained net might have."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
@@ -81,20 +81,20 @@ def shake(net: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
-def test_torchvision_weights_load_and_compute_the_same(depth):
+def test_weights_of_torchvision_load_and_give_the_same_logits(depth):
     theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=10)
-    shake(theirs)
+    randomize_bn(theirs)
     ours = on_meta(depth, "B", 10, "3x3")
     ours.load_state_dict(theirs.state_dict(), assign=True)
     images = torch.rand(2, 3, 64, 96)
     with torch.inference_mode():
         expected = theirs.eval()(images)
-        got = ours.eval()(images)
+        actual = ours.eval()(images)
     assert expected.std() > 1e-3
-    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
 
-def test_stride_in_the_1x1_loads_the_same_names_and_computes_something_else():
+def test_stride_in_the_1x1_keeps_the_names_and_changes_the_function():
     ours, v15 = imagenet_net(50, num_classes=4), imagenet_net(50, num_classes=4, stride_in="3x3")
     v15.load_state_dict(ours.state_dict())
     images = torch.rand(1, 3, 64, 64)
@@ -105,7 +105,7 @@ def test_stride_in_the_1x1_loads_the_same_names_and_computes_something_else():
 
 
 @pytest.mark.parametrize(("depth", "shortcut"), [(18, None), (18, "A"), (18, "C"), (50, None), (50, "A"), (50, "C")])
-def test_shapes_at_any_size(depth, shortcut):
+def test_nets_accept_images_of_any_size(depth, shortcut):
     net = imagenet_net(depth, shortcut, num_classes=7).eval()
     with torch.inference_mode():
         assert net(torch.rand(2, 3, 64, 96)).shape == (2, 7)
@@ -122,14 +122,14 @@ def test_plain_and_option_a_share_initial_weights():
 
 
 @pytest.mark.parametrize("option", ["A", "B"])
-def test_bottleneck_with_zero_branch_is_the_identity(option):
+def test_bottleneck_with_a_zero_branch_is_the_identity(option):
     block = Bottleneck(64, 16, 1, option).eval()
     nn.init.zeros_(block.bn3.weight)
     x = torch.rand(2, 64, 8, 8)
     assert torch.equal(block(x), x)
 
 
-def test_checkpointed_gradients_and_statistics_are_the_same():
+def test_activation_checkpointing_changes_no_gradient_or_statistic():
     torch.manual_seed(0)
     net = imagenet_net(18, num_classes=3).double()
     images = torch.rand(2, 3, 32, 64, dtype=torch.float64)
@@ -152,12 +152,12 @@ def test_checkpointed_gradients_and_statistics_are_the_same():
         ((50, "B", 10, "2x2"), "stride_in of an ImageNet net must be one of 1x1, 3x3"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, message):
+def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         imagenet_net(*arguments)
 
 
-def test_outline_of_plain_and_residual_differs_by_shortcuts_alone():
+def test_layer_lists_of_plain_and_residual_differ_only_in_shortcuts():
     plain, residual = (layer_list(on_meta(34, shortcut), IMAGE) for shortcut in (None, "A"))
     assert plain["layers"] == residual["layers"]
     assert plain["shortcuts"] == []
@@ -170,7 +170,7 @@ def test_outline_of_plain_and_residual_differs_by_shortcuts_alone():
     assert plain["layers"][-3] == {"op": "conv", "kernel": 3, "stride": 1, "channels": 512, "size": 7}
 
 
-def test_committed_table_1_is_what_the_nets_say():
+def test_committed_table_1_agrees_with_the_nets():
     folder = ROOT / "results" / "complexity"
     nets = read_nets(folder)
     assert (folder / "table1.md").read_text() == table_1_markdown(nets)

@@ -1,4 +1,4 @@
-"""Whole runs on photographs: the record, exact resuming inside an epoch, and configurations that make no sense."""
+"""Runs on photographs: their records, exact resuming within an epoch, micro-batches and invalid configurations."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def config(**changes) -> RunConfig:
 
 
 class Signal(pl.Callback):
-    """Has the run stop, with a checkpoint, once a number of iterations is done."""
+    """Sends SIGUSR1 to the process after a number of iterations, so that the run stops with a checkpoint."""
 
     def __init__(self, iteration):
         self.iteration = iteration
@@ -42,48 +42,48 @@ class Signal(pl.Callback):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The same run undisturbed, and stopped in the middle and resumed; and where the photographs lie."""
+    """The folder of the photographs, and the records of an uninterrupted and of a resumed run of one configuration."""
     root = tmp_path_factory.mktemp("imagenet")
     folder = make_photos(root / "photos")
     (folder / "train" / "n02" / "1.JPEG").write_bytes(b"no image")
-    for name in ("undisturbed", "resumed"):
-        where = RunContext(data_dir=folder, results=root / name, device=CPU)
+    for name in ("uninterrupted", "resumed"):
+        context = RunContext(data_dir=folder, results=root / name, device=CPU)
         if name == "resumed":
             with pytest.raises(Stopped):
-                train_run(config(), where, (Signal(41),))
-        train_run(config(), where)
-    return folder, root / "undisturbed" / config().folder, root / "resumed" / config().folder
+                train_run(config(), context, (Signal(41),))
+        train_run(config(), context)
+    return folder, root / "uninterrupted" / config().folder, root / "resumed" / config().folder
 
 
-def test_resumed_run_equals_an_undisturbed_one(runs):
-    _, undisturbed, resumed = runs
-    first, second = (load_file(folder / "weights.safetensors") for folder in (undisturbed, resumed))
+def test_resumed_run_equals_an_uninterrupted_one(runs):
+    _, uninterrupted, resumed = runs
+    first, second = (load_file(folder / "weights.safetensors") for folder in (uninterrupted, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
     rows = [pd.read_csv(folder / "metrics.csv").drop(columns=["images_per_second", "seconds"]) for folder in runs[1:]]
     pd.testing.assert_frame_equal(*rows)
 
 
-def test_record_has_top_5_and_names_unreadable_images(runs):
-    _, undisturbed, _ = runs
-    rows = pd.read_csv(undisturbed / "metrics.csv")
-    assert rows["test_top5_error"].dropna().tolist() == [0]  # of three classes
+def test_record_has_the_top_5_error_and_lists_unreadable_images(runs):
+    _, uninterrupted, _ = runs
+    rows = pd.read_csv(uninterrupted / "metrics.csv")
+    assert rows["test_top5_error"].dropna().tolist() == [0]  # there are only three classes
     assert rows["train_loss"].iloc[-8:].mean() < rows["train_loss"].iloc[:8].mean()
     assert rows["epoch"].iloc[-1] == pytest.approx(64 * 4 / 18, rel=1e-3)
-    (line,) = (undisturbed / "unreadable.tsv").read_text().splitlines()
+    (line,) = (uninterrupted / "unreadable.tsv").read_text().splitlines()
     assert "n02/1.JPEG\t" in line
 
 
-def test_recorded_weights_score_what_the_run_recorded(runs):
-    folder, undisturbed, _ = runs
-    path = undisturbed / "weights.safetensors"
+def test_recorded_weights_give_the_recorded_test_error(runs):
+    folder, uninterrupted, _ = runs
+    path = uninterrupted / "weights.safetensors"
     model, photos = load_model(path), Photos(folder / "val")
     assert load_net(path).recipe["classes"] == list(CLASSES)
     scores = score([model], photos, labels_for(model, photos, path), "center", 32, CPU)
-    recorded = pd.read_csv(undisturbed / "metrics.csv")["test_error"].iloc[-1]
+    recorded = pd.read_csv(uninterrupted / "metrics.csv")["test_error"].iloc[-1]
     assert scores.top1_error == pytest.approx(recorded, abs=1e-3)
 
 
-def test_names():
+def test_names_of_studies_and_nets():
     assert str(config(num_classes=1000, image_size=224, iterations=600_000, batch_size=256, lr=0.1).folder) == (
         "imagenet-600k-fp32/resnet-18/seed-0"
     )
@@ -92,9 +92,9 @@ def test_names():
     assert plateau.net == "resnet-50-b-stride3x3"
 
 
-def test_class_count_must_be_the_folders(tmp_path):
+def test_number_of_classes_must_match_the_folders(tmp_path):
     folder = make_photos(tmp_path / "photos", train=1, val=1)
-    with pytest.raises(UserError, match="holds 3 classes, and the net has 1000"):
+    with pytest.raises(UserError, match="has 3 classes, but the net has 1000"):
         ImageNetData(folder, num_classes=1000).prepare_data()
 
 
@@ -110,13 +110,13 @@ def test_class_count_must_be_the_folders(tmp_path):
         ({"stride_in": "5x5"}, "stride_in of an ImageNet net must be one of"),
     ],
 )
-def test_bad_configurations_are_refused(changes, message):
+def test_invalid_configurations_are_rejected(changes, message):
     with pytest.raises(UserError, match=message):
         config(**changes)
 
 
-def test_gradients_summed_over_micro_batches_are_the_batchs():
-    """Without BN, which sees a micro-batch as a batch."""
+def test_gradients_summed_over_micro_batches_equal_those_of_the_batch():
+    """The net has no BN, which normalizes each micro-batch on its own."""
     images, labels = torch.randn(8, 3, 32, 32, dtype=torch.float64), torch.randint(10, (8,))
     results = []
     for micro_batch in (0, 8, 2):
@@ -124,12 +124,12 @@ def test_gradients_summed_over_micro_batches_are_the_batchs():
         engine = choose_engine("eager", run, CPU)(make_net(run).double(), run, lambda _: (images, labels))
         figures = engine.advance(engine.make_optimizer(), [None], 0.1)
         results.append([*figures, *engine.net.parameters()])
-    for whole, same, split in zip(*results, strict=True):
-        torch.testing.assert_close(same, whole, rtol=0, atol=0)
-        torch.testing.assert_close(split, whole)
+    for reference, single, split in zip(*results, strict=True):
+        torch.testing.assert_close(single, reference, rtol=0, atol=0)
+        torch.testing.assert_close(split, reference)
 
 
-def test_micro_batches_divide_the_batch_and_are_not_for_the_fast_engine():
+def test_micro_batches_must_divide_the_batch_and_need_the_eager_engine():
     with pytest.raises(UserError, match="micro-batch 3 must divide the batch size 8"):
         RunConfig(depth=8, batch_size=8, micro_batch=3)
     run = RunConfig(depth=8, batch_size=8, micro_batch=4)

@@ -1,4 +1,4 @@
-"""Golden counts and equivalences of the CIFAR nets."""
+"""The CIFAR nets: parameter counts, shapes, initial weights, blocks and weights files."""
 
 import pytest
 import torch
@@ -15,21 +15,21 @@ PARAMETERS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962
 
 
 def layers(net: nn.Module) -> list[nn.Module]:
-    """The layers that a net's depth counts: convolutions and linear ones, projections left out."""
+    """Return the layers that the depth of a net counts: convolutions and linear layers except projections."""
     named = net.named_modules()
     return [m for name, m in named if isinstance(m, nn.Conv2d | nn.Linear) and "shortcut" not in name]
 
 
 @pytest.mark.parametrize("depth", PARAMETERS)
 @pytest.mark.parametrize("shortcut", [None, "A"])
-def test_parameters_are_the_papers(depth, shortcut):
+def test_parameter_counts_match_the_paper(depth, shortcut):
     with torch.device("meta"):
         net = cifar_net(depth, shortcut)
     assert sum(p.numel() for p in net.parameters()) == PARAMETERS[depth]
     assert len(layers(net)) == depth
 
 
-def test_option_b_and_c_add_projections():
+def test_options_b_and_c_add_projections():
     assert sum(p.numel() for p in cifar_net(20, "B").parameters()) == 272_474
     projections = {
         option: sum(isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) for m in cifar_net(20, option).modules())
@@ -47,7 +47,7 @@ def test_multiply_adds_follow_from_the_papers_table(n, shortcut):
     assert complexity.multiply_adds == expected
 
 
-def test_counting_leaves_the_net_as_it_was():
+def test_count_complexity_leaves_the_net_unchanged():
     net = cifar_net(8)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     count_complexity(net, (3, 32, 32))
@@ -56,25 +56,25 @@ def test_counting_leaves_the_net_as_it_was():
     assert not any(m._forward_hooks for m in net.modules())
 
 
-def test_no_conv_has_a_bias():
+def test_convolutions_have_no_biases():
     assert all(m.bias is None for m in cifar_net(8, "C").modules() if isinstance(m, nn.Conv2d))
 
 
 @pytest.mark.parametrize("option", ["A", "B"])
-def test_block_with_zero_branch_is_the_identity(option):
+def test_residual_block_with_a_zero_branch_is_the_identity(option):
     block = BasicBlock(16, 16, 1, option).eval()
     nn.init.zeros_(block.bn2.weight)
     x = torch.rand(2, 16, 8, 8)
     assert torch.equal(block(x), x)
 
 
-def test_plain_block_with_zero_branch_is_zero():
+def test_plain_block_with_a_zero_branch_returns_zero():
     block = BasicBlock(16, 16, 1, None).eval()
     nn.init.zeros_(block.bn2.weight)
     assert torch.equal(block(torch.rand(2, 16, 8, 8)), torch.zeros(2, 16, 8, 8))
 
 
-def test_option_a_pads_half_before_and_half_after_and_slices():
+def test_option_a_slices_and_pads_channels_on_both_sides():
     x = torch.rand(2, 16, 8, 8)
     out = PadShortcut(16, 32, 2)(x)
     assert out.shape == (2, 32, 4, 4)
@@ -93,7 +93,7 @@ def test_twins_start_from_the_same_weights(n, seed):
     assert all(torch.equal(twins[0][name], twins[1][name]) for name in twins[0])
 
 
-def test_he_initialization_has_the_stated_spread():
+def test_he_initialization_has_the_right_standard_deviation():
     net = cifar_net(110)
     for conv in layers(net):
         fan_in = conv.weight[0].numel()
@@ -101,23 +101,23 @@ def test_he_initialization_has_the_stated_spread():
             assert conv.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.1)
 
 
-def test_shapes():
+def test_logits_have_one_column_per_class():
     net = cifar_net(14, "B", num_classes=7)
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("depth", [-4, 0, 2, 7, 21, 57])
-def test_bad_depth_is_refused(depth):
+def test_invalid_depths_are_rejected(depth):
     with pytest.raises(ValueError, match=r"6n\+2"):
         cifar_net(depth)
 
 
-def test_bad_shortcut_is_refused():
+def test_unknown_shortcuts_are_rejected():
     with pytest.raises(ValueError, match="shortcut must be one of"):
         cifar_net(8, "D")
 
 
-def test_weights_file_round_trip(tmp_path):
+def test_weights_file_restores_the_net_and_its_preprocessing(tmp_path):
     net = cifar_net(8, "B").eval()
     mean = torch.rand(3, 32, 32)
     path = tmp_path / "weights.safetensors"
@@ -129,7 +129,7 @@ def test_weights_file_round_trip(tmp_path):
     assert loaded.recipe == {"note": "test"}
 
 
-def test_unusable_weights_files_are_named(tmp_path):
+def test_error_for_an_unusable_weights_file_names_it(tmp_path):
     with pytest.raises(ValueError, match="no such weights file"):
         load_net(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"not weights")
@@ -137,8 +137,7 @@ def test_unusable_weights_files_are_named(tmp_path):
         load_net(tmp_path / "bad.safetensors")
 
 
-def test_preactivation_shortcuts_are_interrupted_by_nothing():
-    """With residual branches that are zero, the input of the first stage reaches its end unchanged."""
+def test_preactivation_stage_with_zero_branches_is_the_identity():
     net = cifar_net(20, "preact").eval()
     with torch.no_grad():
         for block in net.layer1:
@@ -147,22 +146,22 @@ def test_preactivation_shortcuts_are_interrupted_by_nothing():
         assert torch.equal(net.layer1(x), x)
 
 
-def test_preactivation_net_has_the_layers_of_its_twin():
-    """The same convolutions; of the BN layers, that of conv1 serves the first block, and one more ends the net."""
-    twin, net = cifar_net(20), cifar_net(20, "preact")
-    convs = [[m.weight.shape for m in n.modules() if isinstance(m, nn.Conv2d)] for n in (twin, net)]
+def test_preactivation_net_has_the_convolutions_of_the_residual_net():
+    """The number of BN layers is the same too, but the last one comes after the last block."""
+    residual, net = cifar_net(20), cifar_net(20, "preact")
+    convs = [[m.weight.shape for m in n.modules() if isinstance(m, nn.Conv2d)] for n in (residual, net)]
     assert convs[0] == convs[1]
-    norms = [[m.num_features for m in n.modules() if isinstance(m, nn.BatchNorm2d)] for n in (twin, net)]
+    norms = [[m.num_features for m in n.modules() if isinstance(m, nn.BatchNorm2d)] for n in (residual, net)]
     assert len(norms[0]) == len(norms[1]) and norms[1][-1] == 64
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
     assert RunConfig(depth=110, shortcut="preact").net == "preact-110"
 
 
-def test_state_dicts_have_torchvisions_names():
+def test_state_dicts_use_the_names_of_torchvision():
     net = cifar_net(8, "C")
     names = list(net.state_dict())
     assert "layer1.0.downsample.0.weight" in names and not any("shortcut" in name for name in names)
-    again = cifar_net(8, "C")
-    again.load_state_dict(net.state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
-    assert torch.equal(again.layer1[0].shortcut[0].weight, net.layer1[0].shortcut[0].weight)
+    loaded = cifar_net(8, "C")
+    loaded.load_state_dict(net.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), loaded.state_dict().values(), strict=True))
+    assert torch.equal(loaded.layer1[0].shortcut[0].weight, net.layer1[0].shortcut[0].weight)

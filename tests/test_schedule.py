@@ -1,4 +1,4 @@
-"""The learning rate at every step, the rows, and what test passes cost."""
+"""The learning rate of every iteration, the rows of metrics, and the passes over the test set."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ from plainres.training.schedule import (
 test_points.__test__ = False
 
 
-def test_the_papers_schedule_at_every_iteration():
+def test_learning_rate_follows_the_paper_at_every_iteration():
     config = RunConfig(depth=20)
     rates = [learning_rate(config, i, False) for i in range(64_000)]
     assert rates[:32_000] == [0.1] * 32_000
@@ -25,14 +25,8 @@ def test_the_papers_schedule_at_every_iteration():
     assert rates[48_000:] == [0.1 / 100] * 16_000
 
 
-def test_warm_up_is_for_110_layers_and_more():
-    assert [bool(warmup_limit(RunConfig(depth=depth))) for depth in (20, 56, 104, 110, 1202)] == [
-        False,
-        False,
-        False,
-        True,
-        True,
-    ]
+def test_nets_of_110_layers_and_more_have_a_warm_up():
+    assert [depth for depth in (20, 56, 104, 110, 1202) if warmup_limit(RunConfig(depth=depth))] == [110, 1202]
     config = RunConfig(depth=110)
     assert learning_rate(config, 0, True) == 0.01
     assert learning_rate(config, 400, False) == 0.1
@@ -41,7 +35,7 @@ def test_warm_up_is_for_110_layers_and_more():
 
 @given(iterations=st.integers(64, 100_000))
 @settings(max_examples=200)
-def test_rows_and_test_passes(iterations):
+def test_runs_have_64_rows_and_few_test_passes(iterations):
     config = RunConfig(depth=20, iterations=iterations)
     ends = row_ends(config)
     assert len(set(ends)) == 64 and ends == sorted(ends) and ends[-1] == iterations and ends[0] > 0
@@ -53,13 +47,13 @@ def test_rows_and_test_passes(iterations):
     assert len(rates) == 3
 
 
-def test_thirds_are_30_and_60_of_90_epochs():
+def test_thirds_drop_after_30_and_60_of_90_epochs():
     config = RunConfig(depth=20, iterations=90, schedule="thirds")
     rates = [learning_rate(config, i, False) for i in range(90)]
     assert rates == [0.1] * 30 + [0.1 / 10] * 30 + [0.1 / 100] * 30
 
 
-def test_plateau_is_six_rows_without_a_better_training_error():
+def test_plateau_means_six_rows_without_a_better_training_error():
     config = RunConfig(depth=20, iterations=64, schedule="plateau")
 
     def rate(*errors: float) -> float:
@@ -67,11 +61,11 @@ def test_plateau_is_six_rows_without_a_better_training_error():
 
     assert rate() == 0.1
     assert rate(90, 80, 70, 60, 50, 40, 30, 20) == 0.1  # still falling
-    assert rate(50, *[49.9] * 5) == 0.1  # less than 1% better, but not yet six times
+    assert rate(50, *[49.9] * 5) == 0.1  # less than 1% better, but only for five rows
     assert rate(50, *[49.9] * 6) == 0.1 / 10
-    assert rate(50, *[49.9] * 5, 40, *[40] * 5) == 0.1  # began to fall again
+    assert rate(50, *[49.9] * 5, 40, *[40] * 5) == 0.1  # fell again before the sixth row
     assert rate(50, *[60] * 12) == 0.1 / 100
-    assert rate(50, *[60] * 60) == 0.1 / 1000  # and no further
+    assert rate(50, *[60] * 60) == 0.1 / 1000  # three drops at most
 
 
 @given(
@@ -82,16 +76,16 @@ def test_plateau_is_six_rows_without_a_better_training_error():
     at=st.floats(0, 1, exclude_max=True),
 )
 @settings(max_examples=200)
-def test_chunks_cover_every_iteration_once_and_nothing_happens_inside_one(iterations, depth, schedule, longest, at):
+def test_spans_cover_every_iteration_once_and_contain_no_event(iterations, depth, schedule, longest, at):
     config = RunConfig(depth=depth, iterations=iterations, schedule=schedule)
     start = int(at * iterations)
-    cut = list(split_into_spans(config, start, iterations, longest))
-    assert [i for chunk in cut for i in range(chunk.start, chunk.stop)] == list(range(start, iterations))
+    spans = list(split_into_spans(config, start, iterations, longest))
+    assert [i for span in spans for i in range(span.start, span.stop)] == list(range(start, iterations))
     events = {*row_ends(config), *test_points(config)}
     if warmup_limit(config):
         events |= {warmup_limit(config), *range(0, warmup_limit(config), WARMUP_WINDOW)}
-    for chunk in cut:
-        assert chunk.stop - chunk.start <= longest
-        assert not events & set(range(chunk.start + 1, chunk.stop))
+    for span in spans:
+        assert span.stop - span.start <= longest
+        assert not events & set(range(span.start + 1, span.stop))
         for warming_up in (False, bool(warmup_limit(config))):
-            assert len({learning_rate(config, i, warming_up) for i in range(chunk.start, chunk.stop)}) == 1
+            assert len({learning_rate(config, i, warming_up) for i in range(span.start, span.stop)}) == 1

@@ -1,4 +1,4 @@
-"""The paper's ways of testing, on known answers, and the command that scores checkpoints."""
+"""The views of the paper's tests, scores with known answers, and the command that scores weights files."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from plainres.nets.weights import Normalized, load_net, weights_bytes
 from plainres.scoring import SCALES, VIEWS, dense_logits, probabilities, score
 from plainres.scoring.__main__ import main
 from plainres.scoring.models import load_model, state_depth
-from plainres.training.evaluation import count_wrong
+from plainres.training.loss import count_wrong
 
 CPU = torch.device("cpu")
 MEAN, STD = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 
 class Oracle(nn.Module):
-    """Says which colour is brightest, place by place: the class of the tests' photographs."""
+    """Predicts the brightest color at each position, which is the class of the tests' photographs."""
 
     def __init__(self):
         super().__init__()
@@ -48,7 +48,7 @@ def model_of(net, recipe=None):
 # Views
 
 
-def test_ten_crops_are_corners_centre_and_their_mirror_images():
+def test_ten_crops_are_corners_center_and_their_mirror_images():
     image = torch.arange(3 * 37 * 50).reshape(3, 37, 50).remainder(256).to(torch.uint8)  # shorter side 256/224 of 32
     views = VIEWS["10-crop"](image, 32)
     expected = [
@@ -61,7 +61,7 @@ def test_ten_crops_are_corners_centre_and_their_mirror_images():
     assert len(views) == 10
     for view, crop in zip(views[:5], expected, strict=True):
         assert torch.equal(view, crop)
-    # Of the mirrored image, so that its top left is the mirror image of the top right.
+    # The crops of the mirrored image: its top left crop is the mirror image of the top right one.
     for view, mirrored in zip(views[5:], (views[i] for i in (1, 0, 3, 2, 4)), strict=True):
         assert torch.equal(view, mirrored.flip(2))
     (center,) = VIEWS["center"](image, 32)
@@ -77,20 +77,20 @@ def test_multi_scale_views_are_whole_images_at_the_papers_sizes():
     assert [min(view.shape[1:]) for view in VIEWS["multi-scale"](image, 112)] == [s // 2 for s in SCALES]
 
 
-def test_dense_form_is_the_net_itself_at_its_own_size():
+def test_dense_form_equals_the_net_at_its_training_size():
     net = imagenet_net(18, num_classes=5).eval()
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(dense_logits(net, images, 64), net(images))
 
 
-def test_dense_form_averages_the_classifier_over_places():
+def test_dense_form_averages_the_classifier_over_positions():
     net = imagenet_net(18, "A", num_classes=5).eval()
     images = torch.randn(2, 3, 128, 96)
     with torch.inference_mode():
         maps = net.features(images)  # (2, 512, 4, 3)
-        places = [net.fc(maps[:, :, y : y + 2, x : x + 2].mean((2, 3))) for y in range(3) for x in range(2)]
-        torch.testing.assert_close(dense_logits(net, images, 64), torch.stack(places).mean(0), rtol=1e-5, atol=1e-4)
+        positions = [net.fc(maps[:, :, y : y + 2, x : x + 2].mean((2, 3))) for y in range(3) for x in range(2)]
+        torch.testing.assert_close(dense_logits(net, images, 64), torch.stack(positions).mean(0), rtol=1e-5, atol=1e-4)
         assert not torch.allclose(dense_logits(net, images, 64), net(images), rtol=1e-3)
 
 
@@ -109,27 +109,29 @@ def test_probabilities_are_averaged_over_views_and_models():
     models = [model_of(imagenet_net(18, num_classes=4)) for _ in range(2)]
     views = [[torch.randint(256, (3, 32, w), dtype=torch.uint8) for w in widths] for widths in ((32, 64), (64, 32, 32))]
     with torch.inference_mode():
-        got = probabilities(models, views, 32, CPU, "fp32")
-        for row, of_photo in zip(got, views, strict=True):
+        averaged = probabilities(models, views, 32, CPU, "fp32")
+        for row, photo_views in zip(averaged, views, strict=True):
             each = [
-                softmax(dense_logits(m.net, (v[None] / 255 - 0.5) / 0.25, 32), 1)[0] for v in of_photo for m in models
+                softmax(dense_logits(m.net, (v[None] / 255 - 0.5) / 0.25, 32), 1)[0]
+                for v in photo_views
+                for m in models
             ]
             torch.testing.assert_close(row.float(), torch.stack(each).mean(0), rtol=1e-4, atol=1e-5)
-    assert got.sum(1).tolist() == pytest.approx([1, 1])
+    assert averaged.sum(1).tolist() == pytest.approx([1, 1])
 
 
-@pytest.mark.parametrize("way", VIEWS)
-def test_known_answers(folder, way):
+@pytest.mark.parametrize("view", VIEWS)
+def test_known_answers(folder, view):
     photos, oracle = Photos(folder / "val"), model_of(Oracle())
-    right = score([oracle], photos, photos.labels, way, 32, CPU)
-    assert (right.images, right.skipped, right.top1_error) == (12, 0, 0)
+    correct = score([oracle], photos, photos.labels, view, 32, CPU)
+    assert (correct.images, correct.skipped, correct.top1_error) == (12, 0, 0)
     shifted = photos.labels.clone()
     shifted[:3] = 2
-    assert score([oracle], photos, shifted, way, 32, CPU).top1_error == 25
-    assert score([oracle], photos, shifted, way, 32, CPU).top5_error == 0  # of three classes, five cannot miss
+    assert score([oracle], photos, shifted, view, 32, CPU).top1_error == 25
+    assert score([oracle], photos, shifted, view, 32, CPU).top5_error == 0  # there are only three classes
 
 
-def test_ensemble_follows_the_surer_models(folder):
+def test_ensemble_follows_the_more_confident_model(folder):
     photos, right = Photos(folder / "val"), Oracle()
     wrong = Oracle()
     with torch.no_grad():
@@ -153,33 +155,33 @@ def test_unreadable_images_are_counted_and_limited(tmp_path, capsys):
 
 
 def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["testing", *map(str, arguments)])
+    monkeypatch.setattr(sys, "argv", ["scoring", *map(str, arguments)])
     return main()
 
 
 @pytest.fixture
 def state_file(tmp_path):
-    theirs = torchvision.models.resnet18(num_classes=3).eval()
-    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
-    return theirs, tmp_path / "resnet18.pth"
+    reference = torchvision.models.resnet18(num_classes=3).eval()
+    torch.save(reference.state_dict(), tmp_path / "resnet18.pth")
+    return reference, tmp_path / "resnet18.pth"
 
 
 ADOPT = ("--mean", 0.4, 0.5, 0.6, "--std", 0.2, 0.3, 0.4, "--stride-in", "3x3", "--size", 32)
 
 
 def test_torchvision_weights_are_scored_as_torchvision_would(folder, state_file, tmp_path, monkeypatch, capsys):
-    theirs, path = state_file
+    reference, path = state_file
     weights = tmp_path / "adopted.safetensors"
     assert run(monkeypatch, "adopt", path, "--depth", 18, *ADOPT, "--out", weights) == 0
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
     photos = Photos(folder / "val")
     pixels = torch.stack([with_shorter_side(photos.read(i), 37) for i in range(12)])[:, :, 2:34, 8:40] / 255
     with torch.inference_mode():
-        expected = theirs((pixels - mean) / std)
+        expected = reference((pixels - mean) / std)
         torch.testing.assert_close(load_net(weights)(pixels), expected, rtol=1e-4, atol=1e-4)
     results = tmp_path / "results"
     command = ("score", weights, weights, "--data-dir", folder, "--results", results, "--workers", 0)
-    assert run(monkeypatch, *command, "--ways", "center", "10-crop") == 0
+    assert run(monkeypatch, *command, "--views", "center", "10-crop") == 0
     records = {r["way"]: r for r in (json.loads(p.read_text()) for p in (results / "scores").glob("*.json"))}
     assert records.keys() == {"center", "10-crop"}
     assert records["center"]["top1_error"] == 100 * count_wrong(expected, photos.labels, 1) / 12
@@ -189,7 +191,7 @@ def test_torchvision_weights_are_scored_as_torchvision_would(folder, state_file,
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
-def test_depth_is_told_from_the_weights(depth):
+def test_depth_follows_from_the_weights(depth):
     with torch.device("meta"):
         assert state_depth(imagenet_net(depth).state_dict()) == depth
         assert state_depth(getattr(torchvision.models, f"resnet{depth}")().state_dict()) == depth
@@ -218,19 +220,21 @@ def recorded(path, net, recipe, **architecture):
     return path
 
 
-def test_checkpoints_that_do_not_fit_the_folder(folder, tmp_path, monkeypatch):
+def test_weights_that_do_not_match_the_folder(folder, tmp_path, monkeypatch):
     cifar = recorded(tmp_path / "cifar.safetensors", cifar_net(8), {}, family="cifar", depth=8)
     with pytest.raises(UserError, match="holds a CIFAR net"):
         load_model(cifar)
     shape = {"family": "imagenet", "depth": 18}
     two = {"classes": ["n01", "n02"], "size": 32}
     few = recorded(tmp_path / "few.safetensors", imagenet_net(18, num_classes=2), two, num_classes=2, **shape)
-    with pytest.raises(UserError, match=r"holds 1 classes that .*few.* was not trained on, n03 the first; it knows 2"):
+    with pytest.raises(
+        UserError, match=r"contains 1 classes that .*few.* was not trained on, such as n03; it has 2 classes"
+    ):
         run(monkeypatch, "score", few, "--data-dir", folder)
     five = recorded(
         tmp_path / "five.safetensors", imagenet_net(18, num_classes=5), {"size": 32}, num_classes=5, **shape
     )
-    with pytest.raises(UserError, match=r"holds 3 classes and .* knows 5, without their names"):
+    with pytest.raises(UserError, match=r"contains 3 classes, but .* has 5 unnamed classes"):
         run(monkeypatch, "score", five, "--data-dir", folder)
 
 

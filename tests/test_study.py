@@ -1,4 +1,4 @@
-"""The experiment's command line: plan, resume, skip, failures, bad input, and the demo in CIFAR-10's place."""
+"""The command lines of the experiments: plan, resume, skip, failures, invalid values, and the fallback to the demo."""
 
 import importlib.util
 import json
@@ -7,23 +7,24 @@ import sys
 import pytest
 from helpers import ROOT, one_line
 
-from plainres.study import context, launch, run_command
+from plainres.cli import run_command
+from plainres.study import context, launch
 from plainres.training import Record, RunConfig
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
 
 def load_script(name, monkeypatch):
-    """An experiment as a module."""
+    """Import an experiment as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "experiments" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
 
 def run_script(module, arguments, monkeypatch, capsys):
-    """Run an experiment's command line in this process; (status, out, err)."""
+    """Run the command line of an experiment in this process; return its status, stdout and stderr."""
     monkeypatch.setattr(launch, "calibrate", lambda *_: 1e-12)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *arguments])
@@ -34,7 +35,7 @@ def run_script(module, arguments, monkeypatch, capsys):
 
 @pytest.fixture
 def experiment(monkeypatch, capsys, tmp_path):
-    """Runs experiments/cifar10_depth.py on nets and budgets of seconds."""
+    """A function that runs experiments/cifar10_depth.py with nets and budgets that take seconds."""
     module = load_script("cifar10_depth", monkeypatch)
     monkeypatch.setattr(module, "DEMO", {"plain": (8,), "residual": (8,)})
     monkeypatch.setattr(module, "DEMO_ITERATIONS", 64)
@@ -79,7 +80,7 @@ def test_failed_run_does_not_stop_the_study(experiment, monkeypatch):
     assert "1 of 2 runs did not finish" in out and "RuntimeError: cosmic ray" in out
 
 
-def test_diverged_run_is_told(experiment, monkeypatch):
+def test_diverged_run_is_reported(experiment, monkeypatch):
     monkeypatch.setattr(
         context, "train_run", lambda *_, **__: {"outcome": "diverged", "reason": "training loss is nan"}
     )
@@ -118,14 +119,14 @@ def test_bad_values_are_one_line(experiment, arguments, message):
 @pytest.mark.parametrize(
     "arguments", [["--iterations", "many"], ["--precision", "fp16"], ["--kinds", "dense"], ["--depths", "deep"]]
 )
-def test_unknown_words_are_refused_before_anything_happens(experiment, arguments, tmp_path):
+def test_invalid_arguments_are_refused_before_anything_is_written(experiment, arguments, tmp_path):
     status, _, err = experiment(*arguments)
     assert status == 2 and arguments[0] in err and arguments[1] in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
 
 
-def test_cuda_asked_for_but_absent(experiment, monkeypatch):
+def test_missing_gpu_is_reported(experiment, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     status, _, err = experiment("--device", "cuda")
     assert status == 2 and one_line(err) and "PyTorch sees 0 CUDA devices" in err
@@ -142,7 +143,7 @@ def offline(monkeypatch, tmp_path):
     def refuse(*_arguments, **_options):
         raise OSError("Network is unreachable")
 
-    monkeypatch.setattr("plainres.data.cifar.files.CIFAR10.download", refuse)
+    monkeypatch.setattr("torchvision.datasets.CIFAR10.download", refuse)
     return ["--data-dir", str(tmp_path / "nowhere")]
 
 
@@ -152,7 +153,7 @@ def test_strict_stops_without_data(experiment, offline, monkeypatch):
     assert status == 2 and "could not be downloaded" in err and "DATA_DIR=" in err
 
 
-def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, tmp_path, monkeypatch):
+def test_missing_data_falls_back_to_the_demo_set(experiment, offline, tmp_path, monkeypatch):
     trained = []
     train = context.train_run
     monkeypatch.setattr(context, "train_run", lambda *a: trained.append(a) or train(*a))
@@ -169,7 +170,8 @@ def test_demo_takes_the_place_of_missing_data_and_says_so(experiment, offline, t
 @pytest.mark.parametrize(
     ("name", "nets"),
     [
-        ("shortcuts", ["plain-20", "resnet-56", "resnet-20-b", "resnet-56-c", "highway-56"]),
+        ("shortcuts", ["plain-20", "resnet-56", "resnet-20-b", "resnet-56-c", "highway-56", "preact-20", "preact-56"]),
+        ("early_explosion", ["plain-20", "plain-56", "plain-20-clip1", "plain-56-clip1", "plain-56-warmup"]),
         ("convergence_problem", ["plain-20-nobn-naive", "plain-56-nobn", "plain-20-naive", "plain-56"]),
         ("budget", ["plain-20", "resnet-56", "plain-56-lr0.03", "plain-56-lr0.01", "plain-56-clip1"]),
     ],
@@ -182,13 +184,13 @@ def test_other_experiments_plan_their_runs(name, nets, monkeypatch, capsys, tmp_
 
 
 @pytest.mark.parametrize("name", ["identity_extension", "layer_responses"])
-def test_experiments_on_records_say_what_is_missing(name, monkeypatch, capsys, tmp_path):
+def test_experiments_on_records_report_missing_weights(name, monkeypatch, capsys, tmp_path):
     arguments = [str(tmp_path), "56"][: 2 if name == "identity_extension" else 1]
     status, _, err = run_script(load_script(name, monkeypatch), arguments, monkeypatch, capsys)
     assert status == 2 and one_line(err) and "weights" in err
 
 
-def test_status_of_a_run_that_was_started(tmp_path):
+def test_status_of_a_run_before_and_after_its_start(tmp_path):
     config = RunConfig(depth=8, iterations=64, dataset="demo")
     record = Record(tmp_path, config)
     assert record.status() == "missing"

@@ -1,7 +1,7 @@
-"""The W&B sweeps, against the schema of W&B's own sweep engine and its agent's way of calling the program.
+"""The W&B sweeps: the schema of W&B's sweep engine, and the command line that its agent builds.
 
 `data/wandb_sweep_schema.json` is `sweeps/config/schema.json` of the package sweeps 0.3.0 (MIT licence), which cannot
-be installed beside numpy 2.
+be installed together with numpy 2.
 """
 
 import itertools
@@ -21,14 +21,14 @@ SCHEMA = json.loads((ROOT / "tests/data/wandb_sweep_schema.json").read_text())
 
 
 def grid(sweep):
-    """Every combination of a sweep's parameters, as its agent gets them."""
-    values = {name: one.get("values", [one.get("value")]) for name, one in sweep["parameters"].items()}
+    """Yield every combination of the parameters of a sweep, as its agent receives them."""
+    values = {name: spec.get("values", [spec.get("value")]) for name, spec in sweep["parameters"].items()}
     for combination in itertools.product(*values.values()):
         yield dict(zip(values, combination, strict=True))
 
 
 def arguments(sweep, parameters):
-    """What the agent puts after the program's name."""
+    """Return the arguments that the agent passes to the program."""
     filled = create_sweep_command_args({"args": {name: {"value": value} for name, value in parameters.items()}})
     command = create_sweep_command(sweep["command"])
     assert command[2:3] == ["${program}"] and command[-1] == "${args}"
@@ -48,16 +48,16 @@ def test_sweep_is_valid_and_each_of_its_runs_can_be_planned(path, monkeypatch, c
         assert status == 0
         (row,) = [row for row in out.splitlines() if "missing" in row]
         titles.add((out.splitlines()[0], row))
-    assert len(titles) == len(list(grid(sweep))), "each combination is a run of its own"
+    assert len(titles) == len(list(grid(sweep))), "every combination is a different run"
 
 
-def test_schema_refuses_what_is_no_sweep():
+def test_schema_refuses_an_invalid_sweep():
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"method": "grid", "parameters": {"lr": {"values": []}}}, SCHEMA)
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_program_line_trains_and_a_wrong_value_is_one_line(monkeypatch, capsys, tmp_path):
+def test_arguments_of_the_agent_train_and_an_invalid_value_is_one_line(monkeypatch, capsys, tmp_path):
     script = load_script("train", monkeypatch)
     line = ["--dataset=demo", "--iterations=64", "--batch_size=32", "--wandb=off", "--results", str(tmp_path)]
     status, out, _ = run_script(script, [*line, "--depth=8", "--shortcut=none"], monkeypatch, capsys)

@@ -1,4 +1,4 @@
-"""What W&B is told, read back from its own offline file; and that it never breaks a training."""
+"""The data that W&B receives, read back from its offline file; and that W&B never stops training."""
 
 import json
 import struct
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("small_demo")
 
 
 def read_offline(path):
-    """The messages of an offline run: a LevelDB log of protobuf records in blocks of 32 KiB."""
+    """Return the messages of an offline run: a LevelDB log of protobuf records in blocks of 32 KiB."""
     content, records, pending, at = path.read_bytes(), [], b"", 7
     while at + 7 <= len(content):
         left = 32_768 - at % 32_768
@@ -29,7 +29,7 @@ def read_offline(path):
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
         if at + 7 + length > len(content):
-            break  # it is still being written
+            break  # the file is still being written
         pending += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # full, or the last part
@@ -41,7 +41,7 @@ def read_offline(path):
 
 
 def offline_runs(results):
-    """The messages of every offline run, once W&B's own process has written the last: `finish` does not wait for it."""
+    """Return the messages of every offline run, once W&B's process has written all of them."""
     paths = sorted(results.glob(".wandb/wandb/offline-run-*/*.wandb"))
     deadline = time.monotonic() + 30
     while not all(of_kind(read_offline(path), "exit") for path in paths):
@@ -72,8 +72,8 @@ def test_a_run_is_mirrored_with_its_identity_curves_and_summary(tmp_path):
     assert identity.run_id == run_id(config()) == "demo-64-fp32-resnet-8-batch32-s0"
     assert (identity.run_group, identity.job_type, identity.project) == ("resnet-8-batch32", "train", "plainres")
     assert set(identity.tags) == {"demo", "64 iterations"}
-    told = {item.key or item.nested_key[0]: item.value_json for item in identity.config.update}
-    assert told["depth"] == "8" and told["precision"] == '"fp32"'
+    logged = {item.key or item.nested_key[0]: item.value_json for item in identity.config.update}
+    assert logged["depth"] == "8" and logged["precision"] == '"fp32"'
     axes = {metric.name or metric.glob_name: metric.step_metric for metric in of_kind(records, "metric")}
     assert axes["*"] == "iteration"
     rows = history(records)
@@ -101,16 +101,16 @@ def test_resumed_run_logs_each_row_once_over_its_segments(tmp_path, monkeypatch)
     assert iterations == list(range(1, 65))
 
 
-def test_failing_wandb_is_said_once_and_stops_nothing(tmp_path, monkeypatch, capsys):
+def test_failing_wandb_is_reported_once_and_stops_nothing(tmp_path, monkeypatch, capsys):
     def fail(**_options):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("wandb.init", fail)
     assert train_offline(tmp_path)["outcome"] == "finished"
-    assert capsys.readouterr().err.count("W&B failed and is left out") == 1
+    assert capsys.readouterr().err.count("W&B failed and is no longer used") == 1
 
 
-def test_sweep_gives_the_id(tmp_path, monkeypatch):
+def test_sweep_chooses_the_id(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     monkeypatch.setattr("wandb.init", lambda **options: seen.update(options))
@@ -118,7 +118,7 @@ def test_sweep_gives_the_id(tmp_path, monkeypatch):
     assert "id" not in seen and seen["group"] == "resnet-8-batch32"
     seen.clear()
     train_offline(tmp_path)
-    assert seen["job_type"] == "train", "a finished run is shown to the sweep's agent as well"
+    assert seen["job_type"] == "train", "a finished run is also logged for the agent of the sweep"
 
 
 def test_mode(monkeypatch, capsys):

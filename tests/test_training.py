@@ -1,4 +1,4 @@
-"""Whole runs on a small demo set: the mathematics, the record, resuming, and what goes wrong."""
+"""Runs on a small demo set: their arithmetic, records, resuming and errors."""
 
 import json
 
@@ -16,8 +16,8 @@ from plainres.training.schedule import learning_rate
 pytestmark = pytest.mark.usefixtures("small_demo")
 
 
-def test_training_equals_a_loop_written_out_by_hand(tmp_path, tiny_demo):
-    """Momentum, decay of every parameter, schedule and batches against plain tensor arithmetic."""
+def test_training_equals_an_explicit_loop(tmp_path, tiny_demo):
+    """The loop computes batches, learning rates, momentum and the decay of every parameter with tensor operations."""
     run_config = config(precision="fp64", weight_decay=0.01, batch_size=8)
     train(tmp_path, run_config)
     net = make_net(run_config).double()
@@ -89,17 +89,17 @@ def test_averaged_bn_statistics_are_those_of_augmented_training_images(tmp_path,
     assert not averaged.training and all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_time_of_probes_counts_to_the_run_but_not_to_its_speed(monkeypatch):
+def test_time_of_probes_counts_towards_the_run_but_not_its_throughput(monkeypatch):
     now = 10.0
     monkeypatch.setattr(module.time, "perf_counter", lambda: now)
-    trained = module.ClassificationModule(config(), make_net(config()), CifarData("demo"))
-    trained.on_train_epoch_start()
+    timed = module.ClassificationModule(config(), make_net(config()), CifarData("demo"))
+    timed.on_train_epoch_start()
     now = 12.0
-    with trained.outside_rows():
+    with timed.outside_rows():
         now = 15.0
     now = 16.0
-    trained._count_time()
-    assert (trained.seconds, trained.train_seconds) == (6.0, 3.0)
+    timed._count_time()
+    assert (timed.seconds, timed.train_seconds) == (6.0, 3.0)
 
 
 def test_finished_run_is_not_trained_again(finished):
@@ -108,30 +108,30 @@ def test_finished_run_is_not_trained_again(finished):
 
 
 @pytest.mark.parametrize("crash_at", [1, 33, 63])
-def test_resumed_run_equals_an_undisturbed_one(tmp_path, crash_at, finished):
-    undisturbed, _ = finished
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path, crash_at, finished):
+    uninterrupted, _ = finished
     with pytest.raises(RuntimeError, match="crash"):
         train(tmp_path, config(), Interrupt(crash_at), checkpoint_seconds=0)
     assert Record(tmp_path, config()).status() == "partial"
-    after = Iterations()
-    assert train(tmp_path, config(), after)["outcome"] == "finished"
-    assert after.done == list(range(crash_at + 1, 65))
-    assert_same_run(tmp_path, undisturbed, config())
+    trained = Iterations()
+    assert train(tmp_path, config(), trained)["outcome"] == "finished"
+    assert trained.done == list(range(crash_at + 1, 65))
+    assert_same_run(tmp_path, uninterrupted, config())
 
 
-def test_seed_decides_everything(finished, tmp_path):
+def test_seed_determines_all_results(finished, tmp_path):
     _, run = finished
     assert train(tmp_path, config())["final"] == run["final"]
     assert train(tmp_path, config(seed=1))["final"] != run["final"]
 
 
-def test_plain_twin_is_a_run_of_its_own(tmp_path):
+def test_plain_twin_is_a_separate_run(tmp_path):
     plain = train(tmp_path, config(shortcut=None))
     assert plain["net"] == "plain-8-batch32"
     assert plain["complexity"]["parameters"] == 75_290
 
 
-def test_45k_split_is_validated_on_beside_the_test_set(tmp_path, monkeypatch):
+def test_45k_split_is_evaluated_on_validation_and_test_images(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "plainres.data.cifar.module.load_cifar", lambda *_, train: demo_set(640 if train else 160, int(train))
     )
@@ -146,7 +146,7 @@ def test_45k_split_is_validated_on_beside_the_test_set(tmp_path, monkeypatch):
     assert rows["val_error"].iloc[-1] != rows["test_error"].iloc[-1]
 
 
-def test_warm_up_ends_at_its_cap_at_the_latest(tmp_path, tiny_demo, monkeypatch):
+def test_warm_up_ends_at_its_limit_at_the_latest(tmp_path, tiny_demo, monkeypatch):
     monkeypatch.setattr(schedule, "WARMUP_DEPTH", 8)
     deep = config(batch_size=2)
     assert train(tmp_path, deep)["warmup_end"] == 8
@@ -161,7 +161,7 @@ def test_diverged_run_is_recorded_as_such(tmp_path):
     assert not metrics(tmp_path, config(lr=1e30)).empty
 
 
-def test_record_of_another_configuration_is_never_mixed(finished, tmp_path):
+def test_record_of_another_configuration_is_an_error(finished, tmp_path):
     results, _ = finished
     folder = tmp_path / config().folder
     folder.mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_record_of_another_configuration_is_never_mixed(finished, tmp_path):
         train(tmp_path, config())
 
 
-def test_unreadable_record_is_named(tmp_path):
+def test_error_for_an_unreadable_record_names_it(tmp_path):
     folder = tmp_path / config().folder
     folder.mkdir(parents=True)
     (folder / "run.json").write_text('{"outcome": "fin')
@@ -198,14 +198,14 @@ def test_unreadable_record_is_named(tmp_path):
         ({"momentum": 1.0}, "momentum must be at least 0 and less than 1, not 1"),
     ],
 )
-def test_bad_configuration_is_refused(changes, message):
+def test_invalid_configurations_are_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         config(**changes)
 
 
-def test_names():
-    def path(**c):
-        return RunConfig(depth=56, **c).folder.as_posix()
+def test_folders_of_records():
+    def path(**changes):
+        return RunConfig(depth=56, **changes).folder.as_posix()
 
     assert path(precision="bf16") == "cifar10-64k-bf16/resnet-56/seed-0"
     assert path(shortcut=None, seed=3, iterations=1_500) == "cifar10-1500-fp32/plain-56/seed-3"
@@ -213,7 +213,7 @@ def test_names():
     assert path(shortcut=None, lr=0.01) == "cifar10-64k-fp32/plain-56-lr0.01/seed-0"
 
 
-def test_bf16_learns_too(tmp_path):
+def test_run_in_bf16_learns(tmp_path):
     run = train(tmp_path, config(precision="bf16"))
     assert run["outcome"] == "finished"
     rows = metrics(tmp_path, config(precision="bf16"))

@@ -1,4 +1,4 @@
-"""What processes of the tests run, on a demo set of seconds: one training, or an experiment with its arguments."""
+"""Programs for child processes of the tests: one training run, or an experiment, on a demo set reduced to seconds."""
 
 import runpy
 import sys
@@ -15,7 +15,7 @@ def small_config(iterations: int) -> RunConfig:
 
 
 def train_small(results: Path, iterations: int) -> None:
-    """One run with a checkpoint after every iteration, to be killed."""
+    """Train one run with a checkpoint after every iteration. A test kills the process."""
     shrink()
     context = RunContext(data_dir=results, results=results, device=torch.device("cpu"), checkpoint_seconds=0)
     train_run(small_config(iterations), context)

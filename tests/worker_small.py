@@ -1,4 +1,4 @@
-"""plainres.study.worker on a demo set of seconds."""
+"""The worker process of `plainres.study`, on a demo set reduced to seconds."""
 
 import torch
 
@@ -8,7 +8,7 @@ from plainres.training.distributed import exit_process
 
 
 def shrink():
-    """What a worker does before its first run."""
+    """Use one thread and a small demo set, as the fixtures of the tests do."""
     torch.set_num_threads(1)
     DEMO.sizes["50k"].update(train=640, test=160)
 

@@ -1,1 +1,1 @@
-"""What an iteration costs, against a stock Lightning loop: `python -m plainres.bench`."""
+"""The time per training iteration, compared with a stock Lightning loop: `python -m plainres.bench`."""

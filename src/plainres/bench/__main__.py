@@ -1,90 +1,114 @@
-"""`make bench`: what an iteration costs, in turn the stock way and ours, for nets of three depths."""
+"""Time a training iteration of nets of several depths: `python -m plainres.bench`, or `make bench`."""
 
-import argparse
 import json
 import re
 import sys
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+import tyro
 
-from plainres.bench.measure import Measurement, Way, measure, timed_iterations
-from plainres.bench.report import format_lines, project, summarize
+from plainres.bench.measure import Measurement, Method, default_timed_iterations, measure
+from plainres.bench.report import format_tables, project, summarize
 from plainres.catalog.datasets import CIFAR10, DEMO
+from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.data.cifar.files import require_cifar
-from plainres.errors import UserError
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training.device import choose_device, describe_hardware, describe_software, fast_precision
 from plainres.training.record import write_atomic
 
-STOCK = Way("stock")
+STOCK = Method("stock")
+BATCH_SIZE = 128
+OTHER_BATCH_SIZES = (32, 64, 256, 512)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time a training iteration of residual nets with both engines and with a stock Lightning loop, in turn."""
+
+    depths: tuple[int, ...] = (20, 56, 110)
+    """Depths of the residual nets, each 6n+2."""
+    rounds: int | None = None
+    """Number of rounds. Every method is timed once per round. Default: 3, or 7 with --full."""
+    timed: int | None = None
+    """Number of timed iterations. Default: 400 on a GPU, 200 / depth on a CPU."""
+    full: bool = False
+    """More rounds, and the shallowest net with other batch sizes."""
+    device: str = "auto"
+    """Device: auto, cpu, cuda or cuda:<index>."""
+    results: Path = LOCAL_RESULTS
+    """Results folder. The measurements are written to bench/ below it, as JSON."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m plainres.bench", description=__doc__)
-    parser.add_argument("--depths", type=int, nargs="+", default=[20, 56, 110])
-    parser.add_argument("--rounds", type=int, help="every way is measured once a round (default 3; 7 with --full)")
-    parser.add_argument("--timed", type=int, help="iterations timed (default: 400 on a GPU, 200 / depth on a CPU)")
-    parser.add_argument("--full", action="store_true", help="more rounds, and the net of least depth at other batches")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<index>")
-    parser.add_argument("--results", type=Path, default=LOCAL_RESULTS, help="the JSON goes to bench/ below it")
-    options = parser.parse_args()
-    try:
-        path = run(options, choose_device(options.device))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Run the benchmark with the options of the command line."""
+    options = tyro.cli(Options, prog="python -m plainres.bench")
+    path = run(options, choose_device(options.device))
     print(f"\n{path}")
     return 0
 
 
-def run(options: argparse.Namespace, device: torch.device) -> Path:
-    """Measure, print, and keep as JSON; the file's path."""
-    data_dir = default_data_dir()
-    if (data_dir / "cifar-10-batches-py").exists():
-        require_cifar(CIFAR10.name, data_dir)
-    else:
-        data_dir = None
+def run(options: Options, device: torch.device) -> Path:
+    """Time all methods, print tables, and write the measurements; return the path of the JSON file."""
+    data_dir = _cifar_dir()
     precisions = dict.fromkeys(("fp32", fast_precision(device)))
-    ways = [STOCK, *(Way(engine, precision) for precision in precisions for engine in ("eager", "fast"))]
-    sizes = [(depth, 128) for depth in options.depths]
+    methods = [STOCK, *(Method(engine, precision) for precision in precisions for engine in ("eager", "fast"))]
+    sizes = [(depth, BATCH_SIZE) for depth in options.depths]
     if options.full:
-        sizes += [(min(options.depths), batch) for batch in (32, 64, 256, 512)]
+        sizes += [(min(options.depths), batch_size) for batch_size in OTHER_BATCH_SIZES]
     lines = []
     with ExitStack() as stack:
-        # A process each: how one way sets up memory, threads or compilation must not touch another.
-        own = {way: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for way in ways}
+        # In separate processes, the memory, threads and compilation of one method cannot affect another.
+        pools = {method: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for method in methods}
         for depth, batch_size in sizes:
-            found: dict[Way, list[Measurement]] = defaultdict(list)
+            timed = options.timed or default_timed_iterations(depth, device)
+            measurements: dict[Method, list[Measurement]] = defaultdict(list)
             for _ in range(options.rounds or (7 if options.full else 3)):
-                for way in ways:
-                    timed = options.timed or timed_iterations(depth, device)
-                    one = own[way].submit(measure, way, depth, batch_size, timed, data_dir, device).result()
-                    found[way].append(one)
-                    ms = f"{1e3 * one.seconds:.3g} ms"
-                    print(f"resnet-{depth} batch {batch_size} {way}: {ms}", file=sys.stderr, flush=True)
-            lines += [summarize(way, depth, batch_size, found[way], found[STOCK]) for way in ways]
-    projected = project([line for line in lines if line["batch_size"] == 128])
-    print(format_lines(lines, projected))
+                for method in methods:
+                    future = pools[method].submit(measure, method, depth, batch_size, timed, data_dir, device)
+                    measurements[method].append(future.result())
+                    ms = f"{1e3 * measurements[method][-1].seconds:.3g} ms"
+                    print(f"resnet-{depth} batch {batch_size} {method}: {ms}", file=sys.stderr, flush=True)
+            lines += [
+                summarize(method, depth, batch_size, measurements[method], measurements[STOCK]) for method in methods
+            ]
+    projection = project([line for line in lines if line["batch_size"] == BATCH_SIZE])
+    print(format_tables(lines, projection))
     hardware = describe_hardware(device)
     content = {
         "hardware": hardware,
         "software": describe_software(),
         "data": (CIFAR10 if data_dir else DEMO).title,
         "lines": lines,
-        "projection": projected,
+        "projection": projection,
     }
-    name = re.sub(r"[^a-z0-9]+", "-", str(hardware.get("gpu", hardware["cpu"])).lower()).strip("-")
-    threads = "" if device.type == "cuda" else f"-{hardware['threads']}-threads"
-    path = options.results / "bench" / f"{name}{threads}.json"
+    path = options.results / "bench" / f"{file_stem(hardware)}.json"
     write_atomic(path, json.dumps(content, indent=2) + "\n")
     return path
 
 
+def file_stem(hardware: dict) -> str:
+    """Return the name of the JSON file for some hardware, for example `amd-epyc-2-threads` or `nvidia-h200`."""
+    name = hardware.get("gpu", hardware["cpu"])
+    if "gpu" not in hardware:
+        name += " one thread" if hardware["threads"] == 1 else f" {hardware['threads']} threads"
+    return re.sub(r"[^a-z0-9]+", "-", str(name).lower()).strip("-")
+
+
+def _cifar_dir() -> Path | None:
+    """Return the folder that holds CIFAR-10 after checking its files, or None if it is not there."""
+    data_dir = default_data_dir()
+    if not (data_dir / "cifar-10-batches-py").exists():
+        return None
+    require_cifar(CIFAR10.name, data_dir)
+    return data_dir
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,4 +1,4 @@
-"""Seconds an iteration of one way to train, under Lightning's Trainer, data loading included."""
+"""Seconds per iteration of one training method under Lightning's Trainer, including data loading."""
 
 import gc
 import logging
@@ -18,13 +18,19 @@ from plainres.training import ClassificationModule, RunConfig
 from plainres.training.build import make_net
 from plainres.training.engines.fast import LONGEST_SPAN
 
-STOCK_WORKERS = 4  # at most, and one a core
-BUDGET = {"cuda": 64_000, "cpu": 4_096}  # of the run that is begun; on a GPU it decides how long chunks are
+MAX_STOCK_WORKERS = 4  # worker processes of the stock loop, but at most one per core
+# Iterations of the run that is started. On a GPU, it determines the length of the chunks of the fast engine.
+RUN_ITERATIONS = {"cuda": 64_000, "cpu": 4_096}
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to train: "stock", or an engine of ours at a precision."""
+class Method:
+    """One method of training.
+
+    Attributes:
+        engine: `"stock"` for the stock Lightning loop, or one of our engines, `"eager"` or `"fast"`.
+        precision: `"fp32"` or `"bf16"`.
+    """
 
     engine: str
     precision: str = "fp32"
@@ -35,12 +41,13 @@ class Way:
 
 @dataclass
 class Measurement:
-    """What one measurement found.
+    """The result of one measurement.
 
     Attributes:
-        seconds: of one iteration, the mean over those timed.
-        first_step: seconds from the Trainer's start to the end of the first step (an iteration, or a chunk of them).
-        peak_memory: bytes allocated on the GPU at most; None on a CPU.
+        seconds: Mean duration of the timed iterations, in seconds.
+        first_step: Seconds from the start of the Trainer to the end of its first step, which is one iteration or one
+            chunk of iterations.
+        peak_memory: Largest number of bytes allocated on the GPU. None on a CPU.
     """
 
     seconds: float
@@ -49,7 +56,13 @@ class Measurement:
 
 
 class Stopwatch(pl.Callback):
-    """Times iterations after as many unmeasured ones, then ends the training."""
+    """Callback that times a number of iterations and then ends the training.
+
+    Args:
+        warm_up: Number of iterations before the timed ones.
+        timed: Number of timed iterations.
+        device: Device that the net is trained on.
+    """
 
     def __init__(self, warm_up: int, timed: int, device: torch.device):
         self.warm_up, self.timed, self.device = warm_up, timed, device
@@ -75,29 +88,29 @@ class Stopwatch(pl.Callback):
         return time.perf_counter()
 
 
-def timed_iterations(depth: int, device: torch.device) -> int:
-    """Enough for a figure, and few enough for a round of all ways to take a minute on a CPU."""
+def default_timed_iterations(depth: int, device: torch.device) -> int:
+    """Return the number of timed iterations, such that one round of all methods takes about a minute on a CPU."""
     return 8 * LONGEST_SPAN["cuda"] if device.type == "cuda" else max(2, 200 // depth)
 
 
 def measure(
-    way: Way, depth: int, batch_size: int, timed: int, data_dir: Path | None, device: torch.device
+    method: Method, depth: int, batch_size: int, timed: int, data_dir: Path | None, device: torch.device
 ) -> Measurement:
-    """Train a residual net for some iterations and time them.
+    """Train a residual net and return the time per iteration.
 
     Args:
-        way: how.
-        depth: of the net.
-        batch_size: images an iteration.
-        timed: iterations.
-        data_dir: folder that holds CIFAR-10; None for the demo set, on which an iteration costs the same.
-        device: where.
+        method: Method of training.
+        depth: Depth of the net, 6n+2.
+        batch_size: Number of images per iteration.
+        timed: Number of timed iterations.
+        data_dir: Folder that holds CIFAR-10. None means the demo set, whose iterations cost the same.
+        device: Device to train on.
     """
     config = RunConfig(
         depth=depth,
-        iterations=BUDGET[device.type],
+        iterations=RUN_ITERATIONS[device.type],
         dataset="cifar10" if data_dir else "demo",
-        precision=way.precision,
+        precision=method.precision,
         batch_size=batch_size,
     )
     cuda = device.type == "cuda"
@@ -105,11 +118,11 @@ def measure(
     net = make_net(config)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if cuda:
-        gc.collect()  # nets measured before
+        gc.collect()  # frees the nets of earlier measurements
         torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Lightning, about workers and loggers
+        warnings.simplefilter("ignore")  # Lightning warns about workers and loggers
         trainer = pl.Trainer(
             accelerator="gpu" if cuda else "cpu",
             devices=[device.index or 0] if cuda else 1,
@@ -121,17 +134,17 @@ def measure(
             enable_model_summary=False,
             callbacks=[watch],
         )
-        if way.engine == "stock":
+        if method.engine == "stock":
             if data_dir:
                 train = load_cifar("cifar10", data_dir, train=True)
-            else:  # as many images as CIFAR-10 has, so that epochs end as rarely
+            else:  # as many images as CIFAR-10 has, so that epochs are equally long
                 train = tuple(torch.cat([part] * 10) for part in demo_set(5_000, seed=0))
-            workers = min(STOCK_WORKERS, os.cpu_count() or 1)
+            workers = min(MAX_STOCK_WORKERS, os.cpu_count() or 1)
             trainer.fit(StockModule(config, net), stock_loader(*train, batch_size, workers, pin=cuda))
         else:
             data = CifarData(config.dataset, data_dir or ".", "50k", 0, config.iterations, batch_size)
             data.prepare_data()
             data.setup()
-            trainer.fit(ClassificationModule(config, net, data, way.engine))
+            trainer.fit(ClassificationModule(config, net, data, method.engine))
     peak = torch.cuda.max_memory_allocated(device) if cuda else None
     return Measurement(watch.seconds, watch.first_step, peak)

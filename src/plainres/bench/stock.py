@@ -1,4 +1,4 @@
-"""The stock way to train on CIFAR-10, as tutorials have it: what every figure of speed is a ratio to."""
+"""The stock Lightning loop for CIFAR-10, as in tutorials: the baseline of all speed measurements."""
 
 import pytorch_lightning as pl
 import torch
@@ -14,12 +14,12 @@ from plainres.training.engines.eager import sgd_arguments
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
-class Pictures(Dataset):
-    """Images through torchvision's transforms, one at a time, as `torchvision.datasets.CIFAR10` gives them.
+class StockDataset(Dataset):
+    """Images that torchvision's transforms augment one at a time, as with `torchvision.datasets.CIFAR10`.
 
     Args:
-        pixels: uint8 (N, 32, 32, 3).
-        labels: int64 (N,).
+        pixels: Images, uint8 (N, 32, 32, 3).
+        labels: Classes, int64 (N,).
     """
 
     def __init__(self, pixels: Tensor, labels: Tensor):
@@ -41,14 +41,19 @@ class Pictures(Dataset):
 
 
 def stock_loader(pixels: Tensor, labels: Tensor, batch_size: int, workers: int, pin: bool) -> DataLoader:
-    """Shuffled batches from worker processes."""
+    """Return a loader of shuffled batches from worker processes."""
     return DataLoader(
-        Pictures(pixels, labels), batch_size, True, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0
+        StockDataset(pixels, labels),
+        batch_size,
+        True,
+        num_workers=workers,
+        pin_memory=pin,
+        persistent_workers=workers > 0,
     )
 
 
 class StockModule(pl.LightningModule):
-    """Automatic optimization, eager operations, fp32, NCHW."""
+    """A LightningModule with automatic optimization, eager operations, fp32 and the memory format NCHW."""
 
     def __init__(self, config: RunConfig, net: nn.Module):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Data sets as Lightning data modules. Nothing here depends on nets or on training."""
+"""The data sets of the study, as Lightning data modules. Nothing here depends on nets or on training."""
 
 from plainres.data.cifar.batch_table import batch_table
 from plainres.data.cifar.demo import demo_set

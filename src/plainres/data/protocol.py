@@ -1,4 +1,4 @@
-"""What training needs to know of a data module."""
+"""The interface between data modules and training."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -19,8 +19,8 @@ class Part(Protocol):
 class RunData(Protocol):
     """The data of one run. `CifarData` and `ImageNetData` implement this protocol.
 
-    A loader yields batches in a form of the data module's own, and `inputs` turns such a batch into images and
-    labels on the device.
+    Loaders yield batches in a format that depends on the data module, and `inputs` turns such a batch into images
+    and labels on the device.
 
     Attributes:
         parts: Parts by name: `"train"`, `"test"` and, if images are held out, `"val"`. Filled by `setup`.
@@ -55,7 +55,7 @@ class RunData(Protocol):
 
         Args:
             spans: Consecutive ranges of iterations. A data module that keeps its images in memory yields one item
-                per span, others one item per iteration.
+                per span. Others yield one item per iteration.
         """
 
     def iterations_of(self, loaded: Any) -> Sequence[Any]:
@@ -68,4 +68,4 @@ class RunData(Protocol):
         """Return a loader that yields every image of a part once, without augmentation."""
 
     def first(self, images: int) -> Iterable[Any]:
-        """Yield a fixed sample of training images, without augmentation, to every process of a run."""
+        """Return batches of a fixed sample of training images, without augmentation, the same in every process."""

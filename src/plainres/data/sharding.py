@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def shard_range(n: int, shard: tuple[int, int]) -> range:
-    """The indices among `n` that belong to one process.
+    """Return the indices among `n` that belong to one process.
 
     Args:
         n: Number of items to divide.
@@ -16,9 +16,9 @@ def shard_range(n: int, shard: tuple[int, int]) -> range:
 
 
 def fixed_sample(n: int, count: int) -> Tensor:
-    """Indices of a fixed random sample of `n` images, the same in every call and on every machine.
+    """Return the indices of a fixed random sample of `n` images, the same in every call and on every machine.
 
-    Folders of photographs are sorted by class, so the first images would all belong to one class.
+    The first images of a folder of photographs would all belong to one class.
 
     Args:
         n: Number of images to choose from.

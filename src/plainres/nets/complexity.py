@@ -2,9 +2,10 @@
 
 import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,38 @@ class Complexity:
     multiply_adds: int
 
 
+class LayerCall(NamedTuple):
+    """One layer as it ran in a forward pass, with its input and output on the meta device."""
+
+    name: str
+    module: nn.Module
+    input: Tensor
+    output: Tensor
+
+
+def trace_layers(net: nn.Module, input_shape: tuple[int, int, int], kinds: tuple[type, ...]) -> list[LayerCall]:
+    """Return the layers of some kinds in the order in which they run for one image.
+
+    Args:
+        net: Net to trace. Only a copy on the meta device is run, so nothing is computed and the net is not changed.
+        input_shape: (channels, height, width) of the image.
+        kinds: Classes of the layers.
+    """
+    shadow = copy.deepcopy(net).to("meta").eval()
+    names = {module: name for name, module in shadow.named_modules()}
+    calls: list[LayerCall] = []
+
+    def add(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        calls.append(LayerCall(names[module], module, inputs[0], output))
+
+    for module in names:
+        if isinstance(module, kinds):
+            module.register_forward_hook(add)
+    with torch.no_grad():
+        shadow(torch.empty(1, *input_shape, device="meta"))
+    return calls
+
+
 def count_complexity(net: nn.Module, input_shape: tuple[int, int, int]) -> Complexity:
     """Count the parameters of a net and the multiply-adds of one forward pass.
 
@@ -28,17 +61,7 @@ def count_complexity(net: nn.Module, input_shape: tuple[int, int, int]) -> Compl
         net: Net of convolutions and linear layers. It is neither run on its own device nor changed.
         input_shape: (channels, height, width) of one image.
     """
-    shadow = copy.deepcopy(net).to("meta").eval()
-    multiply_adds = 0
-
-    def add(module: nn.Conv2d | nn.Linear, _inputs: tuple, output: torch.Tensor) -> None:
-        nonlocal multiply_adds
-        # Every element of the output is the dot product of an input window and one row of the weight.
-        multiply_adds += output.numel() * module.weight[0].numel()
-
-    for module in shadow.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(add)
-    with torch.no_grad():
-        shadow(torch.empty(1, *input_shape, device="meta"))
+    # Every element of the output is the dot product of an input window and one row of the weight.
+    calls = trace_layers(net, input_shape, (nn.Conv2d, nn.Linear))
+    multiply_adds = sum(call.output.numel() * call.module.weight[0].numel() for call in calls)
     return Complexity(sum(p.numel() for p in net.parameters()), multiply_adds)

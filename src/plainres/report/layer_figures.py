@@ -11,9 +11,9 @@ from plainres.report.records import Run, Study
 PAPER_NETS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
 
 
-def probed_runs(study: Study) -> dict[str, Run]:
-    """The first seed with probes of each net: the paper's five where the study has its four of 20 and 56 layers."""
-    found = {run.net: run for run in reversed(study.runs) if len(run.probes)}
+def probed_runs(study: Study, *columns: str) -> dict[str, Run]:
+    """The first seed with these probe columns of each net, or of the paper's five nets if four of them have records."""
+    found = {run.net: run for run in reversed(study.runs) if len(run.probes) and {*columns} <= {*run.probes}}
     papers = [net for net in PAPER_NETS if net in found]
     names = papers if len(papers) >= 4 else [run.net for run in study.runs if run.net in found]
     return {net: found[net] for net in names}
@@ -26,7 +26,7 @@ def at_end(run: Run) -> pd.DataFrame:
 
 def figure_7(study: Study) -> Figure | None:
     """Standard deviation of every 3x3 layer's response at the end: in the order of the layers, and sorted by size."""
-    runs = probed_runs(study)
+    runs = probed_runs(study, "response_std")
     if not runs:
         return None
     style = style_of(study, list(runs))
@@ -55,7 +55,7 @@ def figure_7(study: Study) -> Figure | None:
 
 def gradients(study: Study) -> Figure | None:
     """Gradient norm of every 3x3 layer's weight (top) and forward variance (bottom), at initialization and the end."""
-    runs = probed_runs(study)
+    runs = probed_runs(study, "gradient_norm", "forward_variance")
     if not runs:
         return None
     style = style_of(study, list(runs))

@@ -1,4 +1,4 @@
-"""The paper's ways of testing: what a net, or several together, get wrong on a folder of photographs."""
+"""Errors of one net, or of an ensemble, on a folder of photographs, with the paper's views of each photograph."""
 
 from plainres.scoring.scores import Scores, probabilities, score
 from plainres.scoring.views import SCALES, VIEWS, dense_logits

@@ -25,68 +25,69 @@ from plainres.training import RunConfig
 from plainres.training.device import choose_device, describe_hardware, describe_software
 from plainres.training.record import write_atomic
 
-SIZE = 224
+CROP_SIZE = 224
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Top-1 and top-5 errors of one net, or of several as an ensemble, on a folder; writes a record to RESULTS/scores,
-    from which `make figures` draws Tables 2 to 5.
+    """Score one net, or several nets as an ensemble.
 
-    The ways: center (the centre crop), 10-crop (Tables 2 and 3), multi-scale (fully convolutional at five scales,
-    Tables 4 and 5).
+    Each kind of view gives one record in RESULTS/scores, from which `make figures` draws Tables 2 to 5.
     """
 
     weights: tyro.conf.Positional[tuple[Path, ...]]
-    """weights.safetensors of runs, or what `adopt` made. Several are tested together."""
+    """Weights files of runs, or files written by `adopt`. Several files form an ensemble."""
     data_dir: Path = field(default_factory=default_data_dir)
-    """Folder that holds `val/<class>/*`. Default: the environment's DATA_DIR."""
+    """Folder that contains val/<class>/*. Default: the environment variable DATA_DIR, or ./data."""
     part: Literal["val", "train"] = "val"
-    """Which of its folders."""
-    ways: tuple[Literal["center", "10-crop", "multi-scale"], ...] = tuple(VIEWS)
+    """Subfolder to score on."""
+    views: tuple[Literal["center", "10-crop", "multi-scale"], ...] = tuple(VIEWS)
+    """Views of each photograph: center (the center crop), 10-crop (Tables 2 and 3), or multi-scale (fully convolutional
+    at five scales, Tables 4 and 5)."""
     results: Path = LOCAL_RESULTS
     """Folder for the records."""
     device: str = "auto"
+    """Device: auto, cpu, cuda or cuda:<index>."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the forward pass."""
     workers: int = 2
-    """Processes that decode."""
+    """Number of processes that decode photographs."""
     bad_limit: int = BAD_LIMIT
-    """How many unreadable images are let pass."""
+    """Number of unreadable images that are accepted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adopt:
-    """Store a state dict with torchvision's names as a weights file, its normalization with it (never guessed).
+    """Convert a state dict with torchvision's names to a weights file that includes the normalization of images.
 
-    Torchvision's own weights: --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 --stride-in 3x3.
+    For torchvision's own weights, use --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 --stride-in 3x3.
     """
 
     state: tyro.conf.Positional[Path]
     """File with the state dict."""
     depth: int
-    """Layers; the file is held to it."""
+    """Number of layers, which must match the file."""
     mean: tuple[float, float, float]
-    """That training subtracted from red, green and blue (between 0 and 1)."""
+    """Mean of red, green and blue that training subtracted, between 0 and 1."""
     std: tuple[float, float, float]
-    """That training divided by; 1 1 1 for none."""
+    """Standard deviation of red, green and blue that training divided by; 1 1 1 for none."""
     stride_in: Literal["1x1", "3x3"]
-    """Where the stride of its bottlenecks stands."""
-    size: int = SIZE
-    """Of the crops it was trained on."""
+    """Convolution of a bottleneck that has the stride."""
+    size: int = CROP_SIZE
+    """Size of the crops that the net was trained on, in pixels."""
     out: Path
-    """The weights file to write (*.safetensors)."""
+    """Weights file to write (*.safetensors)."""
 
 
 def describe_model(path: Path, model: Normalized) -> dict:
-    """What a score's record says of a net."""
-    own = RunConfig(**model.recipe["config"]) if "config" in model.recipe else None
-    run = (
-        {"name": own.net, "study": own.study, "iterations": own.iterations, "seed": own.seed}
-        if own
-        else {"name": model.recipe["name"]}
-    )
+    """Return the description of a net in the record of a score."""
+    if "config" in model.recipe:
+        config = RunConfig(**model.recipe["config"])
+        origin = {"name": config.net, "study": config.study, "iterations": config.iterations, "seed": config.seed}
+    else:
+        origin = {"name": model.recipe["name"]}
     return {
-        **run,
+        **origin,
         "depth": model.architecture["depth"],
         "shortcut": model.architecture["shortcut"],
         "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -94,26 +95,27 @@ def describe_model(path: Path, model: Normalized) -> dict:
 
 
 def score_command(options: Score) -> int:
+    """Score the nets with each of the views, and write one record per kind of view."""
     if not options.weights:
-        raise UserError("name the weights files to score")
+        raise UserError("no weights files are given: name one, or several for an ensemble")
     device = choose_device(options.device)
     models = [load_model(path) for path in options.weights]
     photos = Photos(options.data_dir / options.part)
     labels = [labels_for(model, photos, path) for path, model in zip(options.weights, models, strict=True)]
     sizes = {model.recipe.get("size") or model.recipe["config"]["image_size"] for model in models}
-    if len(sizes) > 1 or any(not of.equal(labels[0]) for of in labels):
-        raise UserError("nets of one ensemble must have been trained on the same classes and size of crop")
+    if len(sizes) > 1 or any(not other.equal(labels[0]) for other in labels):
+        raise UserError("the nets of an ensemble must have been trained on the same classes and crop size")
     nets = [describe_model(path, model) for path, model in zip(options.weights, models, strict=True)]
     label = nets[0]["name"] if len(nets) == 1 else f"ensemble-of-{len(nets)}"
     digest = hashlib.sha256("".join(net["weights_sha256"] for net in nets).encode()).hexdigest()[:8]
-    for way in options.ways:
+    for view in options.views:
         begin = time.perf_counter()
         bad = BadImages(options.bad_limit)
         scores = score(
             models,
             photos,
             labels[0],
-            way,
+            view,
             *sizes,
             device,
             precision=options.precision,
@@ -121,7 +123,7 @@ def score_command(options: Score) -> int:
             bad=bad,
         )
         record = {
-            "way": way,
+            "way": view,  # the key of the records since their first version
             **asdict(scores),
             "nets": nets,
             "size": next(iter(sizes)),
@@ -130,15 +132,16 @@ def score_command(options: Score) -> int:
             "seconds": round(time.perf_counter() - begin, 1),
             "provenance": {**describe_software(), "hardware": describe_hardware(device)},
         }
-        path = options.results / "scores" / f"{label}-{digest}-{way}.json"
+        path = options.results / "scores" / f"{label}-{digest}-{view}.json"
         write_atomic(path, json.dumps(record, indent=2) + "\n")
-        print(f"{way:12} top-1 {scores.top1_error:6.2f}%  top-5 {scores.top5_error:6.2f}%  {path}", flush=True)
+        print(f"{view:12} top-1 {scores.top1_error:6.2f}%  top-5 {scores.top5_error:6.2f}%  {path}", flush=True)
         if scores.skipped:
-            print(f"{scores.skipped} unreadable images are not in these figures", file=sys.stderr)
+            print(f"{scores.skipped} unreadable images were not scored", file=sys.stderr)
     return 0
 
 
 def adopt_command(options: Adopt) -> int:
+    """Write a state dict as a weights file."""
     content = adopt(options.state, options.depth, options.mean, options.std, options.stride_in, options.size)
     write_atomic(options.out, content)
     print(options.out)
@@ -146,6 +149,7 @@ def adopt_command(options: Adopt) -> int:
 
 
 def main() -> int:
+    """Run the subcommand `score` or `adopt`."""
     command = tyro.cli(
         Annotated[Score, tyro.conf.subcommand("score")] | Annotated[Adopt, tyro.conf.subcommand("adopt")],
         prog="python -m plainres.scoring",

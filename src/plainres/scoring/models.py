@@ -1,4 +1,4 @@
-"""Nets to test: recorded ones, and weights of torchvision made into the same kind of file."""
+"""The nets that can be scored: those of recorded runs, and state dicts with torchvision's names."""
 
 import re
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ def load_model(path: Path) -> Normalized:
     """Read a weights file that holds an ImageNet net.
 
     Raises:
-        UserError: it does not, or it holds no normalization.
+        UserError: If it holds another net, or does not say how images are normalized.
     """
     if path.suffix in (".pt", ".pth", ".tar"):
         raise UserError(
-            f"{path}: a state dict does not say how images are normalized; store that with the weights first: "
-            f"python -m plainres.scoring adopt {path} --help"
+            f"{path}: a state dict does not say how images are normalized; convert it first, see "
+            "`python -m plainres.scoring adopt --help`"
         )
     model = load_net(path)
     if not isinstance(model.net, ImageNetNet):
-        raise UserError(f"{path} holds a CIFAR net: it cannot be tested on photographs")
+        raise UserError(f"{path} holds a CIFAR net, which cannot be scored on photographs")
     return model
 
 
 def state_depth(state: dict[str, Tensor]) -> int | None:
-    """The depth of the net that a state dict is of; None where it is of none of ours."""
+    """Return the depth of the ImageNet net that a state dict belongs to, or None if it belongs to no such net."""
     blocks = {
         match.groups() for name in state if (match := re.match(r"layer([1-4])\.(\d+)\.conv1\.weight", name)) is not None
     }
@@ -45,30 +45,35 @@ def state_depth(state: dict[str, Tensor]) -> int | None:
 
 
 def adopt(path: Path, depth: int, mean: Sequence[float], std: Sequence[float], stride_in: str, size: int) -> bytes:
-    """Make a state dict file with torchvision's names into a weights file that has its normalization with it.
+    """Convert a state dict with torchvision's names to a weights file that includes the normalization of images.
 
     Args:
-        path: of a state dict.
-        depth: of the net; the file is held to it.
-        mean, std: that training subtracted and divided by, a number for red, green and blue each, between 0 and 1.
-        stride_in: "3x3" for torchvision's own weights, "1x1" for some older ones; weights do not tell.
-        size: of the crops it was trained on.
+        path: File with the state dict.
+        depth: Depth of the net.
+        mean: Mean of red, green and blue that training subtracted, between 0 and 1.
+        std: Standard deviation of red, green and blue that training divided by.
+        stride_in: Convolution of a bottleneck that has the stride, which the weights do not reveal: `"3x3"` for
+            torchvision's own weights, `"1x1"` for some older ones.
+        size: Size of the crops that the net was trained on, in pixels.
+
+    Returns:
+        Contents of the weights file.
 
     Raises:
-        UserError: the file is no such state dict, or of another depth.
+        UserError: If the file is not such a state dict, or belongs to a net of another depth.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # torch.load raises whatever pickle and zip do
+    except Exception as error:  # torch.load passes on the exceptions of pickle and zipfile
         raise UserError(f"{path}: not a state dict ({str(error).splitlines()[0]})") from None
-    found = state_depth(state) if isinstance(state, dict) else None
-    if found is None or "fc.weight" not in state:
+    actual_depth = state_depth(state) if isinstance(state, dict) else None
+    if actual_depth is None or "fc.weight" not in state:
         known = ", ".join(map(str, BLOCKS_PER_STAGE))
         raise UserError(f"{path}: not the state dict of a net of {known} layers with torchvision's names")
-    if found != depth:
-        raise UserError(f"{path} holds a net of {found} layers, not {depth}")
+    if actual_depth != depth:
+        raise UserError(f"{path} holds a net of {actual_depth} layers, not {depth}")
     shortcut = "B" if "layer2.0.downsample.0.weight" in state else None
     architecture = {
         "depth": depth,
@@ -82,36 +87,35 @@ def adopt(path: Path, depth: int, mean: Sequence[float], std: Sequence[float], s
         net.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise UserError(
-            f"{path}: does not fit a net of {depth} layers ({str(error).splitlines()[1].strip()})"
+            f"{path}: not the weights of a net of {depth} layers ({str(error).splitlines()[1].strip()})"
         ) from None
     recipe = {"name": path.stem, "size": size}
-    channels = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
-    mean_tensor, std_tensor = channels
+    mean_tensor, std_tensor = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
     return weights_bytes(net, mean_tensor, {"family": "imagenet"} | architecture, recipe, std_tensor)
 
 
 def labels_for(model: Normalized, photos: Photos, path: Path) -> Tensor:
-    """The output of `model` that is right for each photograph: int64 (N,).
+    """Return the index of the model's correct output for each photograph, int64 (N,).
 
-    Classes are matched by name where the weights file names them, so a folder may hold some of them; else the folder
-    must hold all of them, in the order of their names.
+    If the weights file names its classes, they are matched by name, and the folder may contain any of them. Otherwise,
+    the folder must contain all classes of the model, in alphabetical order.
 
     Raises:
-        UserError: the folder has classes that the model does not.
+        UserError: If the folder contains other classes than the model.
     """
     names = model.recipe.get("classes")
     outputs = model.net.fc.out_features
     if names is None:
         if len(photos.classes) != outputs:
             raise UserError(
-                f"{photos.folder} holds {len(photos.classes)} classes and {path} knows {outputs}, without their names: "
-                "the folder must hold the same ones"
+                f"{photos.folder} contains {len(photos.classes)} classes, but {path} has {outputs} unnamed classes: "
+                "the folder must contain exactly its classes"
             )
         return photos.labels
     unknown = [name for name in photos.classes if name not in names]
     if unknown:
         raise UserError(
-            f"{photos.folder} holds {len(unknown)} classes that {path} was not trained on, {unknown[0]} the first; "
-            f"it knows {outputs}"
+            f"{photos.folder} contains {len(unknown)} classes that {path} was not trained on, such as {unknown[0]}; "
+            f"it has {outputs} classes"
         )
     return torch.tensor([names.index(name) for name in photos.classes])[photos.labels]

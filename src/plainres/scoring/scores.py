@@ -1,4 +1,4 @@
-"""Top-1 and top-5 errors of one net or of several together."""
+"""Top-1 and top-5 errors of one net or of an ensemble."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from plainres.scoring.views import VIEWS, dense_logits
 from plainres.training.device import autocast
 from plainres.training.loss import count_wrong
 
-BATCH = 16  # photographs a batch; each has up to ten views
-TOP = 5
+BATCH_SIZE = 16  # photographs per batch, each with up to ten views
+TOP_K = 5
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What was got wrong.
+    """The errors on a folder of photographs.
 
     Attributes:
-        images: how many were looked at; unreadable ones are not among them.
-        skipped: how many could not be read.
-        top1_error: percent of the images whose class is not the one with the highest score.
-        top5_error: percent of the images whose class is not among the five with the highest scores.
+        images: Number of scored images, without the unreadable ones.
+        skipped: Number of unreadable images.
+        top1_error: Percentage of images whose class does not have the highest score.
+        top5_error: Percentage of images whose class is not among the five with the highest scores.
     """
 
     images: int
@@ -36,28 +36,36 @@ class Scores:
     top5_error: float
 
 
-class Views(Dataset):
-    """A range of photographs in; out: their places, their views, and the unreadable ones."""
+class ViewDataset(Dataset):
+    """A data set that maps a range of indices to the indices and views of the readable photographs among them.
 
-    def __init__(self, photos: Photos, way: str, size: int):
-        self.photos, self.way, self.size = photos, way, size
+    Each item also lists the unreadable photographs as (name, reason).
+
+    Args:
+        photos: Folder of photographs.
+        view: Key of `VIEWS`.
+        size: Size of the crops that the nets were trained on, in pixels.
+    """
+
+    def __init__(self, photos: Photos, view: str, size: int):
+        self.photos, self.view, self.size = photos, view, size
 
     def __getitem__(self, rows: range) -> tuple[list[int], list[list[Tensor]], list[tuple[str, str]]]:
-        places, views, bad = [], [], []
+        indices, views, unreadable = [], [], []
         for index in rows:
             try:
-                views.append(VIEWS[self.way](self.photos.read(index), self.size))
-                places.append(index)
+                views.append(VIEWS[self.view](self.photos.read(index), self.size))
+                indices.append(index)
             except BadImage as error:
-                bad.append((self.photos.name(index), str(error)))
-        return places, views, bad
+                unreadable.append((self.photos.name(index), str(error)))
+        return indices, views, unreadable
 
 
 def _by_shape(views: list[list[Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """All views of one shape stacked, with the number of the photograph of each."""
+    """Yield all views of one shape, stacked, with the index of the photograph of each."""
     groups: dict[torch.Size, list[tuple[int, Tensor]]] = {}
-    for owner, of_photo in enumerate(views):
-        for view in of_photo:
+    for owner, photo_views in enumerate(views):
+        for view in photo_views:
             groups.setdefault(view.shape, []).append((owner, view))
     for group in groups.values():
         yield torch.tensor([owner for owner, _ in group]), torch.stack([view for _, view in group])
@@ -66,14 +74,17 @@ def _by_shape(views: list[list[Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
 def probabilities(
     models: Sequence[Normalized], views: list[list[Tensor]], size: int, device: torch.device, precision: str
 ) -> Tensor:
-    """Softmax probabilities averaged over every view and every model: (photographs, classes), on the CPU.
+    """Return softmax probabilities that are averaged over all views and all models.
 
     Args:
-        models: in evaluation mode, on `device`.
-        views: uint8 (3, h, w) of each photograph.
-        size: of the crops that the models were trained on.
-        device: where to compute.
-        precision: "fp32" or "bf16".
+        models: Models in evaluation mode, on `device`.
+        views: Views of each photograph, uint8 (3, h, w).
+        size: Size of the crops that the models were trained on, in pixels.
+        device: Device to compute on.
+        precision: `"fp32"` or `"bf16"`.
+
+    Returns:
+        Probabilities (photographs, classes) on the CPU, in double precision.
     """
     total = torch.zeros(len(views), models[0].net.fc.out_features, dtype=torch.float64)
     for owners, stacked in _by_shape(views):
@@ -82,7 +93,7 @@ def probabilities(
             with autocast(device, precision):
                 logits = dense_logits(model.net, model.normalize(pixels), size)
             total.index_add_(0, owners, logits.float().softmax(1).double().cpu())
-    counts = torch.tensor([len(of_photo) for of_photo in views])
+    counts = torch.tensor([len(photo_views) for photo_views in views])
     return total / (counts[:, None] * len(models))
 
 
@@ -91,7 +102,7 @@ def score(
     models: Sequence[Normalized],
     photos: Photos,
     labels: Tensor,
-    way: str,
+    view: str,
     size: int,
     device: torch.device,
     *,
@@ -99,37 +110,37 @@ def score(
     workers: int = 0,
     bad: BadImages | None = None,
 ) -> Scores:
-    """Test models on every photograph; several models vote as an ensemble, by their average probabilities.
+    """Return the errors of one model, or of an ensemble that averages its models' probabilities.
 
     Args:
-        models: of the same classes, in evaluation mode; they are moved to `device`.
-        photos: the folder.
-        labels: the classifier's output that is right for each of them, int64 (N,).
-        way: a key of `VIEWS`.
-        size: of the crops that the models were trained on.
-        device: where to compute.
-        precision: "fp32" or "bf16".
-        workers: processes that decode.
-        bad: what is told of unreadable images, and raises when there are too many.
+        models: Models with the same classes, in evaluation mode. They are moved to `device`.
+        photos: Folder of photographs.
+        labels: Index of the correct output for each photograph, int64 (N,).
+        view: Key of `VIEWS`.
+        size: Size of the crops that the models were trained on, in pixels.
+        device: Device to compute on.
+        precision: `"fp32"` or `"bf16"`.
+        workers: Number of processes that decode photographs.
+        bad: Log of unreadable images, which raises if there are too many.
 
     Raises:
-        UserError: too many images are unreadable.
+        UserError: If no image can be read, or too many are unreadable.
     """
     for model in models:
         model.to(device, memory_format=torch.channels_last)
-    ranges = [range(begin, min(begin + BATCH, len(photos))) for begin in range(0, len(photos), BATCH)]
-    loader = DataLoader(Views(photos, way, size), batch_size=None, sampler=ranges, num_workers=workers)
+    ranges = [range(begin, min(begin + BATCH_SIZE, len(photos))) for begin in range(0, len(photos), BATCH_SIZE)]
+    loader = DataLoader(ViewDataset(photos, view, size), batch_size=None, sampler=ranges, num_workers=workers)
     images = skipped = wrong1 = wrong5 = 0
-    for places, views, unreadable in loader:
+    for indices, views, unreadable in loader:
         if bad is not None:
             bad.add(photos.folder, tuple(map(tuple, unreadable)))
         skipped += len(unreadable)
-        if places:
+        if indices:
             scores = probabilities(models, views, size, device, precision)
-            right = labels[torch.tensor(places)]
-            images += len(places)
-            wrong1 += count_wrong(scores, right, 1)
-            wrong5 += count_wrong(scores, right, TOP)
+            true_labels = labels[torch.tensor(indices)]
+            images += len(indices)
+            wrong1 += count_wrong(scores, true_labels, 1)
+            wrong5 += count_wrong(scores, true_labels, TOP_K)
     if not images:
         raise UserError(f"{photos.folder}: none of its {len(photos):,} images can be read")
     return Scores(images, skipped, 100 * wrong1 / images, 100 * wrong5 / images)

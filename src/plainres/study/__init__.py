@@ -1,4 +1,4 @@
-"""Studies: which runs they have, which of them are finished, and training the rest."""
+"""Studies: planning which runs are needed, training those that are missing, and resuming those that are partial."""
 
 from plainres.study.context import StudyContext
 from plainres.study.launch import run_study

@@ -1,4 +1,4 @@
-"""A study's runs as tasks of a Ray cluster, this machine's or a larger one (optional extra `cluster`)."""
+"""The runs of a study as tasks of a Ray cluster, on this machine or on several (optional extra `cluster`)."""
 
 import os
 import time
@@ -16,20 +16,22 @@ from plainres.training.device import choose_device
 from plainres.training.lock import Busy, exclusive_writer
 from plainres.training.signals import Stopped, StopRequest
 
-RETRIES = 5  # of a run whose machine or process died
-STOP_SECONDS = 60.0  # that a cancelled run has for its checkpoint
+MAX_RETRIES = 5  # restarts of a run whose process or machine has died
+STOP_SECONDS = 60.0  # time for a cancelled run to write its checkpoint
 
 
 def train_task(task: str) -> tuple[str, str]:
-    """Train a run where the cluster has put it; outcome and reason. A run begun elsewhere goes on from its checkpoint.
+    """Train one run on the machine that the cluster has chosen, and return its outcome and reason.
+
+    A run that was started on another machine is resumed from its last checkpoint.
 
     Args:
-        task: what `StudyContext.to_task` wrote; its results folder is on storage that all machines share.
+        task: Output of `StudyContext.to_task`. Its results folder must be on storage that all machines share.
     """
     context, config = from_task(task)
     while True:
         try:
-            # Ray shows the task its own GPU alone.
+            # Ray makes only the GPU of the task visible to it.
             run = context.on(str(choose_device(context.device.type))).train(config)
         except Busy:
             time.sleep(BUSY_SECONDS)
@@ -41,46 +43,48 @@ def train_task(task: str) -> tuple[str, str]:
             return run["outcome"], run.get("reason", "")
 
 
-def on_cluster(
+def train_on_cluster(
     configs: Sequence[RunConfig], context: StudyContext, runs_per_device: int, address: str | None, console: Console
 ) -> dict[RunConfig, tuple[str, str]]:
-    """Train every run as a task of its own; outcome and reason of each.
+    """Train every run as a separate Ray task, and return the outcome and the reason of each.
 
-    A task takes the `runs_per_device`-th part of a GPU, or of this machine's CPU cores. One whose process or machine
-    dies is started again, up to five times, and goes on from its last checkpoint.
+    A task reserves 1 / `runs_per_device` of a GPU, or of the CPU cores of this machine. If its process or machine
+    dies, the task is restarted up to five times and resumes from its last checkpoint.
 
     Args:
-        configs: the runs, in the order they are to be started.
-        context: where and how; every machine must see its folders under the same names.
-        runs_per_device: how many share a GPU, or this machine's CPU.
-        address: of a running cluster ("auto" for the one this machine belongs to); None starts one here.
-        console: where the runs are watched.
+        configs: Runs in the order in which they are started.
+        context: Where and how the runs are trained. Every machine must see its folders under the same paths.
+        runs_per_device: Number of runs that share a GPU, or the CPU of this machine.
+        address: Address of a running cluster, or `"auto"` for the cluster that this machine belongs to. None starts
+            a cluster on this machine.
+        console: Console that shows the progress of the runs.
 
     Raises:
-        Stopped: a signal came; every run has written its checkpoint.
-        UserError: Ray is not installed, or no cluster is at the address.
+        Stopped: If a signal arrived. Every run has written its checkpoint.
+        UserError: If Ray is not installed, or there is no cluster at the address.
     """
     try:
         import ray
         from ray.exceptions import RayError
     except ImportError:
-        raise UserError("--launcher ray needs Ray: pip install 'plainres[cluster]'") from None
-    started = not ray.is_initialized()
-    if started:
+        raise UserError("--launcher ray requires Ray: pip install 'plainres[cluster]'") from None
+    start_cluster = not ray.is_initialized()
+    if start_cluster:
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level="error")
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
-    share = {"num_gpus": 1 / runs_per_device} if context.device.type == "cuda" else {}
-    cores = 1 if share else max(1, (os.cpu_count() or 1) // runs_per_device)
-    environment = {"env_vars": {"OMP_NUM_THREADS": str(cores)}} if not share else {}
-    task = ray.remote(train_task).options(max_retries=RETRIES, num_cpus=cores, runtime_env=environment, **share)
+            reason = str(error).splitlines()[0]
+            raise UserError(f"no Ray cluster can be used at {address or 'this machine'}: {reason}") from None
+    gpu = {"num_gpus": 1 / runs_per_device} if context.device.type == "cuda" else {}
+    cores = 1 if gpu else max(1, (os.cpu_count() or 1) // runs_per_device)
+    environment = {} if gpu else {"env_vars": {"OMP_NUM_THREADS": str(cores)}}
+    task = ray.remote(train_task).options(max_retries=MAX_RETRIES, num_cpus=cores, runtime_env=environment, **gpu)
     shared = replace(context, data_dir=context.data_dir.absolute(), results=context.results.absolute())
     refs = {}
 
-    def forward(_: int) -> None:
+    def cancel(_signum: int) -> None:
         for ref in refs.values():
-            ray.cancel(ref)  # a SIGINT to it, or no start at all
+            ray.cancel(ref)  # sends SIGINT to a task that runs, and drops one that waits
 
     def outcome(ref: object) -> tuple[str, str]:
         try:
@@ -89,22 +93,22 @@ def on_cluster(
             return "failed", f"{type(error).__name__}: {error}".strip().splitlines()[-1]
 
     try:
-        with StopRequest(forward) as stop, Watch(configs, context.results, console):
+        with StopRequest(cancel) as stop, Watch(configs, context.results, console):
             refs = {config: task.remote(shared.to_task(config)) for config in configs}
             outcomes = {config: outcome(ref) for config, ref in refs.items()}
             if stop.signum is not None:
                 for config in configs:
-                    _wait_for_end(shared, config)
+                    _wait_until_unlocked(shared, config)
         stop.synchronize()
-        stop.raise_if_stopped("every run with its checkpoint written")
+        stop.raise_if_stopped("every run has written its checkpoint")
         return outcomes
     finally:
-        if started:
+        if start_cluster:
             ray.shutdown()
 
 
-def _wait_for_end(context: StudyContext, config: RunConfig) -> None:
-    """Wait until nobody trains a run any more: Ray calls a task cancelled before it has ended."""
+def _wait_until_unlocked(context: StudyContext, config: RunConfig) -> None:
+    """Wait until no process trains a run. Ray reports a task as cancelled before its process has ended."""
     deadline = time.monotonic() + STOP_SECONDS
     while time.monotonic() < deadline:
         try:

@@ -1,4 +1,4 @@
-"""What the experiments on photographs share."""
+"""Options that the experiments on ImageNet share."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,36 +11,36 @@ from plainres.errors import UserError
 from plainres.study.options import StudyOptions
 
 PAPER_ITERATIONS = IMAGENET.paper_iterations
-# A check of the pipeline: a small sample of photographs, small crops, a few minutes a net on a CPU core.
+# A check of the pipeline on a sample of photographs: small crops, a few minutes per net on one CPU core.
 CHECK = {"image_size": 64, "batch_size": 16, "lr": 0.02}
 CHECK_ITERATIONS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetOptions(StudyOptions):
-    """What experiments on photographs let the user choose."""
+    """Options of every experiment on ImageNet, or on any folder of photographs with the same layout."""
 
     schedule: Literal["plateau", "thirds", "halves"] = "plateau"
-    """plateau: a tenth of the rate where the training error no longer falls (the paper); thirds: after a third and two
-    thirds of the iterations (30 and 60 of 90 epochs are --iterations 450000)."""
+    """When the learning rate is divided by 10. plateau: when the training error stops decreasing (the paper); thirds:
+    at N/3 and 2N/3, which is epochs 30 and 60 of 90 with --iterations 450000; halves: at N/2 and 3N/4."""
     stride_in: Literal["1x1", "3x3"] = "1x1"
-    """Where a bottleneck's stride stands; the authors' nets have it in the 1x1."""
+    """Convolution of a bottleneck that has the stride. The nets that the authors released use 1x1."""
     check: bool = False
-    """Not the study: 256 iterations of 16 at 64 pixels, to see the pipeline work on a sample of photographs."""
+    """Test the pipeline instead of running the study: 256 iterations with a batch size of 16 and crops of 64 pixels."""
 
     def resolve_imagenet(self) -> tuple[torch.device, dict]:
-        """The device, and the fields of `RunConfig` that are the same for all runs.
+        """Return the device, and the fields of `RunConfig` that are the same for all runs.
 
         Raises:
-            UserError: there are no photographs, or the paper's budget was not lowered for a machine without a GPU.
+            UserError: If there are no photographs, or if there is no GPU and no smaller budget was chosen.
         """
-        own = CHECK if self.check else {"image_size": IMAGENET.image_size, "batch_size": IMAGENET.batch_size}
+        sizes = CHECK if self.check else {"image_size": IMAGENET.image_size, "batch_size": IMAGENET.batch_size}
         budget = CHECK_ITERATIONS if self.check else PAPER_ITERATIONS
-        device, common = self.resolve(CHECK_ITERATIONS, budget, own["batch_size"])
+        device, common = self.resolve(CHECK_ITERATIONS, budget, sizes["batch_size"])
         if device.type == "cpu" and not (self.check or self.iterations or self.plan):
             raise UserError(
-                f"no GPU: {PAPER_ITERATIONS:,} iterations would take years here. Say --iterations, --plan, or --check "
-                "for a few minutes that show the pipeline work"
+                f"{PAPER_ITERATIONS:,} iterations would take years without a GPU: use --check for a test of the "
+                "pipeline in a few minutes, --plan for an estimate, or --iterations"
             )
         if self.iterations is None and not self.check:
             common["iterations"] = PAPER_ITERATIONS
@@ -51,4 +51,4 @@ class ImageNetOptions(StudyOptions):
             "schedule": self.schedule,
             "stride_in": self.stride_in,
         }
-        return device, common | own
+        return device, common | sizes

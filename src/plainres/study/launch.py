@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plainres.errors import UserError
-from plainres.study.cluster import on_cluster
+from plainres.study.cluster import train_on_cluster
 from plainres.study.context import StudyContext
 from plainres.study.parallel import BUSY_SECONDS, side_by_side
 from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
@@ -27,29 +27,33 @@ FAILURES = ("diverged", "failed", "blocked")
 def run_study(
     configs: Sequence[RunConfig],
     context: StudyContext,
+    *,
     plan_only: bool = False,
     runs_per_device: int = 1,
     devices_per_run: int = 1,
     launcher: str = "local",
     address: str | None = None,
 ) -> int:
-    """Print the plan, train what is missing, resume what is partial, skip what is finished, go on past failures.
+    """Print the plan of a study, then train the missing runs and resume the partial ones.
+
+    Finished runs are skipped. A run that fails does not stop the others.
 
     Args:
-        configs: the runs, in the order they are to be trained; all of one data set.
-        context: where and how they are trained; device "cuda" without an index spreads them over all GPUs.
-        plan_only: print the plan and train nothing.
-        runs_per_device: how many share a GPU, or the CPU.
-        devices_per_run: how many GPUs, or processes on the CPU, divide the batches of one run among them.
-        launcher: "local" for this machine, "ray" for a cluster.
-        address: of the Ray cluster; None starts one on this machine.
+        configs: Runs in the order in which they are trained, all on the same data set.
+        context: Where and how the runs are trained. The device `"cuda"` without an index means all GPUs.
+        plan_only: Whether to print the plan and train nothing.
+        runs_per_device: Number of runs that share a GPU, or the CPU.
+        devices_per_run: Number of GPUs, or of processes on the CPU, that share the batches of one run.
+        launcher: `"local"` for this machine, or `"ray"` for a Ray cluster.
+        address: Address of the Ray cluster. None starts a cluster on this machine.
 
     Returns:
-        Exit status: 0, or 1 where a run diverged or failed; a table says which and why.
+        Exit status: 0, or 1 if a run diverged or failed, in which case a table lists the reasons.
 
     Raises:
-        DataMissing: the data set is neither on disk nor downloadable.
-        UserError: the results folder cannot be written, or the data cannot be used.
+        DataMissing: If the data set is not on disk and cannot be downloaded.
+        Stopped: If a signal arrived. The runs in progress have written checkpoints.
+        UserError: If the results folder cannot be written, or the data cannot be used.
     """
     ranks = init_distributed(context.device)
     console = Console(quiet=ranks.rank > 0)
@@ -58,74 +62,78 @@ def run_study(
     devices = _devices(context.device)
     places = _places(devices, runs_per_device, devices_per_run)
     if ranks.rank == 0:
-        _tell_plan(runs, to_do, context, ranks.size if ranks.size > 1 else len(devices), places, console)
+        _print_plan(runs, to_do, context, ranks.size if ranks.size > 1 else len(devices), places, console)
     if plan_only:
         return 0
     on_rank_zero(lambda: _require_writable(context.results))
     if to_do:
         prepare_data(make_data(to_do[0], context.data_dir), ranks)
     if ranks.size > 1:
-        outcomes = _one_after_another(to_do, context)
+        outcomes = _train_sequentially(to_do, context)
     elif launcher == "ray":
-        outcomes = on_cluster(to_do, context, runs_per_device, address, console)
+        outcomes = train_on_cluster(to_do, context, runs_per_device, address, console)
     elif len(places) > 1 or devices_per_run > 1:
         outcomes = side_by_side(to_do, context, places, console)
     else:
-        outcomes = _one_after_another(to_do, context)
+        outcomes = _train_sequentially(to_do, context)
     return _summarize(runs, outcomes, console)
 
 
-def _tell_plan(
+def _print_plan(
     runs: list[PlannedRun],
     to_do: list[RunConfig],
     context: StudyContext,
-    devices: int,
+    num_devices: int,
     places: list[tuple[str, ...]],
     console: Console,
 ) -> None:
+    """Print the state of all runs, and the expected time of those that are to be trained."""
     expected = {}
     if to_do:
-        speed = calibrate(to_do[0], context.device, context.engine)
-        sizes = _photographs(to_do[0], context.data_dir)
-        expected = {config: estimate_seconds(config, speed, sizes) for config in to_do}
+        seconds_per_multiply_add = calibrate(to_do[0], context.device, context.engine)
+        sizes = _part_sizes(to_do[0], context.data_dir)
+        expected = {config: estimate_seconds(config, seconds_per_multiply_add, sizes) for config in to_do}
     print_plan(runs, expected, console)
     if to_do:
-        # Runs that share a device share its speed; processes on one CPU do so, too.
-        total = sum(expected.values()) / (devices if context.device.type == "cuda" else 1)
-        where = f"{devices} GPUs" if context.device.type == "cuda" and devices > 1 else str(context.device)
+        # Runs on the same device share its speed, and so do processes on the same CPU.
+        total = sum(expected.values()) / (num_devices if context.device.type == "cuda" else 1)
+        where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
         at_once = f", {len(places)} at a time" if len(places) > 1 else ""
-        each = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
+        processes = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
         console.print(
-            f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{each}: about {format_seconds(total)}"
+            f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}: about {format_seconds(total)}"
         )
 
 
 def _places(devices: list[str], runs_per_device: int, devices_per_run: int) -> list[tuple[str, ...]]:
-    """The devices of each run at a time.
+    """Return the devices of each run that is trained at the same time.
 
     Raises:
-        UserError: there are fewer GPUs than one run wants.
+        UserError: If there are fewer GPUs than one run requires.
     """
     if devices_per_run == 1:
         return [(device,) for device in devices for _ in range(runs_per_device)]
     if devices == ["cpu"]:
         return [("cpu",) * devices_per_run]
     groups = [tuple(devices[first : first + devices_per_run]) for first in range(0, len(devices), devices_per_run)]
-    whole = [group for group in groups if len(group) == devices_per_run]
-    if not whole:
-        raise UserError(f"--devices-per-run {devices_per_run} was asked for, but there are {len(devices)} GPUs to use")
-    return whole
+    complete = [group for group in groups if len(group) == devices_per_run]
+    if not complete:
+        raise UserError(
+            f"--devices-per-run {devices_per_run} requires as many GPUs, but PyTorch can use {len(devices)}: "
+            "use a smaller number"
+        )
+    return complete
 
 
 def _devices(device: torch.device) -> list[str]:
-    """The devices to spread over: all GPUs for "cuda", else `device` itself."""
+    """Return all GPUs for `"cuda"` without an index, otherwise the device itself."""
     if device.type == "cuda" and device.index is None:
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     return [str(device)]
 
 
-def _photographs(config: RunConfig, data_dir: Path) -> dict[str, int] | None:
-    """How many photographs each part of a run has; None where its data set's name says so."""
+def _part_sizes(config: RunConfig, data_dir: Path) -> dict[str, int] | None:
+    """Return the number of photographs in each part of the data, or None if the data set has fixed sizes."""
     if config.info.sizes:
         return None
     data = make_data(config, data_dir)
@@ -134,46 +142,49 @@ def _photographs(config: RunConfig, data_dir: Path) -> dict[str, int] | None:
 
 
 def _require_writable(results: Path) -> None:
+    """Raise `UserError` if no file can be written into the results folder."""
     probe = results / ".writable"
     try:
         results.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"{results.absolute()}: results cannot be written there ({error.strerror})") from None
+        raise UserError(
+            f"{results.absolute()}: results cannot be written there ({error.strerror}); choose another --results"
+        ) from None
 
 
-def _one_after_another(configs: Sequence[RunConfig], context: StudyContext) -> dict[RunConfig, tuple[str, str]]:
-    """Train the runs in turn; one that another process is training is looked at again after the others."""
+def _train_sequentially(configs: Sequence[RunConfig], context: StudyContext) -> dict[RunConfig, tuple[str, str]]:
+    """Train the runs in turn, postponing those that another process is training."""
     outcomes: dict[RunConfig, tuple[str, str]] = {}
-    waiting, told = list(configs), set()
+    waiting, reported = list(configs), set()
     while waiting:
         busy = []
         for config in waiting:
             try:
-                outcomes[config] = _one(config, context)
+                outcomes[config] = _train(config, context)
             except Busy as error:
                 busy.append(config)
-                if config not in told:
-                    print(f"{error}: leaving it alone until that ends", flush=True)
-                    told.add(config)
+                if config not in reported:
+                    print(f"{error}: trying again after the other runs", flush=True)
+                    reported.add(config)
         if len(busy) == len(waiting):
             time.sleep(BUSY_SECONDS)
         waiting = busy
     return outcomes
 
 
-def _one(config: RunConfig, context: StudyContext) -> tuple[str, str]:
-    """Train one run; outcome and reason."""
+def _train(config: RunConfig, context: StudyContext) -> tuple[str, str]:
+    """Train one run, and return its outcome and reason."""
     try:
         run = context.train(config)
     except (Busy, Stopped):
         raise
     except UserError as error:
-        if get_rank_info().size > 1:  # the others may be waiting for this one inside the run
+        if get_rank_info().size > 1:  # the other ranks may be waiting for this one inside the run
             raise
         return "failed", str(error)
-    except Exception as error:  # one run's failure must not take the study with it
+    except Exception as error:  # the failure of one run must not stop the study
         if get_rank_info().size > 1:
             raise
         traceback.print_exc()
@@ -182,14 +193,15 @@ def _one(config: RunConfig, context: StudyContext) -> tuple[str, str]:
 
 
 def _summarize(runs: list[PlannedRun], outcomes: dict[RunConfig, tuple[str, str]], console: Console) -> int:
-    ended = {run.config: (run.status, run.reason) for run in runs} | outcomes
-    failed = {config: end for config, end in ended.items() if end[0] in FAILURES}
-    if not failed:
+    """Print a table of the runs that did not finish, if there are any, and return the exit status."""
+    ends = {run.config: (run.status, run.reason) for run in runs} | outcomes
+    failures = {config: end for config, end in ends.items() if end[0] in FAILURES}
+    if not failures:
         return 0
-    table = Table(title=f"{len(failed)} of {len(ended)} runs did not finish")
-    for name in ("net", "seed", "outcome", "why"):
+    table = Table(title=f"{len(failures)} of {len(ends)} runs did not finish")
+    for name in ("net", "seed", "outcome", "reason"):
         table.add_column(name, overflow="fold")
-    for config, (outcome, reason) in failed.items():
+    for config, (outcome, reason) in failures.items():
         table.add_row(config.net, str(config.seed), outcome, reason)
     console.print(table)
     return 1

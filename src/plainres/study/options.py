@@ -1,4 +1,4 @@
-"""The command line that the experiments share."""
+"""The command-line options that the experiments share."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,64 +17,67 @@ LOCAL_RESULTS = Path("results/local")
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """What every experiment lets the user choose."""
+    """Options of every experiment that trains runs."""
 
     seeds: tuple[int, ...] = (0,)
-    """One run per net and seed."""
+    """Seeds. Every net is trained once per seed."""
     iterations: int | None = None
-    """Budget N; the learning rate falls at N/2 and 3N/4. Default: 64,000 with a GPU, else what the experiment says."""
+    """Number of iterations N. The learning rate is divided by 10 at N/2 and 3N/4. Default: 64,000 with a GPU, otherwise
+    the experiment's own number."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the hardware is fast at it."""
+    """Precision of the forward and backward pass. auto: bf16 if the hardware computes it faster than fp32."""
     engine: Literal["auto", "eager", "fast"] = "auto"
-    """What computes the iterations. auto: fast on a CPU; eager is the reference that it is held against."""
+    """Implementation of the training iterations. eager: the reference; fast: the same computation with less overhead;
+    auto: the faster one of those that support the run."""
     device: str = "auto"
-    """auto, cpu, cuda (all GPUs) or cuda:<index>."""
+    """Device: auto, cpu, cuda (all GPUs) or cuda:<index>."""
     runs_per_device: int = 1
-    """Runs at a time on each GPU, or on the CPU; each is a process of its own."""
+    """Number of runs that are trained at the same time on each GPU, or on the CPU. Each has its own process."""
     devices_per_run: int = 1
-    """GPUs, or processes on the CPU, that divide each batch of a run among them (Lightning's DDP). torchrun and srun
-    say it themselves."""
+    """Number of GPUs, or of processes on the CPU, that share each batch of a run (Lightning's DDP). Not needed with
+    torchrun and srun, which determine it themselves."""
     micro_batch: int = 0
-    """Images that BN sees at once, gradients of a batch being summed over as many parts. 0: the whole batch on one
-    device, a device's share of it on several."""
+    """Number of images that BN normalizes over. Gradients are summed over the micro-batches of a batch. 0: the whole
+    batch on one device, or each device's share of it on several."""
     sync_bn: bool = False
-    """On several GPUs, have BN see the whole batch."""
+    """Compute BN statistics over the whole batch when several GPUs share it."""
     launcher: Literal["local", "ray"] = "local"
-    """ray: the runs are tasks of a Ray cluster (needs the extra `cluster`)."""
+    """ray: train the runs as tasks of a Ray cluster (requires the extra `cluster`)."""
     address: str | None = None
-    """Of a running Ray cluster; without one a cluster is started on this machine."""
+    """Address of a running Ray cluster. Default: start a cluster on this machine."""
     train_set: Literal["50k", "45k"] = "50k"
-    """45k holds 5,000 images out for validation."""
+    """Training set. 45k: hold out 5,000 images for validation."""
     results: Path = LOCAL_RESULTS
-    """Folder for the records. The published ones are in results/ itself, and are left alone unless it is named."""
+    """Folder for the records. The published records are in results/, which is used only if it is given here."""
     data_dir: Path = field(default_factory=default_data_dir)
-    """Folder that holds CIFAR-10. Default: the environment's DATA_DIR, else ./data."""
+    """Folder that holds the data set. Default: the environment variable DATA_DIR, or ./data."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
-    """Mirror the runs to W&B. auto: online when logged in, else offline; off when wandb is not installed."""
+    """Whether runs are mirrored to W&B. auto: online if logged in, offline if not, off if wandb is not installed."""
     plan: bool = False
-    """Print the plan, train nothing."""
+    """Print the planned runs with their expected times, and train nothing."""
 
     def resolve(
         self, cpu: int, cuda: int = PAPER_ITERATIONS, batch_size: int = RunConfig.batch_size
     ) -> tuple[torch.device, dict]:
-        """The device, and the fields of `RunConfig` that are the same for all runs.
+        """Return the device, and the fields of `RunConfig` that are the same for all runs.
 
         Args:
-            cpu, cuda: the experiment's budget on either device, where the user gave none.
-            batch_size: of the runs.
+            cpu: Default number of iterations on a CPU.
+            cuda: Default number of iterations on a GPU.
+            batch_size: Batch size of the runs.
 
         Raises:
-            UserError: no such device, no run at a time, or options that exclude one another.
+            UserError: If the device does not exist, a number is too small, or options exclude each other.
         """
         for name in ("runs_per_device", "devices_per_run"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name.replace('_', '-')} must be 1 or more, not {getattr(self, name)}")
+                raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {getattr(self, name)}")
         if self.devices_per_run > 1 and self.runs_per_device > 1:
-            raise UserError("--devices-per-run and --runs-per-device exclude one another: leave one at 1")
+            raise UserError("--devices-per-run and --runs-per-device exclude each other: leave one of them at 1")
         if self.devices_per_run > 1 and self.launcher == "ray":
-            raise UserError("a Ray task trains on one device: for a run on several, leave --launcher at local")
+            raise UserError("a Ray task trains on one device: use --launcher local with --devices-per-run")
         if self.sync_bn and self.micro_batch:
-            raise UserError("--sync-bn has BN see the whole batch, --micro-batch a part of it: leave one out")
+            raise UserError("--sync-bn and --micro-batch exclude each other: leave out one of them")
         device = choose_device(self.device)
         default = cuda if device.type == "cuda" else cpu
         return device, {
@@ -85,6 +88,7 @@ class StudyOptions:
         }
 
     def _micro_batch(self, batch_size: int) -> int:
+        """Return the number of images that BN normalizes over: by default a device's share if several share a batch."""
         ranks = get_rank_info().size
         processes = ranks if ranks > 1 else self.devices_per_run
         if self.micro_batch or self.sync_bn or processes == 1:

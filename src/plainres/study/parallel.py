@@ -1,4 +1,4 @@
-"""Runs side by side on one machine, each in a process of its own."""
+"""Runs side by side on one machine, each in its own process or group of processes."""
 
 import os
 import signal
@@ -19,46 +19,120 @@ from plainres.training import RunConfig
 from plainres.training.distributed import rank_environments
 from plainres.training.signals import StopRequest
 
-BUSY_SECONDS = 2.0
-# What a worker exits with:
+BUSY_SECONDS = 2.0  # pause before another attempt at a run that another process is training
+# Exit statuses of a worker process, see `plainres.study.worker`.
 BUSY_STATUS = os.EX_TEMPFAIL  # another process is training the run
-LOST_STATUS = os.EX_UNAVAILABLE  # one of those that train it together has ended
-GRACE_SECONDS = 10.0  # that a run's other processes have to end, once one has failed
+LOST_STATUS = os.EX_UNAVAILABLE  # another process of the same run has died
+GRACE_SECONDS = 10.0  # time for the other processes of a run to exit after one of them has failed
 
 
-def side_by_side(
-    configs: Sequence[RunConfig], context: StudyContext, places: Sequence[tuple[str, ...]], console: Console
-) -> dict[RunConfig, tuple[str, str]]:
-    """Train every run, as many at a time as there are places; outcome and reason of each.
+class WorkerFailed(Exception):
+    """A worker process has exited with a non-zero status.
 
-    A signal is passed on to the runs in progress, which write a checkpoint, and no further one is started.
+    Attributes:
+        status: Exit status, negative if a signal killed the process.
+        last_line: Last line that the process wrote to stderr.
+    """
+
+    def __init__(self, status: int, last_line: str):
+        super().__init__(status, last_line)
+        self.status, self.last_line = status, last_line
+
+
+class ParallelTraining:
+    """Trains several runs at a time in worker processes.
 
     Args:
-        configs: the runs, in the order they are to be started.
-        context: where and how, but for the device.
-        places: for each run at a time its devices, one a process: ("cpu",), ("cuda:0", "cuda:1"), ...; a device may be
-            in several places.
-        console: where the runs are watched.
-
-    Raises:
-        Stopped: a signal came.
+        context: Where and how the runs are trained, except for the device.
+        places: Devices of each run that is trained at the same time, one device per process: `("cpu",)`,
+            `("cuda:0", "cuda:1")`, and so on. A device may belong to several places.
+        console: Console that shows the progress of the runs.
     """
-    free: SimpleQueue[tuple[str, ...]] = SimpleQueue()
-    for place in places:
-        free.put(place)
-    running: set[subprocess.Popen] = set()
-    threads = max(1, len(os.sched_getaffinity(0)) // sum(map(len, places)))
 
-    def forward(signum: int) -> None:
-        for process in list(running):
+    def __init__(self, context: StudyContext, places: Sequence[tuple[str, ...]], console: Console):
+        self.context, self.console = context, console
+        self.num_places = len(places)
+        self.threads_per_process = max(1, len(os.sched_getaffinity(0)) // sum(map(len, places)))
+        self.free_places: SimpleQueue[tuple[str, ...]] = SimpleQueue()
+        for place in places:
+            self.free_places.put(place)
+        self.running: set[subprocess.Popen] = set()
+        self.stop = StopRequest(self._forward)
+
+    def train(self, configs: Sequence[RunConfig]) -> dict[RunConfig, tuple[str, str]]:
+        """Train every run, and return the outcome and the reason of each.
+
+        A signal is passed on to the runs in progress, which then write a checkpoint. No further run is started.
+
+        Args:
+            configs: Runs in the order in which they are started.
+
+        Raises:
+            Stopped: If a signal arrived.
+        """
+        watch = Watch(configs, self.context.results, self.console)
+        with self.stop, watch, ThreadPoolExecutor(self.num_places) as pool:
+            outcomes = dict(zip(configs, pool.map(self._train_when_free, configs), strict=True))
+        self.stop.synchronize()
+        self.stop.raise_if_stopped("every run has written its checkpoint")
+        return outcomes
+
+    def _forward(self, signum: int) -> None:
+        for process in list(self.running):
             process.send_signal(signum)
 
-    def start(config: RunConfig, devices: list[torch.device], own: dict[str, str]) -> subprocess.Popen:
-        command = [sys.executable, "-m", "plainres.study.worker", context.on(devices[0].type).to_task(config)]
-        environment = {"OMP_NUM_THREADS": str(threads)} | os.environ | own
+    def _train_when_free(self, config: RunConfig) -> tuple[str, str]:
+        """Train one run as soon as a place is free, and return its outcome and reason."""
+        place = self.free_places.get()
+        try:
+            failure = self._train_when_not_busy(config, place)
+        finally:
+            self.free_places.put(place)
+        if failure is not None:
+            return failure
+        (run,) = plan_study([config], self.context.results)
+        return run.status, run.reason
+
+    def _train_when_not_busy(self, config: RunConfig, place: tuple[str, ...]) -> tuple[str, str] | None:
+        """Train one run, waiting while another process trains it; return None on success, else outcome and reason."""
+        while self.stop.signum is None:
+            failure = self._run_workers(config, place)
+            if failure is None:
+                return None
+            if failure.status < 0:
+                return "failed", f"the process was killed by {signal.Signals(-failure.status).name}"
+            if failure.status != BUSY_STATUS:
+                return "failed", failure.last_line
+            time.sleep(BUSY_SECONDS)
+        return "stopped", ""
+
+    def _run_workers(self, config: RunConfig, place: tuple[str, ...]) -> WorkerFailed | None:
+        """Start the processes of one run and wait for them; return the failure that caused the others, if any."""
+        devices = [torch.device(name) for name in place]
+        processes = [self._start(config, devices, variables) for variables in rank_environments(len(devices))]
+        self.running.update(processes)
+        with ThreadPoolExecutor(len(processes)) as pool:
+            futures = [pool.submit(self._follow, config, process) for process in processes]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            # A process that waits for a dead one may never be notified.
+            done, _ = wait(futures, timeout=GRACE_SECONDS)
+            for process in list(self.running.intersection(processes)):
+                process.kill()
+        failures = []
+        for future in done:
+            try:
+                future.result()
+            except WorkerFailed as failure:
+                failures.append(failure)
+        return min(failures, key=lambda failure: failure.status == LOST_STATUS, default=None)
+
+    def _start(self, config: RunConfig, devices: list[torch.device], variables: dict[str, str]) -> subprocess.Popen:
+        """Start one process of a run, with the environment variables of its rank."""
+        command = [sys.executable, "-m", "plainres.study.worker", self.context.on(devices[0].type).to_task(config)]
+        environment = {"OMP_NUM_THREADS": str(self.threads_per_process)} | os.environ | variables
         if devices[0].type == "cuda":
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(_visible(device.index) for device in devices)
-        # In a session of its own a worker gets a terminal's Ctrl-C from us alone, and once.
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(_visible_name(device.index) for device in devices)
+        # In a session of its own, a worker receives a terminal's Ctrl-C only from `_forward`, and only once.
         return subprocess.Popen(
             command,
             env=environment,
@@ -68,68 +142,30 @@ def side_by_side(
             start_new_session=True,
         )
 
-    def follow(config: RunConfig, process: subprocess.Popen) -> None:
-        """Show what a process says until it ends."""
-        last = ""
+    def _follow(self, config: RunConfig, process: subprocess.Popen) -> None:
+        """Print what a process writes to stderr until it exits.
+
+        Raises:
+            WorkerFailed: If its exit status is not 0.
+        """
+        last_line = ""
         with process:
             for line in process.stderr:
-                console.print(f"{config.name}: {line.rstrip()}", markup=False, highlight=False)
-                last = line.strip() or last
-        running.discard(process)
+                self.console.print(f"{config.name}: {line.rstrip()}", markup=False, highlight=False)
+                last_line = line.strip() or last_line
+        self.running.discard(process)
         if process.returncode:
-            raise _Ended(process.returncode, last)
-
-    def train(config: RunConfig, place: tuple[str, ...]) -> tuple[int, str]:
-        devices = [torch.device(name) for name in place]
-        processes = [start(config, devices, own) for own in rank_environments(len(devices))]
-        running.update(processes)
-        with ThreadPoolExecutor(len(processes)) as pool:
-            ends = [pool.submit(follow, config, process) for process in processes]
-            wait(ends, return_when=FIRST_EXCEPTION)
-            # Those that wait for a dead one may never hear of it.
-            done, _ = wait(ends, timeout=GRACE_SECONDS)
-            for process in list(running.intersection(processes)):
-                process.kill()
-        failures = [end.exception() for end in done if end.exception()]
-        cause = min(failures, key=lambda failed: failed.status == LOST_STATUS, default=_Ended(0, ""))
-        return cause.status, cause.last
-
-    def one(config: RunConfig) -> tuple[str, str]:
-        place = free.get()
-        try:
-            status = BUSY_STATUS
-            while status == BUSY_STATUS:
-                if stop.signum is not None:
-                    return "stopped", ""
-                status, last = train(config, place)
-                if status == BUSY_STATUS:
-                    time.sleep(BUSY_SECONDS)
-        finally:
-            free.put(place)
-        if status < 0:
-            return "failed", f"the process was killed by {signal.Signals(-status).name}"
-        if status:
-            return "failed", last
-        (run,) = plan_study([config], context.results)
-        return run.status, run.reason
-
-    watch = Watch(configs, context.results, console)
-    with StopRequest(forward) as stop, watch, ThreadPoolExecutor(len(places)) as pool:
-        outcomes = dict(zip(configs, pool.map(one, configs), strict=True))
-    stop.synchronize()
-    stop.raise_if_stopped("every run with its checkpoint written")
-    return outcomes
+            raise WorkerFailed(process.returncode, last_line)
 
 
-class _Ended(Exception):
-    """A process ended with another status than 0, and said this last."""
+def side_by_side(
+    configs: Sequence[RunConfig], context: StudyContext, places: Sequence[tuple[str, ...]], console: Console
+) -> dict[RunConfig, tuple[str, str]]:
+    """Train runs in worker processes, as many at a time as there are places; see `ParallelTraining`."""
+    return ParallelTraining(context, places, console).train(configs)
 
-    def __init__(self, status: int, last: str):
-        super().__init__(status, last)
-        self.status, self.last = status, last
 
-
-def _visible(gpu: int) -> str:
-    """The name of one of the GPUs that this process may use."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return allowed.split(",")[gpu] if allowed else str(gpu)
+def _visible_name(index: int) -> str:
+    """Return the name that CUDA_VISIBLE_DEVICES has for one of the GPUs that this process can use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[index] if visible else str(index)

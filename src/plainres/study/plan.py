@@ -1,4 +1,4 @@
-"""Which runs make a study, how far each is, and how long the rest will take."""
+"""The plan of a study: its runs, the state of each, and the expected time of the rest."""
 
 import time
 from collections.abc import Iterable
@@ -17,14 +17,20 @@ from plainres.training.engines import choose_engine
 from plainres.training.evaluation import BN_IMAGES
 from plainres.training.schedule import test_points
 
-# A forward pass costs about a third of an iteration. The end of a run passes over the training set, the images of its
-# BN statistics and the test set.
+# A forward pass costs about a third of an iteration. At its end, a run evaluates the training set, the images for its
+# averaged BN statistics, and the test set.
 FORWARD_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a study and its state: "finished", "diverged", "partial", "missing" or "blocked" (with the reason)."""
+    """One run of a study and its state.
+
+    Attributes:
+        config: Configuration of the run.
+        status: `"finished"`, `"diverged"`, `"partial"`, `"missing"`, or `"blocked"` if its record cannot be used.
+        reason: Why the run is blocked.
+    """
 
     config: RunConfig
     status: str
@@ -32,11 +38,12 @@ class PlannedRun:
 
     @property
     def to_do(self) -> bool:
+        """Whether the run still has to be trained, or resumed."""
         return self.status in ("partial", "missing")
 
 
 def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
-    """Look every run up in the results folder. A record that cannot be used blocks its run, not the study."""
+    """Return the state of every run in the results folder. A record that cannot be used blocks only its own run."""
     runs = []
     for config in configs:
         try:
@@ -75,12 +82,12 @@ def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", ite
 
 
 def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float, sizes: dict[str, int] | None = None) -> float:
-    """Expected seconds of a whole run from the calibration: training, test passes, and the passes at its end.
+    """Return the expected duration of a whole run in seconds, including all evaluations.
 
     Args:
-        config: the run.
-        seconds_per_multiply_add: of one training image, from `calibrate`.
-        sizes: how many images "train" and "test" have, where the data set does not say so by its name.
+        config: Configuration of the run.
+        seconds_per_multiply_add: Seconds per multiply-add of one training image, from `calibrate`.
+        sizes: Number of images in the parts `"train"` and `"test"`, if the data set has no fixed sizes.
     """
     with torch.device("meta"):
         multiply_adds = count_complexity(make_net(config), image_shape(config)).multiply_adds
@@ -91,21 +98,21 @@ def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float, sizes: 
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds as a person says them: 45 s, 12 min, 3.5 h."""
+    """Return a duration in a suitable unit: 45 s, 12 min or 3.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def print_plan(runs: list[PlannedRun], seconds: dict[RunConfig, float], console: Console) -> None:
-    """Print a study's runs with their state and the expected time of those to do."""
+    """Print the runs of a study with their states, and the expected time of those that are to be trained."""
     table = Table(title=f"Study {', '.join(sorted({run.config.study for run in runs}))}")
-    for name in ("net", "seed", "iterations", "state", "expected"):
+    for name in ("net", "seed", "iterations", "state", "expected time"):
         table.add_column(name, justify="left" if name in ("net", "state") else "right")
     for run in runs:
-        c = run.config
-        expected = format_seconds(seconds[c]) if c in seconds else ""
-        table.add_row(c.net, str(c.seed), f"{c.iterations:,}", run.status, expected)
+        config = run.config
+        expected = format_seconds(seconds[config]) if config in seconds else ""
+        table.add_row(config.net, str(config.seed), f"{config.iterations:,}", run.status, expected)
     console.print(table)
     for run in runs:
         if run.reason:

@@ -1,4 +1,4 @@
-"""One run in a process of its own: `python -m plainres.study.worker TASK`, see `StudyContext.to_task`."""
+"""One run in its own process: `python -m plainres.study.worker TASK`, where TASK comes from `StudyContext.to_task`."""
 
 import sys
 import traceback
@@ -12,6 +12,7 @@ from plainres.training.signals import Stopped
 
 
 def main() -> int:
+    """Train the run, and return an exit status that tells the parent process how it ended."""
     (task,) = sys.argv[1:]
     try:
         context, config = from_task(task)

@@ -1,76 +1,92 @@
-"""`python -m plainres.tracking.backfill [RESULTS]`: mirror recorded runs, their figures and tables into W&B."""
+"""Mirror recorded runs, their figures and their tables to W&B: `python -m plainres.tracking.backfill [RESULTS]`."""
 
-import argparse
-import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+import tyro
+
+from plainres.cli import run_command
 from plainres.errors import UserError
 from plainres.report import Study, find_studies
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, IMAGENET_FIGURES
-from plainres.tracking.mirror import MIRRORED, Connection, mirror_record, resolve_mode, run_id
+from plainres.tracking.mirror import WANDB_FOLDER, Connection, mirror_record, resolve_mode, run_id
 from plainres.training import Record, RunConfig
+
+if TYPE_CHECKING:
+    import wandb
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Mirror recorded runs, their figures and their tables to W&B."""
+
+    results: tyro.conf.Positional[Path] = Path("results")
+    """Results folder."""
+    wandb: Literal["auto", "online", "offline"] = "auto"
+    """auto: online if logged in, otherwise offline."""
 
 
 def mirror_report(study: Study, mode: str, folder: Path) -> bool:
-    """Log a study's drawn figures as images and its Table 6 as a W&B table; whether W&B took them.
+    """Log the figures of a study as images and its Table 6 as a W&B table.
 
-    They go into one W&B run, `<study>-report`, that is written anew each time.
+    They form a W&B run of their own, `<study>-report`, which replaces an earlier one.
 
     Args:
-        study: with its figures drawn.
-        mode: "online" or "offline".
-        folder: where W&B keeps its files.
+        study: Study whose figures have been drawn.
+        mode: `"online"` or `"offline"`.
+        folder: Folder for the files of W&B.
+
+    Returns:
+        Whether W&B accepted everything.
     """
     name = f"{study.name}-report"
-    told = {
-        "tags": [study.runs[0].config["dataset"], f"{study.iterations} iterations"],
-        "config": {"study": study.name},
-    }
-    connection = Connection(mode, folder, id=name, name=name, group="report", job_type="report", **told)
+    connection = Connection(
+        mode,
+        folder,
+        id=name,
+        name=name,
+        group="report",
+        job_type="report",
+        tags=[study.runs[0].config["dataset"], f"{study.iterations} iterations"],
+        config={"study": study.name},
+    )
 
-    def log(run) -> None:
+    def log(run: "wandb.Run") -> None:
         import wandb
 
-        drawn = {name: study.folder / f"{name}.png" for name in FIGURES | IMAGENET_FIGURES}
-        images = {f"figures/{name}": wandb.Image(str(path)) for name, path in drawn.items() if path.exists()}
-        name, table = ("finals", study.finals()) if study.is_imagenet else ("table6", table_6(study))
-        run.log({name: wandb.Table(dataframe=table), **images})
+        paths = {figure: study.folder / f"{figure}.png" for figure in FIGURES | IMAGENET_FIGURES}
+        images = {f"figures/{figure}": wandb.Image(str(path)) for figure, path in paths.items() if path.exists()}
+        key, table = ("finals", study.finals()) if study.is_imagenet else ("table6", table_6(study))
+        run.log({key: wandb.Table(dataframe=table), **images})
 
-    connection.do(log)
+    connection.submit(log)
     connection.close()
     return not connection.failed
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m plainres.tracking.backfill", description="Mirror recorded runs into W&B."
-    )
-    parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="results folder")
-    parser.add_argument("--wandb", default="auto", help="auto, online or offline")
-    options = parser.parse_args()
-    try:
-        mode = resolve_mode(options.wandb)
-        if mode == "off":
-            raise UserError("W&B is off here (WANDB_MODE, or wandb is not installed): say --wandb online or offline")
-        studies = find_studies(options.results)
-        if not studies:
-            raise UserError(f"no records below {options.results.absolute()}: train some with `make demo`")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    folder = options.results / MIRRORED
-    taken = {}
+    """Mirror all records of a results folder; return 1 if W&B did not accept all of them."""
+    options = tyro.cli(Options, prog="python -m plainres.tracking.backfill")
+    mode = resolve_mode(options.wandb)
+    if mode == "off":
+        raise UserError("wandb is off (WANDB_MODE) or not installed: use --wandb online or --wandb offline")
+    studies = find_studies(options.results)
+    if not studies:
+        raise UserError(f"{options.results.absolute()}: there are no records; train some, for example with `make demo`")
+    folder = options.results / WANDB_FOLDER
+    accepted = {}
     for study in studies:
         for run in study.runs + study.diverged:
             config = RunConfig(**run.config)
-            taken[run_id(config)] = mirror_record(Record(options.results, config), mode, folder)
+            accepted[run_id(config)] = mirror_record(Record(options.results, config), mode, folder)
         if study.runs:
-            taken[f"{study.name}-report"] = mirror_report(study, mode, folder)
-    for name, ok in taken.items():
-        print(f"{name}: {mode if ok else 'failed'}")
-    return 0 if all(taken.values()) else 1
+            accepted[f"{study.name}-report"] = mirror_report(study, mode, folder)
+    for name, success in accepted.items():
+        print(f"{name}: {mode if success else 'failed'}")
+    return 0 if all(accepted.values()) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

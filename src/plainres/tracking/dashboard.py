@@ -1,17 +1,19 @@
-"""`python -m plainres.tracking.dashboard --entity E`: the W&B workspace and report that show degradation at a glance.
+"""The W&B workspace and report of the study as code: `python -m plainres.tracking.dashboard --entity ENTITY`.
 
-Both are written here as code and saved into a project that trainings or `plainres.tracking.backfill` have filled.
+Both are saved into a W&B project that contains runs, from training or from `plainres.tracking.backfill`.
 """
 
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
+
+import tyro
 
 from plainres.cli import run_command
 from plainres.errors import UserError
 from plainres.report.write import FIGURES
 from plainres.tracking.mirror import PROJECT
+from plainres.training.record import write_atomic
 
 try:
     import wandb_workspaces.reports.v2 as wr
@@ -26,25 +28,25 @@ KINDS = {"plain": "Plain nets: deeper is worse", "residual": "Residual nets: dee
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What the workspace and the report are about.
+    """The workspace and the report of one W&B project.
 
     Attributes:
-        entity: the W&B user or team.
-        project: the W&B project.
-        study: only runs of this study (`cifar10-64k-bf16`), None for all.
+        entity: W&B user or team.
+        project: W&B project.
+        study: Name of the only study that is shown, for example `cifar10-64k-bf16`. None shows all studies.
     """
 
     entity: str
     project: str = PROJECT
     study: str | None = None
 
-    def _filters(self, **wanted: str) -> "expr.And":
+    def _filters(self, **config: str) -> "expr.And":
         if self.study:
-            wanted["study"] = self.study
-        return expr.And(*[expr.Config(key) == value for key, value in wanted.items()])
+            config["study"] = self.study
+        return expr.And(*[expr.Config(key) == value for key, value in config.items()])
 
     def workspace(self) -> "ws.Workspace":
-        """A saved view of the project's runs, one line a net: mean over its seeds, and their spread."""
+        """Return a saved view of the runs with one line per net: the mean over its seeds and their spread."""
         return ws.Workspace(
             entity=self.entity,
             project=self.project,
@@ -54,22 +56,24 @@ class Dashboard:
             sections=[
                 ws.Section("Degradation", panels=[curve("train_error"), curve("test_error")], is_open=True),
                 ws.Section("Final errors", panels=[bars("train_error"), bars("test_error")], is_open=True),
-                ws.Section("Beside the paper", panels=[table(), figure("figure6"), figure("figure1")], is_open=True),
+                ws.Section(
+                    "Compared with the paper", panels=[table(), figure("figure6"), figure("figure1")], is_open=True
+                ),
                 ws.Section("Layer responses", panels=[figure("figure7"), figure("gradients")]),
                 ws.Section("Training", panels=[curve("train_loss"), curve("lr"), curve("images_per_second")]),
             ],
         )
 
     def report(self) -> "wr.Report":
-        """A page to send to somebody: the question, both kinds side by side, the table and the layer responses."""
+        """Return a page to share: the question, plain and residual nets, the table and the layer responses."""
 
-        def runs(name: str, **wanted: str) -> wr.Runset:
-            return wr.Runset(name=name, filters=self._filters(**wanted), groupby=["config.net"])
+        def runs(name: str, **config: str) -> wr.Runset:
+            return wr.Runset(name=name, filters=self._filters(**config), groupby=["config.net"])
 
         blocks = [
             wr.P(
-                "A deeper net could copy a shallower one and let the added layers do nothing, so it should be no "
-                "worse. Plain nets are, on their own training set; nets with shortcuts are not."
+                "A deeper net could copy a shallower one and make its additional layers identities, so it should not "
+                "have a higher training error. Deep plain nets do; residual nets do not."
             )
         ]
         for kind, title in KINDS.items():
@@ -77,7 +81,7 @@ class Dashboard:
                 wr.H2(title),
                 wr.PanelGrid(runsets=[runs(kind, kind=kind)], panels=[curve("train_error"), curve("test_error")]),
             ]
-        everything = wr.Runset(name="all runs")
+        all_runs = wr.Runset(name="all runs")
         return wr.Report(
             entity=self.entity,
             project=self.project,
@@ -87,10 +91,10 @@ class Dashboard:
                 *blocks,
                 wr.H2("Errors at the last iteration"),
                 wr.PanelGrid(runsets=[runs("trained nets")], panels=[bars("train_error"), bars("test_error")]),
-                wr.H2("Beside the paper"),
-                wr.PanelGrid(runsets=[everything], panels=[table(), figure("figure6")]),
-                wr.H2("What the layers do"),
-                wr.PanelGrid(runsets=[everything], panels=[figure("figure7"), figure("gradients")]),
+                wr.H2("Compared with the paper"),
+                wr.PanelGrid(runsets=[all_runs], panels=[table(), figure("figure6")]),
+                wr.H2("Layer responses and gradients"),
+                wr.PanelGrid(runsets=[all_runs], panels=[figure("figure7"), figure("gradients")]),
                 wr.H2("Throughput"),
                 wr.PanelGrid(runsets=[runs("trained nets")], panels=[curve("images_per_second")]),
             ],
@@ -107,55 +111,67 @@ TITLES = {
 
 
 def curve(metric: str) -> "wr.LinePlot":
-    """A column of metrics.csv against the iteration."""
+    """Return a plot of a column of metrics.csv against the iteration."""
     return wr.LinePlot(title=TITLES[metric], x="iteration", y=[metric], groupby_aggfunc="mean", smoothing_factor=0)
 
 
 def bars(metric: str) -> "wr.BarPlot":
-    """A final figure, a bar a net."""
+    """Return a bar chart of a final error with one bar per net."""
     title = f"{TITLES[metric]}, last iteration"
     return wr.BarPlot(title=title, metrics=[f"final/{metric}"], groupby="config.net", groupby_aggfunc="mean")
 
 
 def figure(name: str) -> "wr.MediaBrowser":
-    """A figure that the report has drawn."""
+    """Return a panel with a figure that the report has drawn."""
     assert name in FIGURES
     return wr.MediaBrowser(title=name, media_keys=[f"figures/{name}"], num_columns=1)
 
 
 def table() -> "wr.WeavePanelSummaryTable":
-    """Table 6 beside the paper's."""
+    """Return a panel with Table 6, which compares the errors with the paper's."""
     return wr.WeavePanelSummaryTable(table_name="table6")
 
 
 def specification(view: "ws.Workspace | wr.Report") -> dict:
-    """What `save` would send to W&B, checked by its own models."""
+    """Return what `save` would send to W&B, validated by W&B's own models."""
     return json.loads(view._to_model().model_dump_json(by_alias=True, exclude_none=True))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Save the W&B workspace and report that compare plain with residual nets."""
+
+    entity: str = ""
+    """W&B user or team (required)."""
+    project: str = PROJECT
+    """W&B project."""
+    study: str | None = None
+    """Show only the runs of this study, for example cifar10-64k-bf16."""
+    check: Path | None = None
+    """Send nothing to W&B, and write to this file what would be sent."""
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m plainres.tracking.dashboard", description=__doc__.splitlines()[0])
-    parser.add_argument("--entity", default="", help="W&B user or team")
-    parser.add_argument("--project", default=PROJECT, help=f"W&B project (default: {PROJECT})")
-    parser.add_argument("--study", help="only runs of this study, such as cifar10-64k-bf16")
-    parser.add_argument("--check", type=Path, metavar="FILE", help="save nothing to W&B; write what would be sent")
-    options = parser.parse_args()
+    """Save the dashboards to W&B, or write their specifications to a file."""
+    options = tyro.cli(Options, prog="python -m plainres.tracking.dashboard")
     if ws is None:
-        raise UserError("dashboards need wandb-workspaces: pip install 'plainres[dashboard]', or use `make dashboard`")
+        raise UserError(
+            "dashboards require wandb-workspaces: pip install 'plainres[dashboard]' or use `make dashboard`"
+        )
     if not options.entity:
-        raise UserError("whose dashboard? say --entity, or `make dashboard ENTITY=...` (a W&B user or team)")
+        raise UserError("--entity is missing: give a W&B user or team, or use `make dashboard ENTITY=...`")
     dashboard = Dashboard(options.entity, options.project, options.study)
     views = {"workspace": dashboard.workspace(), "report": dashboard.report()}
     if options.check:
-        sent = {name: specification(view) for name, view in views.items()}
-        options.check.write_text(json.dumps(sent, indent=2) + "\n")
+        specifications = {name: specification(view) for name, view in views.items()}
+        write_atomic(options.check, json.dumps(specifications, indent=2) + "\n")
         print(options.check)
         return 0
     for name, view in views.items():
         try:
             print(f"{name}: {view.save().url}")
-        except Exception as error:  # of W&B, of the network, of permissions: whatever they raise
-            raise UserError(f"W&B did not take the {name}: {error} (is `wandb login` done?)") from None
+        except Exception as error:  # W&B, the network and missing permissions raise many types
+            raise UserError(f"W&B did not accept the {name}: {error} (is `wandb login` done?)") from None
     return 0
 
 

@@ -1,4 +1,4 @@
-"""W&B as a mirror of a run's record: local files come first, and W&B neither breaks nor holds up a training."""
+"""A mirror of run records in W&B. Local files come first: W&B can neither stop nor delay training."""
 
 import math
 import os
@@ -24,63 +24,64 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "online", "offline", "off")
 PROJECT = "plainres"
-MIRRORED = ".wandb"  # W&B's files, in the results folder
-PATIENCE = 60.0  # seconds that the end of a run waits for W&B
+WANDB_FOLDER = ".wandb"  # in the results folder
+CLOSE_TIMEOUT = 60.0  # longest time, in seconds, that the end of a run waits for W&B
 
 
 def resolve_mode(mode: str) -> str:
-    """What "auto" means here: online when logged in, else offline; off when wandb is not installed (said once).
+    """Return `"online"`, `"offline"` or `"off"` for one of `MODES`.
 
-    The environment's WANDB_MODE decides before that, "disabled" meaning off.
+    The environment variable WANDB_MODE decides about `"auto"`, where it is set (`"disabled"` means off). Otherwise,
+    `"auto"` means online if logged in, offline if not, and off, with a message, if wandb is not installed.
 
     Raises:
-        UserError: `mode` is none of `MODES`, or wandb was asked for and is not installed.
+        UserError: If the mode is unknown, or requires wandb and wandb is not installed.
     """
     if mode not in MODES:
-        raise UserError(f"wandb must be one of {', '.join(MODES)}, not {mode!r}")
+        raise UserError(f"--wandb must be one of {', '.join(MODES)}, not {mode!r}")
     if mode == "off":
         return "off"
     try:
         import wandb
     except ImportError:
         if mode != "auto":
-            raise UserError(f"--wandb {mode} was asked for, but wandb is not installed: pip install wandb") from None
-        print("wandb is not installed: records are kept in local files only", file=sys.stderr)
+            raise UserError(f"--wandb {mode} requires wandb, which is not installed: pip install wandb") from None
+        print("wandb is not installed: records are written to local files only", file=sys.stderr)
         return "off"
     if mode != "auto":
         return mode
-    wanted = os.environ.get("WANDB_MODE")
-    if wanted:
-        return {"online": "online", "offline": "offline"}.get(wanted, "off")
+    variable = os.environ.get("WANDB_MODE")
+    if variable:
+        return variable if variable in ("online", "offline") else "off"
     try:
         return "online" if wandb.login(prompt=False) else "offline"
-    except Exception as error:  # a key, but no network or a wrong key
-        print(f"W&B cannot be reached, so runs are mirrored offline: {error}", file=sys.stderr)
+    except Exception as error:  # there is a key, but it is wrong, or there is no network
+        print(f"W&B cannot be reached, runs are mirrored offline: {error}", file=sys.stderr)
         return "offline"
 
 
 def run_id(config: RunConfig) -> str:
-    """The stable id of a run: `cifar10-64k-bf16-plain-56-s0`."""
+    """Return the W&B id of a run, for example `cifar10-64k-bf16-plain-56-s0`."""
     return f"{config.study}-{config.net}-s{config.seed}"
 
 
 def in_sweep() -> bool:
-    """Whether a W&B agent has started this process, which then has an id of W&B's own."""
+    """Return whether the agent of a W&B sweep has started this process, in which case W&B chooses the run's id."""
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
 class Connection:
-    """One W&B run, spoken to from a thread of its own, so that no network makes its caller wait.
+    """One W&B run, used from a separate thread so that the caller never waits for the network.
 
-    Whatever goes wrong is said once, and everything after it is left out.
+    The first error is printed, and everything after it is skipped.
 
     Args:
-        mode: "online" or "offline".
-        folder: where W&B keeps its files.
-        identity: further arguments of `wandb.init`.
+        mode: `"online"` or `"offline"`.
+        folder: Folder for the files of W&B.
+        identity: Further arguments of `wandb.init`.
 
     Attributes:
-        failed: whether something went wrong.
+        failed: Whether an error occurred.
     """
 
     def __init__(self, mode: str, folder: Path, **identity: object):
@@ -111,38 +112,38 @@ class Connection:
                 continue
             try:
                 job()
-            except Exception as error:  # a mirror must not break what it shows
+            except Exception as error:  # an error of W&B must not stop training
                 self.failed = True
-                print(f"W&B failed and is left out from here on: {type(error).__name__}: {error}", file=sys.stderr)
+                print(f"W&B failed and is no longer used: {type(error).__name__}: {error}", file=sys.stderr)
 
-    def do(self, action: Callable[["wandb.Run"], object]) -> None:
-        """Have `action` called with the W&B run, after all that was asked before."""
+    def submit(self, action: Callable[["wandb.Run"], object]) -> None:
+        """Schedule a call of `action` with the W&B run, after all earlier actions."""
         self._jobs.put(lambda: action(self._run))
 
     def close(self, exit_code: int = 0) -> None:
-        """Finish the W&B run, waiting for it no longer than `PATIENCE`."""
-        self.do(lambda run: run.finish(exit_code=exit_code))
+        """Finish the W&B run, waiting at most `CLOSE_TIMEOUT` seconds."""
+        self.submit(lambda run: run.finish(exit_code=exit_code))
         self._jobs.put(None)
-        self._thread.join(PATIENCE)
+        self._thread.join(CLOSE_TIMEOUT)
         if self._thread.is_alive():
             self.failed = True
             print(
-                f"W&B has not answered for {PATIENCE:.0f} s and is left behind; "
-                f"what it was told is in {self.folder}/wandb, to be sent with `wandb sync`",
+                f"W&B has not finished after {CLOSE_TIMEOUT:.0f} s; its data is in {self.folder}/wandb and can be "
+                "uploaded with `wandb sync`",
                 file=sys.stderr,
             )
 
 
 class Mirror(pl.Callback):
-    """Logs a run's rows against its iteration, and its final figures into the summary.
+    """Callback that logs the rows of a run against its iteration, and its final figures as the summary.
 
-    A resumed run continues its W&B run online; offline each sitting leaves a segment with the same id. Under a W&B
-    sweep the id is the sweep's.
+    Online, a resumed run continues its W&B run. Offline, each restart writes another segment with the same id. In a
+    W&B sweep, the sweep chooses the id.
 
     Args:
-        record: the run's.
-        mode: "online" or "offline".
-        folder: where W&B keeps its files.
+        record: Record of the run.
+        mode: `"online"` or `"offline"`.
+        folder: Folder for the files of W&B.
     """
 
     def __init__(self, record: Record, mode: str, folder: Path):
@@ -151,37 +152,38 @@ class Mirror(pl.Callback):
         self.logged = 0
 
     def start(self, logged: int = 0, resume: str | None = "allow") -> None:
-        """Open the W&B run.
+        """Start the W&B run.
 
         Args:
-            logged: rows that earlier sittings have logged.
-            resume: "allow" to continue a W&B run of this id, None to write it anew.
+            logged: Number of rows that have been logged before the run was resumed.
+            resume: `"allow"` to continue a W&B run with the same id, None to replace it.
         """
-        c = self.record.config
+        config = self.record.config
         provenance = self.record.read()["provenance"]
         self.logged = logged
         self.connection = Connection(
             self.mode,
             self.folder,
-            name=run_id(c),
-            group=c.net,
+            name=run_id(config),
+            group=config.net,
             job_type="train",
-            tags=[c.dataset, f"{c.iterations} iterations", *filter(None, [c.info.paper_tables])],
-            config=asdict(c) | {"study": c.study, "net": c.net, "kind": c.kind, "provenance": provenance},
-            **({} if in_sweep() else {"id": run_id(c), "resume": resume}),
+            tags=[config.dataset, f"{config.iterations} iterations", *filter(None, [config.info.paper_tables])],
+            config=asdict(config)
+            | {"study": config.study, "net": config.net, "kind": config.kind, "provenance": provenance},
+            **({} if in_sweep() else {"id": run_id(config), "resume": resume}),
         )
-        self.connection.do(lambda run: run.define_metric("iteration"))
-        self.connection.do(lambda run: run.define_metric("*", step_metric="iteration"))
+        self.connection.submit(lambda run: run.define_metric("iteration"))
+        self.connection.submit(lambda run: run.define_metric("*", step_metric="iteration"))
 
     def send(self, rows: list[dict]) -> None:
-        """Log the rows that are not yet logged."""
+        """Log the rows that have not been logged yet."""
         for row in rows[self.logged :]:
-            known = {key: value for key, value in row.items() if not _missing(value)}
-            self.connection.do(lambda run, known=known: run.log(known))
+            values = {key: value for key, value in row.items() if not _is_missing(value)}
+            self.connection.submit(lambda run, values=values: run.log(values))
         self.logged = max(self.logged, len(rows))
 
     def finish(self) -> None:
-        """Log what the record has left, put its final figures into the summary, and close the W&B run."""
+        """Log the remaining rows of the record and its final figures, and close the W&B run."""
         if self.connection is None:
             return
         recorded = self.record.read()
@@ -189,20 +191,19 @@ class Mirror(pl.Callback):
         self.send(self.record.read_metrics())
         if ended:
             final = {f"final/{key}": value for key, value in recorded.get("final", {}).items()}
-            self.connection.do(lambda run: run.summary.update({"outcome": recorded["outcome"], **final}))
+            self.connection.submit(lambda run: run.summary.update({"outcome": recorded["outcome"], **final}))
         self.connection.close(exit_code=0 if ended else 1)
 
     @property
     def failed(self) -> bool:
+        """Whether an error of W&B occurred."""
         return self.connection is not None and self.connection.failed
-
-    # As a callback
 
     def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         self.start(logged=len(module.rows))
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
-        # The last row may still get the errors of a pass over the test set.
+        # The test error may still be added to the last row.
         self.send(module.rows[:-1])
 
 
@@ -224,22 +225,22 @@ def mirrored(record: Record, mode: str) -> Iterator[tuple[pl.Callback, ...]]:
         yield ()
         return
     results = record.folder.parents[2]
-    mirror = Mirror(record, mode, results / MIRRORED)
+    mirror = Mirror(record, mode, results / WANDB_FOLDER)
     try:
         yield (mirror,)
     finally:
         mirror.finish()
     if mirror.connection is None and in_sweep():
-        mirror_record(record, mode, results / MIRRORED)
+        mirror_record(record, mode, results / WANDB_FOLDER)
 
 
 def mirror_record(record: Record, mode: str, folder: Path) -> bool:
-    """Mirror the record of a run that has ended, in place of what W&B may have of it; whether W&B took it."""
+    """Mirror the record of a run that has ended, replacing its W&B run; return whether W&B accepted it."""
     mirror = Mirror(record, mode, folder)
     mirror.start(resume=None)
     mirror.finish()
     return not mirror.failed
 
 
-def _missing(value: object) -> bool:
+def _is_missing(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)

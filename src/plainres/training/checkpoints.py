@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and of which a damaged one is found out."""
+"""Checkpoints that are written atomically and checked before they are used."""
 
 import hashlib
 import io
@@ -11,28 +11,28 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from plainres.training.record import write_atomic
 
-KEPT = 2
+KEPT = 2  # number of checkpoints that are kept, so that one remains if the last one is damaged
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
+    """Return the checkpoints in a folder, oldest first."""
     return sorted(folder.glob("iteration-*.ckpt"))
 
 
 def checkpoint_path(folder: Path, iteration: int) -> Path:
-    """The name of the checkpoint after `iteration` iterations, to which its writer adds its digest."""
+    """Return the path of a checkpoint, to whose name `AtomicCheckpointIO` adds a digest."""
     return folder / f"iteration-{iteration:09d}.ckpt"
 
 
 def iteration_of(checkpoint: Path) -> int:
-    """How many iterations a run had done at a checkpoint of that name."""
+    """Return the number of iterations before a checkpoint, which its name states."""
     return int(checkpoint.stem.split("-")[1])
 
 
 def prune(folder: Path) -> None:
-    """Remove all checkpoints but the last two, and what a process killed in the middle of writing one left."""
-    for old in [*list_checkpoints(folder)[:-KEPT], *folder.glob("*.tmp")]:
-        old.unlink()
+    """Remove all checkpoints except the last two, and incomplete files of a process that was killed while writing."""
+    for path in [*list_checkpoints(folder)[:-KEPT], *folder.glob("*.tmp")]:
+        path.unlink()
 
 
 def _digest(content: bytes) -> str:
@@ -40,9 +40,10 @@ def _digest(content: bytes) -> str:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint format, written under a temporary name, synced and renamed.
+    """Writes Lightning's checkpoints to a temporary file, which is synced to disk and then renamed.
 
-    The name ends in a digest of the contents: PyTorch's own checksums leave parts of the file out.
+    The name of a checkpoint ends with a digest of its contents, because the checksums of PyTorch's file format do not
+    cover all of the file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -53,24 +54,31 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def latest_usable(folder: Path, config_hash: str) -> Path | None:
-    """The newest checkpoint that is whole and of this configuration; None where there is none.
+    """Return the newest checkpoint that is complete and belongs to a configuration.
 
-    A truncated or altered one is named on stderr, removed, and the one before it tried.
+    Unusable checkpoints are removed, with a message on stderr.
+
+    Args:
+        folder: Folder of the checkpoints.
+        config_hash: Hash of the configuration, see `RunConfig.hash`.
+
+    Returns:
+        Path of the checkpoint, or None if there is none.
     """
     checkpoints = list_checkpoints(folder)
     for path in reversed(checkpoints):
         try:
             content = path.read_bytes()
             if not path.stem.endswith(_digest(content)):
-                raise ValueError("truncated or altered: its digest is another")
+                raise ValueError("it is truncated or altered: its contents do not match the digest in its name")
             checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             if checkpoint["run"]["config_hash"] != config_hash:
-                raise ValueError("it is of another configuration")
+                raise ValueError("it belongs to another configuration")
         except (OSError, ValueError, KeyError) as error:
             print(f"{path}: unusable checkpoint removed ({error})", file=sys.stderr)
             path.unlink()
         else:
             return path
     if checkpoints:
-        print(f"{folder}: no usable checkpoint is left: starting over", file=sys.stderr)
+        print(f"{folder}: no usable checkpoint is left; the run starts over", file=sys.stderr)
     return None

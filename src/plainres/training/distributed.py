@@ -1,7 +1,8 @@
-"""One run on several processes: which of them this is, and what they tell each other.
+"""Distributed training of one run on several processes.
 
-Each process computes its share of every batch, and Lightning's DDP averages the gradients. They are started by our own
-launcher, by torchrun or by srun. Alone, a process is rank 0 of 1 and everything here gives back what it gets.
+Each process computes its share of every batch, and Lightning's DDP averages the gradients. The launcher of
+`plainres.study`, torchrun or srun starts the processes. A single process is rank 0 of 1, and the collective functions
+return its own values.
 """
 
 import os
@@ -31,12 +32,13 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class RankInfo:
-    """The processes of one run, as this one sees them.
+    """The position of this process among the processes of a run.
 
     Attributes:
-        rank: of this process; 0 leads: it alone holds the run's lock and writes its record.
-        size: how many processes there are.
-        local_rank, local_size: the same among those on this machine.
+        rank: Rank of this process. Only rank 0 holds the lock of the run and writes its record.
+        size: Number of processes.
+        local_rank: Rank of this process among those on the same machine.
+        local_size: Number of processes on the same machine.
     """
 
     rank: int = 0
@@ -46,19 +48,23 @@ class RankInfo:
 
     @property
     def shard(self) -> tuple[int, int]:
-        """(rank, size): what a data module divides by."""
+        """`(rank, size)`, by which a data module divides each batch."""
         return self.rank, self.size
 
     def device(self, device: torch.device) -> torch.device:
-        """Where this process trains: a GPU of its own, or the CPU that all share."""
+        """Return the device on which this process trains.
+
+        Args:
+            device: Device of the run. If it is a GPU and there are several processes, each has a GPU of its own.
+        """
         return torch.device("cuda", self.local_rank) if self.size > 1 and device.type == "cuda" else device
 
 
 def cluster_environment() -> ClusterEnvironment:
-    """How this process was started, in Lightning's terms."""
+    """Return Lightning's description of how this process was started: by torchrun, by srun, or on its own."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    # Only srun sets this; a batch script has the other variables too, and would wait for ranks that nobody starts.
+    # Only srun sets this variable. A batch script without srun has SLURM's other variables too, but no other ranks.
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return SLURMEnvironment(auto_requeue=False)
     return LightningEnvironment()
@@ -66,10 +72,10 @@ def cluster_environment() -> ClusterEnvironment:
 
 @cache
 def get_rank_info() -> RankInfo:
-    """Which of a run's processes this is.
+    """Return the rank of this process and the number of processes.
 
     Raises:
-        UserError: SLURM was asked for tasks in a way that Lightning does not support.
+        UserError: If the options of a SLURM job are not supported by Lightning.
     """
     try:
         environment = cluster_environment()
@@ -83,7 +89,11 @@ def get_rank_info() -> RankInfo:
 
 
 def rank_environments(size: int) -> list[dict[str, str]]:
-    """The environment of each process of a run on this machine, as torchrun would set it; nothing for one alone."""
+    """Return the environment variables of each process of a run on this machine, as torchrun would set them.
+
+    Args:
+        size: Number of processes. A single process needs no variables.
+    """
     if size == 1:
         return [{}]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
@@ -93,27 +103,36 @@ def rank_environments(size: int) -> list[dict[str, str]]:
 
 
 def check_batch_divides(config: RunConfig, device: torch.device, ranks: RankInfo) -> None:
-    """Refuse a run whose batches its processes cannot divide as its configuration says.
+    """Check that the processes can divide each batch in the way that the configuration requires.
 
     Raises:
-        UserError: that is so.
+        UserError: If they cannot.
     """
     if ranks.size == 1:
         return
-    own, rest = divmod(config.batch_size, ranks.size)
-    if rest:
+    per_process, remainder = divmod(config.batch_size, ranks.size)
+    if remainder:
         raise UserError(f"batch size {config.batch_size} cannot be divided among {ranks.size} processes")
-    if config.micro_batch and own % config.micro_batch:
+    if config.micro_batch and per_process % config.micro_batch:
         raise UserError(
-            f"micro-batch {config.micro_batch} does not divide the {own} images that each of {ranks.size} processes "
-            f"has of a batch: use --micro-batch {own}, or fewer devices"
+            f"micro-batch {config.micro_batch} does not divide the {per_process} images per batch of each of "
+            f"{ranks.size} processes: use --micro-batch {per_process}, or fewer devices"
         )
     if not config.micro_batch and device.type == "cpu":
         raise UserError("BN over a batch that several processes share (--sync-bn) needs GPUs: leave it out")
 
 
 def init_distributed(device: torch.device) -> RankInfo:
-    """Meet the other processes, if there are any and it was not done before; waits until all have come."""
+    """Join the process group of the run, unless this process has done so or is the only one.
+
+    The call returns when all processes have joined.
+
+    Args:
+        device: Device of the run.
+
+    Raises:
+        UserError: If there is no GPU for this process.
+    """
     ranks = get_rank_info()
     if ranks.size > 1 and not distributed.is_initialized():
         environment = cluster_environment()
@@ -121,47 +140,48 @@ def init_distributed(device: torch.device) -> RankInfo:
         if device.type == "cuda":
             if ranks.local_rank >= torch.cuda.device_count():
                 raise UserError(
-                    f"rank {ranks.rank} sees {torch.cuda.device_count()} GPUs and wants number {ranks.local_rank}: "
-                    "have every process of a machine see all its GPUs (on SLURM --gpus-per-node, not --gpus-per-task)"
+                    f"rank {ranks.rank} needs GPU {ranks.local_rank}, but sees only {torch.cuda.device_count()} GPUs: "
+                    "let every process see all GPUs of its machine (with SLURM, --gpus-per-node, not --gpus-per-task)"
                 )
             torch.cuda.set_device(ranks.device(device))
-        # What lies in the host's memory is told without waiting for the GPU.
+        # With gloo, tensors in host memory are exchanged without waiting for the GPU.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, rank=ranks.rank, world_size=ranks.size)
     return ranks
 
 
 def on_rank_zero(work: Callable[[], Value]) -> Value:
-    """Have rank 0 do something, and all get what it returns.
+    """Call a function on rank 0, and return its result on all ranks.
 
     Raises:
-        UserError: on every rank, if it was raised on rank 0.
+        UserError: On every rank, if the function raised it on rank 0.
     """
     if get_rank_info().size == 1:
         return work()
-    told: list = [None, None]
+    message: list = [None, None]
     if get_rank_info().rank == 0:
         try:
-            told[0] = work()
+            message[0] = work()
         except UserError as error:
-            told[1] = error
-    distributed.broadcast_object_list(told)
-    if told[1] is not None:
-        raise told[1]
-    return told[0]
+            message[1] = error
+    distributed.broadcast_object_list(message)
+    result, error = message
+    if error is not None:
+        raise error
+    return result
 
 
 def all_reduce_max(*values: int) -> list[int]:
-    """The largest of each value over all processes."""
-    return _reduced(torch.tensor(values), distributed.ReduceOp.MAX).tolist()
+    """Return the maximum of each value over all processes."""
+    return _all_reduce(torch.tensor(values), distributed.ReduceOp.MAX).tolist()
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all processes."""
-    return _reduced(tensor, distributed.ReduceOp.SUM)
+    """Return the sum of a tensor over all processes."""
+    return _all_reduce(tensor, distributed.ReduceOp.SUM)
 
 
-def _reduced(tensor: Tensor, operation: distributed.ReduceOp) -> Tensor:
+def _all_reduce(tensor: Tensor, operation: distributed.ReduceOp) -> Tensor:
     if get_rank_info().size > 1:
         tensor = tensor.detach().cpu().clone()
         distributed.all_reduce(tensor, operation)
@@ -169,14 +189,19 @@ def _reduced(tensor: Tensor, operation: distributed.ReduceOp) -> Tensor:
 
 
 def broadcast_buffers(net: nn.Module) -> None:
-    """Have every process evaluate with the same BN statistics, those that are recorded."""
+    """Replace the BN statistics of all processes by those of rank 0, which are recorded, in place."""
     if get_rank_info().size > 1:
         for buffer in net.buffers():
             distributed.broadcast(buffer, 0)
 
 
 def average_buffers(net: nn.Module, weight: int) -> None:
-    """Replace BN statistics by their averages over all processes, each with its weight."""
+    """Replace BN statistics by their weighted averages over all processes, in place.
+
+    Args:
+        net: Net of this process.
+        weight: Weight of this process.
+    """
     if get_rank_info().size > 1:
         total = all_reduce_sum(torch.tensor(weight)).item()
         for buffer in net.buffers():
@@ -185,15 +210,15 @@ def average_buffers(net: nn.Module, weight: int) -> None:
 
 
 class RankLost(UserError):
-    """The run's processes can no longer speak to each other: most often, one has ended."""
+    """The processes of the run can no longer communicate, usually because one of them has ended."""
 
 
 @contextmanager
 def report_lost_rank() -> Iterator[None]:
-    """Say it in one line when a process that this one waited for is gone.
+    """Replace the error of a collective operation by a message of one line if another process has ended.
 
     Raises:
-        RankLost: it is, or cannot be reached.
+        RankLost: If another process has ended or cannot be reached.
     """
     try:
         yield
@@ -201,12 +226,18 @@ def report_lost_rank() -> Iterator[None]:
         lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
         if get_rank_info().size == 1 or not lost:
             raise
-        others, why = get_rank_info().size - 1, shorten(str(error), 100, placeholder=" ...")
-        raise RankLost(f"one of the run's {others} other processes is lost, and so this one ends ({why})") from None
+        others, reason = get_rank_info().size - 1, shorten(str(error), 100, placeholder=" ...")
+        raise RankLost(f"one of the run's {others} other processes is lost, so this one ends too ({reason})") from None
 
 
 def exit_process(status: int) -> NoReturn:
-    """End the process. After a failure the group is left as it is: closing it could wait for those that are gone."""
+    """End the process.
+
+    After a failure, the process group is not destroyed, because this could wait for processes that have ended.
+
+    Args:
+        status: Exit status.
+    """
     if distributed.is_initialized():
         if status:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""One writer a run: who trains it holds a lock that dies with the process."""
+"""A lock that lets only one process at a time train a run, and that is released if the process dies."""
 
 import json
 import os
@@ -21,13 +21,18 @@ class Busy(UserError):
 
 @contextmanager
 def exclusive_writer(results: Path, config: RunConfig) -> Iterator[None]:
-    """Hold the run's lock.
+    """Hold the lock of a run.
 
-    The lock is the operating system's, on a file in `results/.locks`, so that of a dead process is free at once.
+    The operating system keeps the lock, on a file in `results/.locks`, and releases it when the process ends for
+    whatever reason.
+
+    Args:
+        results: Results folder.
+        config: Configuration of the run.
 
     Raises:
-        Busy: another process holds it; the message names host, process and since when.
-        UserError: the results folder cannot be written.
+        Busy: If another process holds the lock. The message names the process, its host and its start.
+        UserError: If the results folder cannot be written.
     """
     path = results / ".locks" / ("-".join(config.folder.parts) + ".lock")
     holder_json = path.with_suffix(".json")
@@ -52,5 +57,5 @@ def _read_holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text())
         return f"process {holder['process']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):  # it has only just taken the lock
+    except (OSError, ValueError, KeyError):  # the other process has the lock, but has not written the file yet
         return "another process"

@@ -1,4 +1,4 @@
-"""Stopping on a signal with nothing lost."""
+"""Stopping a run on a signal, after its checkpoint has been written."""
 
 import os
 import signal
@@ -10,10 +10,14 @@ from plainres.training.distributed import all_reduce_max, get_rank_info
 
 
 class Stopped(Exception):
-    """A run ended early because a signal asked for it, with its checkpoint written.
+    """A signal ended a run early. Its checkpoint has been written.
+
+    Args:
+        message: Which signal arrived, and how far the run is.
+        signum: Number of the signal.
 
     Attributes:
-        exit_status: what the process should exit with, 128 and the signal's number.
+        exit_status: Exit status for the process, 128 plus the number of the signal.
     """
 
     def __init__(self, message: str, signum: int):
@@ -22,16 +26,17 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """While entered, remembers the first SIGINT, SIGTERM or SIGUSR1 (SLURM's warning) instead of dying of it.
+    """A context manager that remembers the first SIGINT, SIGTERM or SIGUSR1 instead of ending the process.
 
-    A second SIGINT ends the process at once. Outside the main thread, where Python takes no signals, it does nothing.
+    SLURM can send SIGUSR1 before it ends a job. A second SIGINT ends the process at once. Outside the main thread,
+    where Python handles no signals, the context manager has no effect.
 
     Args:
-        forward: called with each signal that comes, to pass it on.
+        forward: Function that is called with the number of each signal that arrives, to pass it on.
 
     Attributes:
-        signum: the first signal that came, None while there was none.
-        agreed: the signal that all of a run's processes stop for; `synchronize` sets it.
+        signum: Number of the first signal that arrived, or None.
+        agreed: Number of the signal that all processes of the run stop for, or None. `synchronize` sets it.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -46,7 +51,7 @@ class StopRequest:
         return self
 
     def install_handlers(self) -> dict:
-        """Have the signals come here; returns who had them, none outside the main thread."""
+        """Handle the signals, and return the previous handler of each. Outside the main thread, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             return {}
         return {signum: signal.signal(signum, self._remember) for signum in self.SIGNALS}
@@ -61,24 +66,29 @@ class StopRequest:
         if self.signum is not None and signum == signal.SIGINT:
             os._exit(128 + signum)
         self.signum = self.signum or signum
-        if get_rank_info().rank:
-            return
-        # Not print: a handler may run inside one.
-        os.write(
-            2, f"\n{signal.Signals(signum).name}: finishing the step, then stopping (Ctrl-C stops at once)\n".encode()
-        )
+        if get_rank_info().rank == 0:
+            message = "finishing the current step before stopping (press Ctrl-C to stop at once)"
+            # The handler may interrupt a call of print, which cannot be called again until it has returned.
+            os.write(2, f"\n{signal.Signals(signum).name}: {message}\n".encode())
 
     def synchronize(self, due: bool = False) -> bool:
-        """Have a signal that came to any of a run's processes count for all of them from here on.
+        """Make a signal that arrived at any process of the run count for all of them.
+
+        Args:
+            due: Whether this process has reached a point at which all of them must act.
 
         Returns:
-            whether `due` is so on any of them.
+            Whether `due` is True in any process.
         """
         any_due, signum = all_reduce_max(int(due), self.signum or 0)
         self.agreed = signum or None
         return bool(any_due)
 
     def raise_if_stopped(self, where: str) -> None:
-        """Raise `Stopped` if a signal was agreed on; `where` says how far the run is."""
+        """Raise `Stopped` if the processes have agreed on a signal.
+
+        Args:
+            where: Name of the run, and how far it is.
+        """
         if self.agreed is not None:
             raise Stopped(f"stopped by {signal.Signals(self.agreed).name}, {where}", self.agreed)

@@ -1,1 +1,1 @@
-"""Sets of small images that are kept in memory as a whole: CIFAR-10, CIFAR-100 and the demo set."""
+"""Data sets of small images that are kept in memory: CIFAR-10, CIFAR-100 and the demo set."""

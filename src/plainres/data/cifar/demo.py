@@ -1,4 +1,4 @@
-"""The embedded demo set: ten kinds of drawn shapes, made on the spot, for seeing the pipeline work offline."""
+"""The embedded demo set: synthetic images of ten shapes, generated when they are needed, without any download."""
 
 import math
 
@@ -10,7 +10,16 @@ SIZE = 32
 
 
 def _inside(label: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Whether a point (u, v) of the shape's own frame, where it spans about [-1, 1], is inside: bool (N, 32, 32)."""
+    """Return which pixels are inside a shape.
+
+    Args:
+        label: Class of each image, int64 (N,).
+        u: Horizontal coordinate of each pixel relative to the shape, which spans about [-1, 1]. float32 (N, 32, 32).
+        v: Vertical coordinate of each pixel, float32 (N, 32, 32).
+
+    Returns:
+        bool (N, 32, 32).
+    """
     radius = torch.hypot(u, v)
     square = torch.maximum(u.abs(), v.abs())
     angle = torch.atan2(v, u)
@@ -32,14 +41,14 @@ def _inside(label: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 def demo_set(images: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw shapes of random place, size, turn and colour on cluttered, noisy backgrounds.
+    """Draw shapes of random position, size, rotation and colour on uneven, noisy backgrounds.
 
     Args:
-        images: how many, classes in equal shares.
-        seed: of the drawing; the same seed gives the same images.
+        images: Number of images. The classes alternate, so all have the same number of images, give or take one.
+        seed: Seed of the images. The same seed gives the same images.
 
     Returns:
-        pixels uint8 (images, 32, 32, 3); labels int64 (images,).
+        Pixels uint8 (images, 32, 32, 3) and labels int64 (images,).
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -51,13 +60,13 @@ def demo_set(images: int, seed: int) -> tuple[Tensor, Tensor]:
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     centre = uniform(images, 2, low=-0.35, high=0.35)
     scale = uniform(images, low=0.4, high=0.65)[:, None, None]
-    turn = uniform(images, low=0, high=2 * math.pi)[:, None, None]
+    rotation = uniform(images, low=0, high=2 * math.pi)[:, None, None]
     dx, dy = x - centre[:, 0, None, None], y - centre[:, 1, None, None]
-    u = (dx * turn.cos() + dy * turn.sin()) / scale
-    v = (dy * turn.cos() - dx * turn.sin()) / scale
+    u = (dx * rotation.cos() + dy * rotation.sin()) / scale
+    v = (dy * rotation.cos() - dx * rotation.sin()) / scale
     mask = _inside(labels, u, v)[..., None]  # (N, 32, 32, 1)
 
-    # The background wanders half as far as the shape's colour may, so most shapes stand out and some hardly do.
+    # The background covers half the range of the foreground's colours: most shapes stand out, and a few hardly do.
     coarse = uniform(images, 3, 4, 4, low=0.25, high=0.75)
     background = torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear", align_corners=True)
     background = background.permute(0, 2, 3, 1)  # (N, 32, 32, 3)

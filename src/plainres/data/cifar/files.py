@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 through torchvision, with errors that name the file that is missing or damaged."""
+"""CIFAR-10 and CIFAR-100, read with torchvision. Errors name the file that is missing or damaged."""
 
 import socket
 from pathlib import Path
@@ -39,28 +39,29 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
     meta = (source.meta["filename"], source.meta["md5"])
     for name, expected in (*source.train_list, *source.test_list, meta):
         path = folder / name
-        found = calculate_md5(path) if path.is_file() else "no such file"
-        if found != expected:
+        md5 = calculate_md5(path) if path.is_file() else None
+        if md5 != expected:
+            problem = f"the file has {md5}" if md5 else "there is no such file"
             raise UserError(
-                f"{path}: expected md5 {expected}, found {found}; "
-                f"remove {folder} to download it again, or unpack {source.url} there"
+                f"{path}: expected md5 {expected}, but {problem}; remove {folder} to download the data set again, "
+                f"or extract {source.url} into {data_dir}"
             )
 
 
 def _download(dataset: str, data_dir: Path) -> None:
     source, title = SOURCES[dataset], DATASETS[dataset].title
-    before = socket.getdefaulttimeout()
+    default_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
         source(data_dir, download=True)
     except (URLError, OSError, RuntimeError) as error:
         raise DataMissing(
             f"{title} is not in {data_dir.absolute()} (there is no {source.base_folder}/) and could not be downloaded "
-            f"({error}). Fetch {source.url} (md5 {source.tgz_md5}) and unpack it there, "
-            "or name the folder that holds it with DATA_DIR="
+            f"({error}). Download {source.url} (md5 {source.tgz_md5}) and extract it there, or name the folder that "
+            "contains it with DATA_DIR=<folder>"
         ) from None
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(default_timeout)
 
 
 def load_cifar(dataset: str, data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""A whole set of small images in memory, from which a batch is one gather."""
+"""A set of small images in memory, from which a batch is gathered in one indexing operation."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ class ImageSet:
     """Padded images, their labels and the mean to subtract, all on one device.
 
     Args:
-        pixels: uint8 (N, H, W, 3).
-        labels: int64 (N,).
-        mean: per-pixel mean of the training images, float32 (H, W, 3), between 0 and 255.
+        pixels: Images uint8 (N, H, W, 3).
+        labels: Labels int64 (N,).
+        mean: Per-pixel mean of the training images, float32 (H, W, 3), between 0 and 255.
+
+    Attributes:
+        pixels: Padded images uint8 (N, H + 8, W + 8, 3).
+        mean: Padded mean, float32 (H + 8, W + 8, 3).
+        labels: Labels int64 (N,).
+        size: Height and width of the images without padding.
     """
 
     def __init__(self, pixels: Tensor, labels: Tensor, mean: Tensor):
-        frame = (0, 0, PAD, PAD, PAD, PAD)
+        border = (0, 0, PAD, PAD, PAD, PAD)
         self.size = pixels.shape[1]
-        self.pixels = pad(pixels, frame)  # (N, H + 8, W + 8, 3)
-        # The mean is padded like the images: their difference in the border is zero, as if padded after subtracting.
-        self.mean = pad(mean, frame)  # (H + 8, W + 8, 3)
+        self.pixels = pad(pixels, border)
+        # The mean is padded like the images, so the border is zero after subtraction, as if padded afterwards.
+        self.mean = pad(mean, border)
         self.labels = labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """Move everything to `device`, in place."""
+        """Move all tensors to `device`, in place."""
         self.pixels, self.mean, self.labels = (t.to(device) for t in (self.pixels, self.mean, self.labels))
         return self
 
@@ -40,10 +46,10 @@ class ImageSet:
         """Crop, flip and normalize one batch.
 
         Args:
-            rows: int32 (B, 4) on the set's device: index, vertical and horizontal offset, flip.
+            rows: int32 (B, 4) on the device of the images: index, vertical offset, horizontal offset, flip.
 
         Returns:
-            images float32 (B, 3, H, W) in channels_last layout, (pixel - mean) / 255; labels int64 (B,).
+            Images float32 (B, 3, H, W) in channels_last layout, (pixel - mean) / 255, and labels int64 (B,).
         """
         index, dy, dx, flip = (column[:, None] for column in rows.long().unbind(1))  # each (B, 1)
         step = torch.arange(self.size, device=rows.device)
@@ -53,7 +59,7 @@ class ImageSet:
         return images.permute(0, 3, 1, 2), self.labels[index[:, 0]]
 
     def md5(self) -> str:
-        """Fingerprint of pixels and labels."""
+        """Return the MD5 digest of pixels and labels, in hexadecimal."""
         digest = hashlib.md5(self.pixels.cpu().numpy(), usedforsecurity=False)
         digest.update(self.labels.cpu().numpy())
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The data module of sets of small images."""
+"""The data module of small images: CIFAR-10, CIFAR-100 and the demo set."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ class CifarData(pl.LightningDataModule):
     """The training, validation and test images of one run, all of them in memory.
 
     The loaders yield rows of a batch table, int32 (B, 4), or (iterations, B, 4) in training. `inputs` turns rows into
-    images and labels, so a batch costs one gather on whichever device holds the images, and no worker process is
-    needed. The 5,000 validation images of the 45k split are normalized with the mean of the 45,000, as is the test
-    set. Implements `RunData`.
+    images and labels with one gather on the device of the images, so no worker process is needed. Test images, and
+    the 5,000 validation images of the 45k split, are normalized with the mean of the training images. Implements
+    `RunData`.
 
     Args:
         dataset: `"cifar10"`, `"cifar100"` or `"demo"`.
@@ -87,7 +87,7 @@ class CifarData(pl.LightningDataModule):
             parts["train"] = tuple(t[training] for t in train)
             parts["val"] = tuple(t[validation] for t in train)
         pixels = parts["train"][0]
-        mean = sum(some.float().sum(0) for some in pixels.split(MEAN_CHUNK)) / len(pixels)
+        mean = sum(chunk.float().sum(0) for chunk in pixels.split(MEAN_CHUNK)) / len(pixels)
         self.parts = {name: ImageSet(*part, mean) for name, part in parts.items()}
         self.table = batch_table(self.seed, self.iterations, len(self.parts["train"]), self.batch_size)
 
@@ -125,8 +125,8 @@ class CifarData(pl.LightningDataModule):
 
     def train_batches(self, spans: list[slice]) -> DataLoader:
         """Return a loader that yields the rows of each span of iterations, int32 (iterations, B, 4)."""
-        own = shard_range(self.batch_size, self.shard)
-        return DataLoader(self.table[:, own.start : own.stop], batch_size=None, sampler=spans)
+        shard = shard_range(self.batch_size, self.shard)
+        return DataLoader(self.table[:, shard.start : shard.stop], batch_size=None, sampler=spans)
 
     def iterations_of(self, loaded: Tensor) -> Tensor:
         """Return the rows as they are: their first dimension is the iteration."""
@@ -141,8 +141,7 @@ class CifarData(pl.LightningDataModule):
     def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
         """Return a loader of rows that show every image of a part, or of this process's share of it, once."""
         rows = unaugmented_rows(len(self.parts[part]))
-        own = shard_range(len(rows), self.shard)
-        sampler = BatchSampler(own, batch_size, drop_last=False)
+        sampler = BatchSampler(shard_range(len(rows), self.shard), batch_size, drop_last=False)
         return DataLoader(rows.to(self.table.device), batch_size=None, sampler=sampler)
 
     def first(self, images: int, batch_size: int = TEST_BATCH) -> tuple[Tensor, ...]:

@@ -1,1 +1,1 @@
-"""Folders of photographs that are decoded while training: ILSVRC-2012 and others like it."""
+"""Data sets of photographs that are decoded during training: ILSVRC-2012 and folders with the same layout."""

@@ -1,4 +1,4 @@
-"""Batches of photographs: decoded and cropped by workers, flipped, coloured and normalized on the device."""
+"""Batches of photographs. Worker processes decode and crop them; the device flips, colours and normalizes them."""
 
 import sys
 from collections.abc import Sequence
@@ -10,28 +10,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import resize
 
-from plainres.data.imagenet.augmentation import DrawStream
+from plainres.data.imagenet.augmentation import AugmentationStream
 from plainres.data.imagenet.photos import BadImage, Photos, center_view
 from plainres.data.sharding import shard_range
 from plainres.errors import UserError
 
-JITTER = (256 / 224, 480 / 224)  # bounds of the shorter side, in crops
-# Mean and principal components of the colours of ILSVRC-2012's training images, between 0 and 1, as published with
-# fb.resnet.torch; a component is a column of EIGENVECTORS.
+# Bounds of the shorter side that a photograph is resized to, relative to the size of the crop (section 3.4).
+SHORTER_SIDE = (256 / 224, 480 / 224)
+# Mean and principal components of the colours of the training images of ILSVRC-2012, between 0 and 1, as published
+# with fb.resnet.torch. The columns of EIGENVECTORS are the components.
 MEAN = (0.485, 0.456, 0.406)
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
 
 class PhotoBatch(NamedTuple):
-    """What a worker makes of B draws.
+    """A batch of B crops, as a worker process returns it.
 
     Attributes:
-        pixels: uint8 (B, 3, size, size).
-        labels: int64 (B,).
-        flip: bool (B,).
-        colour: float32 (B, 3), see `Draws`.
-        bad: (name, reason) of every unreadable file met.
+        pixels: Crops uint8 (B, 3, size, size).
+        labels: Labels int64 (B,).
+        flip: Whether to flip each crop, bool (B,).
+        colour: Colour noise of each crop, float32 (B, 3), see `Augmentations`.
+        bad: Name and reason of every unreadable file that was encountered.
     """
 
     pixels: Tensor
@@ -41,91 +42,104 @@ class PhotoBatch(NamedTuple):
     bad: tuple[tuple[str, str], ...]
 
 
-def jittered_crop(image: Tensor, place: Tensor, size: int) -> Tensor:
-    """Crop as if the shorter side had been resized to a random length first (section 3.4).
+def jittered_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
+    """Return a square crop of a photograph whose shorter side has been resized to a random length (section 3.4).
+
+    The square is cut from the original photograph and then resized, which gives the same picture, except that its
+    position is rounded to whole pixels, at a lower cost.
 
     Args:
-        image: uint8 (3, H, W).
-        place: (3,), see `Draws`.
-        size: of the crop. The shorter side lies between 256 and 480 for 224, and in proportion for others.
+        image: Photograph uint8 (3, H, W).
+        crop: Scale and position of the crop, float32 (3,), see `Augmentations`.
+        size: Height and width of the crop. The shorter side lies between 256 and 480 pixels for a size of 224, and in
+            proportion for other sizes.
 
     Returns:
-        uint8 (3, size, size). The square is cut to whole pixels and then resized: the same picture for less work.
+        uint8 (3, size, size).
     """
-    scale, y, x = place.tolist()
-    low, high = (round(bound * size) for bound in JITTER)
-    short = low + int(scale * (high - low + 1))
+    scale, y, x = crop.tolist()
+    low, high = (round(bound * size) for bound in SHORTER_SIDE)
+    shorter = low + int(scale * (high - low + 1))
     height, width = image.shape[1:]
-    side = max(1, round(size * min(height, width) / short))
+    side = max(1, round(size * min(height, width) / shorter))
     top, left = int(y * (height - side + 1)), int(x * (width - side + 1))
     return resize(image[:, top : top + side, left : left + side], [size, size], antialias=True)
 
 
 class TrainBatches(Dataset):
-    """Iteration in, `PhotoBatch` out: the whole batch is one worker's.
+    """The training batches. An item is the whole batch of one iteration, so one worker process decodes all of it.
 
-    The photograph after an unreadable one, in the folder's order, takes its place.
+    An unreadable photograph is replaced by the next readable one in the order of the folder.
 
     Args:
-        photos: of the training folder.
-        stream: the run's draws.
-        size: of the crop.
-        share: (rank, ranks): which of the processes that divide each batch among them this is.
+        photos: Training photographs.
+        stream: Augmentations of the run.
+        size: Height and width of the crops.
+        shard: `(rank, size)` of this process, if several processes divide each batch among them.
     """
 
-    def __init__(self, photos: Photos, stream: DrawStream, size: int, shard: tuple[int, int] = (0, 1)):
+    def __init__(self, photos: Photos, stream: AugmentationStream, size: int, shard: tuple[int, int] = (0, 1)):
         self.photos, self.stream, self.size, self.shard = photos, stream, size, shard
 
     def __getitem__(self, iteration: int) -> PhotoBatch:
-        own = shard_range(self.stream.batch_size, self.shard)
-        index, place, flip, colour = (column[own.start : own.stop] for column in self.stream.batch(iteration))
+        rows = shard_range(self.stream.batch_size, self.shard)
+        index, crop, flip, colour = (column[rows.start : rows.stop] for column in self.stream.batch(iteration))
         shape = (len(index), 3, self.size, self.size)
         pixels = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         labels, bad = torch.empty_like(index), []
         for row, first in enumerate(index.tolist()):
             for step in range(len(self.photos)):
-                chosen = (first + step) % len(self.photos)
+                photo = (first + step) % len(self.photos)
                 try:
-                    image = self.photos.read(chosen)
+                    image = self.photos.read(photo)
                 except BadImage as error:
-                    bad.append((self.photos.name(chosen), str(error)))
+                    bad.append((self.photos.name(photo), str(error)))
                 else:
                     break
             else:
                 raise UserError(f"{self.photos.folder}: none of its {len(self.photos):,} images can be read")
-            pixels[row] = jittered_crop(image, place[row], self.size)
-            labels[row] = self.photos.labels[chosen]
+            pixels[row] = jittered_crop(image, crop[row], self.size)
+            labels[row] = self.photos.labels[photo]
         return PhotoBatch(pixels, labels, flip, colour, tuple(bad))
 
 
 class CenterBatches(Dataset):
-    """Places of photographs in, their centre crops out; unreadable ones are left out."""
+    """The centre crops of photographs. An item is a batch: its key is a sequence of indices of photographs.
+
+    Unreadable photographs are left out.
+
+    Args:
+        photos: Photographs to crop.
+        size: Height and width of the crops.
+    """
 
     def __init__(self, photos: Photos, size: int):
         self.photos, self.size = photos, size
 
-    def __getitem__(self, rows: Sequence[int]) -> PhotoBatch:
+    def __getitem__(self, indices: Sequence[int]) -> PhotoBatch:
         pixels, labels, bad = [], [], []
-        for index in rows:
+        for index in indices:
             try:
                 pixels.append(center_view(self.photos.read(index), self.size))
                 labels.append(self.photos.labels[index])
             except BadImage as error:
                 bad.append((self.photos.name(index), str(error)))
         if not pixels:
-            raise UserError(f"{self.photos.folder}: {len(bad)} images in a row cannot be read, {bad[0][0]} the first")
+            raise UserError(
+                f"{self.photos.folder}: {len(bad)} consecutive images cannot be read, the first of them {bad[0][0]}"
+            )
         n = len(pixels)
         return PhotoBatch(
             torch.stack(pixels), torch.stack(labels), torch.zeros(n, dtype=torch.bool), torch.zeros(n, 3), tuple(bad)
         )
 
 
-def normalized(batch: PhotoBatch, mean: Tensor) -> Tensor:
-    """Flip, colour and subtract the mean, for the whole batch at once on its device.
+def normalize(batch: PhotoBatch, mean: Tensor) -> Tensor:
+    """Flip a batch, add the colour noise and subtract the mean, on the device of the batch.
 
     Args:
-        batch: on one device.
-        mean: (3, 1, 1), between 0 and 1.
+        batch: Batch whose tensors are all on one device.
+        mean: Mean to subtract, (3, 1, 1), between 0 and 1.
 
     Returns:
         float32 (B, 3, size, size) in channels_last layout, pixels / 255 + colour noise - mean.
@@ -133,16 +147,20 @@ def normalized(batch: PhotoBatch, mean: Tensor) -> Tensor:
     pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
     pixels = torch.where(batch.flip[:, None, None, None], pixels.flip(3), pixels)
     components = torch.tensor(EIGENVECTORS, device=mean.device) * torch.tensor(EIGENVALUES, device=mean.device)
-    # In place: on a CPU, fresh memory costs more than the sums.
+    # In place: on a CPU, allocating memory costs more than the additions.
     return pixels.float().div_(255).add_((batch.colour @ components.T)[:, :, None, None] - mean)
 
 
 class BadImages:
-    """Unreadable files met so far: each is named once, on stderr and in a log, until there are too many.
+    """The unreadable files of a run. Each is reported once, on stderr and in a log, until there are too many.
 
     Args:
-        limit: how many different ones are let pass.
-        log: file to name them in, which may have entries from an earlier sitting; None for stderr alone.
+        limit: Number of unreadable files that is tolerated.
+        log: File in which to list them. Files that an earlier start of the run has listed count as well. None to
+            report them on stderr only.
+
+    Attributes:
+        names: Paths of all unreadable files so far.
     """
 
     def __init__(self, limit: int, log: Path | None = None):
@@ -152,10 +170,14 @@ class BadImages:
             self.names = {line.split("\t")[0] for line in log.read_text().splitlines()}
 
     def add(self, folder: Path, bad: tuple[tuple[str, str], ...]) -> None:
-        """Take note of (name, reason) pairs of files below `folder`.
+        """Report unreadable files.
+
+        Args:
+            folder: Folder that contains the files.
+            bad: Name below `folder` and reason for each file.
 
         Raises:
-            UserError: there are more than the limit.
+            UserError: If there are more than the limit.
         """
         for name, reason in bad:
             path = str(folder / name)
@@ -168,4 +190,4 @@ class BadImages:
                     file.write(f"{path}\t{reason}\n")
         if len(self.names) > self.limit:
             where = f", listed in {self.log}" if self.log is not None else ""
-            raise UserError(f"{len(self.names)} images cannot be read{where}; at most {self.limit} are let pass")
+            raise UserError(f"{len(self.names)} images cannot be read{where}; at most {self.limit} are tolerated")

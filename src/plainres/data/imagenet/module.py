@@ -1,4 +1,4 @@
-"""The data module of photographs: ILSVRC-2012, or any folders like it."""
+"""The data module of photographs: ILSVRC-2012, or folders with the same layout."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from plainres.data.imagenet.augmentation import DrawStream
-from plainres.data.imagenet.batches import MEAN, BadImages, CenterBatches, PhotoBatch, TrainBatches, normalized
+from plainres.data.imagenet.augmentation import AugmentationStream
+from plainres.data.imagenet.batches import MEAN, BadImages, CenterBatches, PhotoBatch, TrainBatches, normalize
 from plainres.data.imagenet.photos import Photos, require_same_classes
 from plainres.data.sharding import fixed_sample, shard_range
 from plainres.errors import UserError
 
 TEST_BATCH = 250
-MOST_WORKERS = 16
+MAX_WORKERS = 16
 BAD_LIMIT = 100
-FOLDERS = {"train": "train", "test": "val"}  # the paper tests its single nets on the validation images
+FOLDERS = {"train": "train", "test": "val"}  # the paper evaluates its single nets on the validation images
 
 
 class ImageNetData(pl.LightningDataModule):
@@ -38,7 +38,7 @@ class ImageNetData(pl.LightningDataModule):
         workers: Number of processes that decode. By default, one for each core that this process may use, at most 16.
         shard: `(rank, size)` of this process, if several processes divide each batch among them.
         bad_limit: Number of unreadable images that each process tolerates.
-        bad_log: File in which to name them.
+        bad_log: File in which to list them.
 
     Attributes:
         parts: `Photos` of `"train"` and `"test"`. Filled by `setup`.
@@ -62,7 +62,7 @@ class ImageNetData(pl.LightningDataModule):
         self.data_dir, self.size, self.shard = Path(data_dir), size, shard
         self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
         self.expected_classes = num_classes
-        self.workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS) if workers is None else workers
+        self.workers = min(len(os.sched_getaffinity(0)), MAX_WORKERS) if workers is None else workers
         self.parts: dict[str, Photos] = {}
         self.bad = BadImages(bad_limit, bad_log)
         self.device = torch.device("cpu")
@@ -76,11 +76,11 @@ class ImageNetData(pl.LightningDataModule):
             return
         parts = {part: Photos(self.data_dir / folder) for part, folder in FOLDERS.items()}
         require_same_classes(parts["train"], parts["test"])
-        found = len(parts["train"].classes)
-        if self.expected_classes not in (None, found):
-            raise UserError(f"{self.data_dir} holds {found} classes, and the net has {self.expected_classes}")
+        classes = len(parts["train"].classes)
+        if self.expected_classes not in (None, classes):
+            raise UserError(f"{self.data_dir} has {classes} classes, but the net has {self.expected_classes}")
         self.parts = parts
-        self.stream = DrawStream(self.seed, len(parts["train"]), self.batch_size)
+        self.stream = AugmentationStream(self.seed, len(parts["train"]), self.batch_size)
 
     def to(self, device: torch.device) -> None:
         """Set the device that `inputs` moves images to."""
@@ -110,7 +110,7 @@ class ImageNetData(pl.LightningDataModule):
         self.bad.add(self.parts[part].folder, batch.bad)
         tensors = (tensor.to(self.device, non_blocking=True) for tensor in batch[:-1])
         batch = PhotoBatch(*tensors, batch.bad)
-        return normalized(batch, self._mean.to(self.device)), batch.labels
+        return normalize(batch, self._mean.to(self.device)), batch.labels
 
     def _loader(self, dataset: Dataset, keys: list[int] | list[Sequence[int]], workers: int) -> DataLoader:
         return DataLoader(
@@ -136,16 +136,16 @@ class ImageNetData(pl.LightningDataModule):
         return self.train_batches([slice(0, self.iterations)])
 
     def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
-        """Return a loader of the centre crops of every image of a part, or of this process's share of it."""
+        """Return a loader of the centre crops of all images of a part, or of this process's share."""
         photos = self.parts[part]
-        own = shard_range(len(photos), self.shard)
-        return self._loader(CenterBatches(photos, self.size), _batches(own, batch_size), self.workers)
+        shard = shard_range(len(photos), self.shard)
+        return self._loader(CenterBatches(photos, self.size), _batches(shard, batch_size), self.workers)
 
     def first(self, images: int, batch_size: int = TEST_BATCH) -> Iterator[PhotoBatch]:
         """Yield the centre crops of a fixed sample of training images of mixed classes, in batches."""
         photos = self.parts["train"]
-        chosen = fixed_sample(len(photos), images).tolist()
-        return iter(self._loader(CenterBatches(photos, self.size), _batches(chosen, batch_size), 0))
+        sample = fixed_sample(len(photos), images).tolist()
+        return iter(self._loader(CenterBatches(photos, self.size), _batches(sample, batch_size), 0))
 
     def val_dataloader(self) -> list[DataLoader]:
         return [self.views(part) for part in self.evaluated]
