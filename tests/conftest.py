@@ -6,28 +6,28 @@ import pytest
 import torch
 from helpers import config, shrink_demo, train
 
-# Only the tests of W&B start it.
+# Only the tests of W&B start it, in offline mode.
 os.environ["WANDB_MODE"] = "disabled"
 
-# The nets here are too small to share a step, and threads that wait for each other slow everything else down.
+# The nets are too small to profit from several threads, which would slow down the other test process.
 torch.set_num_threads(1)
 
 
 @pytest.fixture
 def small_demo(monkeypatch):
-    """A demo set small enough that a run takes seconds."""
+    """Make the demo set so small that a run takes seconds."""
     shrink_demo(monkeypatch)
 
 
 @pytest.fixture
 def tiny_demo(monkeypatch):
-    """A demo set for deep nets and double precision, of which probes and last passes would else take a minute."""
+    """Make the demo set even smaller, for runs in double precision whose probes and final passes would take long."""
     shrink_demo(monkeypatch, 64, 16)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A results folder with one finished small run, and what its run.json holds; not to be changed."""
+    """Return a results folder with one finished small run, and the contents of its run.json. Do not modify them."""
     with pytest.MonkeyPatch.context() as patch:
         shrink_demo(patch)
         results = tmp_path_factory.mktemp("results")
@@ -36,6 +36,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def real_data_dir() -> Path:
+    """Return the folder that holds CIFAR-10, or skip the test."""
     folder = Path(os.environ.get("DATA_DIR", "data"))
     if not (folder / "cifar-10-batches-py").exists():
         pytest.skip(f"no CIFAR-10 in DATA_DIR ({folder})")
@@ -48,6 +49,6 @@ def seeded():
 
 
 with warnings.catch_warnings():
-    # torchvision imports what NumPy 2.4 deprecates; once is enough, before warnings are errors.
+    # torchvision uses what NumPy 2.4 deprecates. Import it once before warnings become errors.
     warnings.simplefilter("ignore")
     import torchvision  # noqa: F401

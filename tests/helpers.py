@@ -1,4 +1,4 @@
-"""What several test modules use: small runs on a small demo set, and comparisons of their records."""
+"""Helpers of several test modules: small runs on a small demo set, and comparisons of their records."""
 
 from pathlib import Path
 
@@ -23,28 +23,32 @@ def shrink_demo(patch: pytest.MonkeyPatch, train: int = 640, test: int = 160) ->
 
 
 def config(**changes) -> RunConfig:
+    """Return the configuration of a small run, ResNet-8 on the demo set, with changes."""
     return RunConfig(**{"depth": 8, "iterations": 64, "dataset": "demo", "batch_size": 32} | changes)
 
 
 def context(results: Path, **changes) -> RunContext:
+    """Return a context that writes records to `results` and trains on the CPU, with changes."""
     return RunContext(**{"data_dir": results, "results": results, "device": CPU} | changes)
 
 
 def train(results: Path, run_config: RunConfig, *callbacks: pl.Callback, **changes) -> dict:
+    """Train a run and return the contents of its run.json."""
     return train_run(run_config, context(results, **changes), callbacks)
 
 
 def metrics(results: Path, run_config: RunConfig) -> pd.DataFrame:
+    """Return the rows of metrics.csv of a run."""
     return pd.read_csv(results / run_config.folder / "metrics.csv")
 
 
 def one_line(text: str) -> bool:
-    """Whether an error message is a single line."""
+    """Return whether an error message is a single line."""
     return text.startswith("error: ") and text.count("\n") == 1
 
 
 class Interrupt(pl.Callback):
-    """Raises an exception once a number of iterations is done, like a crash."""
+    """Raises an exception after a number of iterations, as a crash would."""
 
     def __init__(self, iteration: int):
         self.iteration = iteration
@@ -55,7 +59,7 @@ class Interrupt(pl.Callback):
 
 
 class Iterations(pl.Callback):
-    """Remembers which iterations were trained."""
+    """Keeps the iterations that were trained, in `done`."""
 
     def __init__(self):
         self.done = []

@@ -57,6 +57,7 @@ def alone(tmp_path_factory):
     return results, run
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, started):
     expected, run = alone
     context = StudyContext(data_dir=tmp_path, results=tmp_path / "two", device=CPU)
@@ -81,6 +82,7 @@ def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, starte
     assert_same_run(context.results, expected, run)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_on_photographs(tmp_path, request):
     folder = make_photos(tmp_path / "photos")
     run = photo_config(micro_batch=2)
@@ -119,6 +121,7 @@ def make_program(path, text):
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
+@pytest.mark.slow
 def test_sbatch_script_is_requeued_and_resumes(tmp_path):
     """The script of the README, with replacements of SLURM's commands."""
     make_program(tmp_path / ".venv" / "bin" / "python", SMALL)

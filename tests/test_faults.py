@@ -59,6 +59,7 @@ def checkpoints(results):
 # Killed processes
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(KILL_TIMEOUT)
 def test_run_killed_at_random_moments_ends_like_an_uninterrupted_one(tmp_path):
     iterations = 64 + 16 * KILLS
@@ -138,6 +139,7 @@ def start_study(results, *arguments):
     raise AssertionError(process.stderr.read())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])  # another test covers SIGUSR1 with SLURM
 def test_signal_stops_a_study_with_a_checkpoint_and_the_usual_status(tmp_path, signum):
     process = start_study(tmp_path, "--iterations", "256", "--kinds", "plain")
@@ -184,6 +186,7 @@ def test_lock_of_a_dead_process_is_free(tmp_path):
     assert train(tmp_path, config())["outcome"] == "finished"
 
 
+@pytest.mark.slow
 def test_two_concurrent_studies_train_each_run_once(tmp_path):
     command = [*STUDY, "--results", str(tmp_path), "--iterations", "64"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -341,6 +344,7 @@ def test_clock_that_goes_backwards_has_no_influence(tmp_path, uninterrupted, mon
     assert metrics(tmp_path, config())["seconds"].is_monotonic_increasing
 
 
+@pytest.mark.slow
 def test_killed_worker_does_not_affect_other_runs(tmp_path, monkeypatch):
     """Of two concurrent runs, one has its process killed: the other finishes, and the first can be resumed."""
     popen = subprocess.Popen

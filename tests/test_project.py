@@ -1,7 +1,11 @@
-"""What must stay in step: dependency files with each other, committed figures and README with the records."""
+"""Consistency of the project: dependencies, documentation, and committed figures and tables with the records."""
 
+import ast
+import doctest
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
@@ -10,9 +14,12 @@ from helpers import ROOT
 from plainres.report import find_studies
 from plainres.report.degradation import verdict
 from plainres.report.tables import table_6_markdown
-from plainres.report.write import front_study, readme_section
+from plainres.report.write import README_MARKS, front_study, readme_section
 
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+README_WORDS = 800  # one screen, without the generated section
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 STUDIES = [study for study in find_studies(ROOT / "results") if study.runs and study.dataset == "CIFAR-10"]
 
 
@@ -22,8 +29,18 @@ def split(requirement):
 
 
 def requirements():
-    extras = PROJECT["optional-dependencies"]
-    return dict(map(split, PROJECT["dependencies"] + extras["dev"] + extras["notebooks"] + extras["dashboard"]))
+    return dict(map(split, PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["notebooks"] + EXTRAS["dashboard"]))
+
+
+def imported_modules(path):
+    """Return the top-level modules that a file imports, also within functions."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules.add(node.module)
+    return {module.partition(".")[0] for module in modules}
 
 
 def test_conda_environment_has_the_same_ranges():
@@ -39,6 +56,19 @@ def test_every_dependency_has_an_exact_tested_version():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     exact = {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     assert requirements().keys() <= exact
+
+
+def test_every_imported_package_is_declared():
+    files = [path for folder in ("src", "experiments", "tests") for path in (ROOT / folder).rglob("*.py")]
+    own = {path.stem for path in files} | {"plainres"}
+    imported = set().union(*map(imported_modules, files)) - sys.stdlib_module_names - own
+    declared = requirements().keys() | {split(line.replace("[default]", ""))[0] for line in EXTRAS["cluster"]}
+    distributions = packages_distributions()
+    packages = {module: distributions.get(module, [module]) for module in imported}
+    missing = [
+        module for module, names in packages.items() if declared.isdisjoint(n.lower().replace("_", "-") for n in names)
+    ]
+    assert not missing
 
 
 def test_make_help_names_every_target():
@@ -60,3 +90,24 @@ def test_committed_tables_are_what_the_records_say(study):
 
 def test_readme_shows_the_best_study_as_the_records_say():
     assert readme_section(front_study(STUDIES), ROOT) in (ROOT / "README.md").read_text()
+
+
+def test_readme_fits_one_screen():
+    begin, end = README_MARKS
+    before, _, rest = (ROOT / "README.md").read_text().partition(begin)
+    _, mark, after = rest.partition(end)
+    assert mark and len((before + after).split()) <= README_WORDS
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_relative_links_point_to_existing_files(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", path.read_text())
+    relative = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
+    assert not [link for link in relative if not (path.parent / link).exists()]
+
+
+@pytest.mark.parametrize("name", ["findings.md", "speed.md"])
+def test_numbers_in_the_documentation_are_those_of_the_records(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    failed, attempted = doctest.testfile(str(ROOT / "docs" / name), module_relative=False)
+    assert attempted and not failed

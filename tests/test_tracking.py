@@ -64,6 +64,7 @@ def history(records):
     ]
 
 
+@pytest.mark.slow
 def test_a_run_is_mirrored_with_its_identity_curves_and_summary(tmp_path):
     run = train_offline(tmp_path)
     (records,) = offline_runs(tmp_path)
@@ -87,6 +88,7 @@ def test_a_run_is_mirrored_with_its_identity_curves_and_summary(tmp_path):
     assert summary["outcome"] == '"finished"'
 
 
+@pytest.mark.slow
 def test_resumed_run_logs_each_row_once_over_its_segments(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
         patch.setattr(mirror.Mirror, "on_train_batch_end", Interrupt(20).on_train_batch_end)
@@ -139,6 +141,7 @@ def test_mode(monkeypatch, capsys):
         resolve_mode("online")
 
 
+@pytest.mark.slow
 def test_backfill_mirrors_finished_records(tmp_path, monkeypatch, capsys):
     train(tmp_path, config())
     write_all(tmp_path)
