@@ -9,7 +9,7 @@ from plainres.report import find_studies, read_study, write_all
 from plainres.report.claims import judge
 from plainres.report.document import report_markdown
 from plainres.report.imagenet import figure_4, finals_markdown, is_result, read_scores, tables_markdown
-from plainres.report.verdicts import NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED
+from plainres.report.parts import INDICATIVE, NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED
 from plainres.report.write import save_figure, study_markdown
 
 ITERATIONS = 600_000
@@ -157,6 +157,7 @@ def test_everything_is_redrawn_from_a_results_folder(study, tmp_path):
         (29.0, 20.0, {}, REPRODUCED),
         (30.0, 20.0, {}, NOT_REPRODUCED),  # they do not end alike
         (29.0, 40.0, {}, NOT_REPRODUCED),  # the residual one is not the faster
+        (29.0, 20.0, {"iterations": 120_000}, INDICATIVE),
         (29.0, 20.0, {"iterations": 600}, NOT_ENOUGH),
         (29.0, 20.0, {"num_classes": 10}, NOT_ENOUGH),
     ],
@@ -170,31 +171,27 @@ def test_eighteen_layers_end_alike(tmp_path, plain, residual_starts, changes, st
         rows = pd.read_csv(path)
         rows["iteration"] = rows["iteration"] * changes.get("iterations", ITERATIONS) // ITERATIONS
         rows.to_csv(path, index=False)
-    assert judge(find_studies(tmp_path))[6].status == status
+    assert judge(find_studies(tmp_path))["6"].level == status
 
 
 @pytest.mark.parametrize(
-    ("deepest", "multiply_adds", "status"),
-    [(21.0, 11.3e9, REPRODUCED), (24.0, 11.3e9, NOT_REPRODUCED), (21.0, 16e9, NOT_REPRODUCED)],
+    ("deepest", "status"),
+    [(21.0, REPRODUCED), (24.0, NOT_REPRODUCED)],
 )
-def test_depth_pays(tmp_path, deepest, multiply_adds, status):
+def test_depth_pays(tmp_path, deepest, status):
     nets = {34: 25.0, 50: 23.0, 101: 22.0, 152: deepest}
     for depth, error in nets.items():
         name = f"resnet-{depth}" + ("-b" if depth > 34 else "")
         for seed in (0, 1):
             write_run(tmp_path / "study", name, "B" if depth > 34 else "A", depth, (20.0, error, 6.0), seed)
-    path = tmp_path / "study" / "resnet-152-b" / "seed-0" / "run.json"
-    run = json.loads(path.read_text())
-    run["complexity"]["multiply_adds"] = multiply_adds
-    path.write_text(json.dumps(run))
-    assert judge(find_studies(tmp_path))[8].status == status
+    assert judge(find_studies(tmp_path))["8"].level == status
 
 
 @pytest.mark.parametrize(
     ("together", "classes", "status"),
     [(5.5, 1000, REPRODUCED), (6.5, 1000, NOT_REPRODUCED), (5.5, 10, NOT_ENOUGH)],
 )
-def test_ensembles_are_held_against_their_best_member(tmp_path, together, classes, status):
+def test_ensembles_are_compared_with_their_best_member(tmp_path, together, classes, status):
     for nets, top5 in (
         ([("resnet-34", 0)], 7.0),
         ([("resnet-50-b", 0)], 6.0),
@@ -207,7 +204,7 @@ def test_ensembles_are_held_against_their_best_member(tmp_path, together, classe
         for net in score["nets"]:
             net |= {"depth": int(net["name"].split("-")[1]), "weights_sha256": f"{net['name']} {net['seed']}"}
         path.write_text(json.dumps(score | {"size": 224}))
-    verdict = judge([], read_scores(tmp_path))[11]
-    assert verdict.status == status
-    assert f"together {together:.2f}, of the best alone 6.00" in verdict.effect
-    assert judge([], read_scores(tmp_path)[:1])[11].status == NOT_ENOUGH
+    verdict = judge([], read_scores(tmp_path))["11"]
+    assert verdict.level == status
+    assert f"together {together:.2f}, of the best alone 6.00" in verdict.interval
+    assert judge([], read_scores(tmp_path)[:1])["11"].level == NOT_ENOUGH

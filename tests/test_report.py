@@ -35,7 +35,8 @@ def write_run(results, train_error, test_error, outcome="finished", **config):
         "config_hash": config.hash,
         "complexity": {"parameters": 269_722, "multiply_adds": 40_551_040},
         "final": final
-        | {"best_test_error": test_error, "exact_bn_test_error": test_error, "best_test_iteration": config.iterations},
+        | {"clean_train_error": train_error, "averaged_bn_test_error": test_error}
+        | {"best_test_error": test_error, "best_test_iteration": config.iterations},
         "warmup_end": 0,
         "seconds": 10.0,
         "provenance": {"commit": "abc", "dirty": False, "torch": "2", "hardware": {"cpu": "test CPU", "threads": 2}},
@@ -76,6 +77,12 @@ def test_resnet_110_is_compared_with_the_papers_mean(tmp_path):
     assert table.loc["resnet-110", "ours"] == "6.50 (n = 1)"
 
 
+def test_table_6_has_no_difference_below_the_papers_budget(tmp_path):
+    write_run(tmp_path, 10.0, 13.2, depth=20, iterations=8_000)
+    table = table_6(read_study(tmp_path / "cifar10-8k-fp32")).set_index("net")
+    assert table.loc["resnet-20", ["paper", "difference"]].tolist() == ["8.75", "-"]
+
+
 def test_verdict_says_what_the_records_carry(study):
     text = verdict(study)
     assert "the training error goes from 5.5 to 12.5%" in text
@@ -89,9 +96,16 @@ def test_verdict_of_a_short_budget_does_not_claim_the_end(tmp_path):
     for depth, error in ((20, 40.0), (44, 60.0)):
         write_run(tmp_path, error, error, depth=depth, shortcut=None, iterations=1_000)
     text = verdict(read_study(tmp_path / "cifar10-1k-fp32"))
-    assert "cannot tell a worse end from a slower start" in text
+    assert "cannot tell a worse end from a slower start" in text and "degradation." not in text
     assert "1.6% of the paper's 64,000 iterations" in text
-    assert "One run a net: no interval can be given." in text
+    assert "One run per net: no interval can be given." in text
+
+
+def test_verdict_at_an_eighth_of_the_budget_gives_a_direction(tmp_path):
+    for depth, error in ((20, 14.7), (56, 53.2)):
+        write_run(tmp_path, error, error, depth=depth, shortcut=None, iterations=8_000)
+    text = verdict(read_study(tmp_path / "cifar10-8k-fp32"))
+    assert "the direction of degradation; its size cannot be compared" in text
 
 
 def test_no_degradation_is_said_too(tmp_path):

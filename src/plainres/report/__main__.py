@@ -1,30 +1,47 @@
 """`python -m plainres.report [RESULTS]`: redraw figures, tables, verdicts and the report from records."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from plainres.report import claims
 from plainres.report.document import write_report
 from plainres.report.imagenet import read_scores
+from plainres.report.parts import INDICATIVE, REPRODUCED
 from plainres.report.records import Study
+from plainres.report.verdicts import Verdict
 from plainres.report.write import front_study, update_readme, write_all
 
 
+def lost_claims(verdicts: dict[str, Verdict], path: Path) -> list[str]:
+    """Return the claims that an earlier `save_levels` had as reproduced or indicative and that have lost that level."""
+    if not path.exists():
+        return []
+    before = json.loads(path.read_text())
+    kept = {REPRODUCED: (REPRODUCED,), INDICATIVE: (INDICATIVE, REPRODUCED)}
+    return [id for id, verdict in verdicts.items() if verdict.level not in kept.get(before.get(id), (verdict.level,))]
+
+
+def save_levels(verdicts: dict[str, Verdict], path: Path) -> None:
+    """Keep the levels for the next comparison."""
+    path.write_text(json.dumps({id: verdict.level for id, verdict in verdicts.items()}, indent=2) + "\n")
+
+
 def print_claims(results: Path, studies: list[Study]) -> int:
-    """Print the verdicts; status 1 if one that claims.json has as reproduced no longer is, else it is updated."""
-    verdicts = claims.judge(studies, read_scores(results))
-    for claim in claims.CLAIMS:
-        verdict = verdicts[claim.number]
-        print(f"{claim.number:2}. {claim.text} ({claim.evidence})")
-        print(f"    {verdict.status.upper()}{f', by {verdict.basis}' if verdict.basis else ''}: {verdict.effect}\n")
+    """Print the verdicts. Return 1 if a claim has lost the level that claims.json records, and else update that."""
+    verdicts = claims.judge_results(studies, results)
+    print(claims.claims_text(verdicts))
     path = results / "claims.json"
-    lost = claims.lost(verdicts, path)
+    lost = lost_claims(verdicts, path)
     if lost:
-        numbers = ", ".join(map(str, lost))
-        print(f"error: no longer reproduced, though {path} says so: claim {numbers}", file=sys.stderr)
+        print(
+            f"error: {path} has a higher level for claim {', '.join(lost)}: if a test was changed on purpose, say so "
+            "in report/ledger.py and delete the file",
+            file=sys.stderr,
+        )
         return 1
-    claims.save(verdicts, path)
+    save_levels(verdicts, path)
     return 0
 
 

@@ -1,84 +1,107 @@
-"""What the records of a study say about degradation, in one paragraph of numbers, and no more than they carry."""
+"""What one study says about degradation and its cure, in a paragraph: claims 1, 2, 4 and 5 at its own depths."""
 
-import pandas as pd
-
-from plainres.report.published import PAPER_ITERATIONS
+from plainres.report.parts import LEAST_SHARE, Part, is_more
 from plainres.report.records import Study
-from plainres.report.verdicts import carries
+from plainres.report.statistics import final
+
+PREFIXES = {"plain": "plain", "residual": "resnet"}
+ERRORS = {"training": "train_error", "test": "test_error"}
 
 
-def _means(study: Study) -> pd.DataFrame:
-    """Mean final errors by kind and depth, of plain nets and of residual nets with option A."""
+def _depths(study: Study, kind: str) -> list[int]:
+    """The depths of a kind's nets that follow the paper, shallowest first."""
     finals = study.finals()
-    prefix = finals["kind"].map({"plain": "plain-", "residual": "resnet-"})
-    own = finals[finals["net"] == prefix + finals["depth"].astype(str)]
-    return own.groupby(["kind", "depth"])[["train_error", "test_error"]].mean()
+    named = finals["net"] == PREFIXES[kind] + "-" + finals["depth"].astype(str)
+    return sorted(set(finals[named]["depth"]))
 
 
-def _ends(means: pd.DataFrame, kind: str) -> tuple[pd.Series, pd.Series] | None:
-    """The shallowest and the deepest net of a kind; None where there are not two."""
-    if kind not in means.index.get_level_values("kind"):
-        return None
-    of_kind = means.loc[kind].sort_index()
-    return (of_kind.iloc[0], of_kind.iloc[-1]) if len(of_kind) > 1 else None
+def _part(study: Study, net: str, other: str, column: str) -> Part:
+    """The same comparison as in the claims, in this study alone."""
+    return is_more([study], study, {net: 1, other: -1}, final(column), column)
 
 
-def _change(kind: str, shallow: pd.Series, deep: pd.Series) -> str:
+def _change(study: Study, shallow: str, deep: str) -> str:
+    measures = {name: final(column) for name, column in ERRORS.items()}
     changes = [
-        f"{name} error goes from {shallow[column]:.1f} to {deep[column]:.1f}%"
-        for name, column in (("training", "train_error"), ("test", "test_error"))
+        f"the {name} error goes from {measure(study, shallow).mean():.1f} to {measure(study, deep).mean():.1f}%"
+        for name, measure in measures.items()
     ]
-    return f"From {kind}-{shallow.name} to {kind}-{deep.name} the {' and the '.join(changes)}"
+    return f"From {shallow} to {deep} {' and '.join(changes)}:"
+
+
+def _spread(part: Part) -> str:
+    """Whether seeds tell the difference in training error from chance."""
+    if part.difference.n == 1:
+        return ""
+    half_width = f"± {part.difference.half_width:.1f} points over {part.difference.n} seeds"
+    return f" ({half_width})" if part.beyond_chance else f" ({half_width}, which holds zero)"
+
+
+def _plain(study: Study, depths: list[int]) -> str:
+    if len(depths) < 2:
+        return "Fewer than two plain nets have finished: nothing can be said of degradation."
+    shallow, deep = (f"plain-{depth}" for depth in (depths[0], depths[-1]))
+    part = _part(study, deep, shallow, "train_error")
+    if not part.as_claimed:
+        finding = "no degradation at this budget and these depths"
+    elif part.comparable:
+        finding = "the deeper plain net ends worse on its own training set, which is degradation"
+    elif part.share >= LEAST_SHARE:
+        finding = (
+            "the deeper plain net ends worse on its own training set, the direction of degradation; its size cannot "
+            "be compared with the paper's at this budget"
+        )
+    else:
+        finding = (
+            "the deeper plain net is behind on its own training set, as degradation has it; a budget this short "
+            "cannot tell a worse end from a slower start"
+        )
+    return f"{_change(study, shallow, deep)} {finding}{_spread(part)}."
+
+
+def _residual(study: Study, depths: list[int]) -> str:
+    if len(depths) < 2:
+        return ""
+    shallow, deep = (f"resnet-{depth}" for depth in (depths[0], depths[-1]))
+    part = _part(study, shallow, deep, "train_error")
+    if part.as_claimed:
+        finding = "the deeper residual net is the better one"
+    else:
+        finding = f"the deeper residual net is not {'' if part.comparable else 'yet '}the better one"
+    return f"{_change(study, shallow, deep)} {finding}{_spread(part)}."
+
+
+def _twins(study: Study, depths: list[int]) -> str:
+    if not depths:
+        return ""
+    gaps = ", ".join(
+        " and ".join(
+            f"{_part(study, f'plain-{depth}', f'resnet-{depth}', column).difference.mean:+.1f}"
+            for column in ERRORS.values()
+        )
+        + f" at {depth} layers"
+        for depth in depths
+    )
+    return f"Plain minus residual twin, in points of training and test error: {gaps}."
 
 
 def verdict(study: Study) -> str:
-    """One paragraph on degradation and its cure, from the last iteration of the study's finished runs."""
-    means = _means(study)
-    parts = [f"{study.describe()}."]
-    plain, residual = _ends(means, "plain"), _ends(means, "residual")
-    full = study.iterations >= PAPER_ITERATIONS
-    if plain is not None:
-        shallow, deep = plain
-        parts.append(f"{_change('plain', *plain)}:")
-        if deep["train_error"] <= shallow["train_error"]:
-            parts.append("no degradation at this budget and these depths.")
-        elif full:
-            parts.append("the deeper plain net ends worse on its own training set, which is degradation.")
-        elif carries(study):
-            parts.append(
-                "the deeper plain net ends worse on its own training set, which is degradation at this budget; "
-                "a longer one may narrow it."
-            )
-        else:
-            parts.append(
-                "the deeper plain net is behind on its own training set, as degradation has it; "
-                "a budget this short cannot tell a worse end from a slower start."
-            )
-    else:
-        parts.append("Fewer than two plain nets have finished: nothing can be said of degradation.")
-    if len(means.index.unique("kind")) == 2:
-        gaps = (means.loc["plain"] - means.loc["residual"]).dropna()
-        if len(gaps):
-            told = ", ".join(
-                f"{gap['train_error']:+.1f} and {gap['test_error']:+.1f} at {depth} layers"
-                for depth, gap in gaps.iterrows()
-            )
-            parts.append(f"Plain less residual twin, in points of training and test error: {told}.")
-    if residual is not None:
-        shallow, deep = residual
-        parts.append(f"{_change('ResNet', *residual)}:")
-        if deep["train_error"] < shallow["train_error"]:
-            parts.append("the deeper residual net is the better one.")
-        else:
-            parts.append(f"the deeper residual net is not {'' if full else 'yet '}the better one.")
-    if not full:
+    """Return one paragraph on degradation and its cure, from the last iteration of the study's finished runs.
+
+    It states directions and differences. How sure they are is said by the levels of the claims, which need the other
+    studies too.
+    """
+    plain, residual = (_depths(study, kind) for kind in PREFIXES)
+    parts = [f"{study.describe()}.", _plain(study, plain), _twins(study, sorted({*plain} & {*residual}))]
+    parts.append(_residual(study, residual))
+    paper = study.info.paper_iterations
+    if study.iterations < paper:
         parts.append(
-            f"This is {study.iterations / PAPER_ITERATIONS:.1%} of the paper's {PAPER_ITERATIONS:,} iterations, "
-            "so the figures cannot be set against its final errors."
+            f"This is {study.iterations / paper:.1%} of the paper's {paper:,} iterations, so the figures cannot be "
+            "compared with its final errors."
         )
-    counts = study.finals().groupby("net").size()
-    if counts.max() == 1:
-        parts.append("One run a net: no interval can be given.")
+    if study.finals().groupby("net").size().max() == 1:
+        parts.append("One run per net: no interval can be given.")
     if study.info.warning:
         parts.append(f"All of this is about the {study.dataset} and says nothing about CIFAR-10.")
-    return " ".join(parts) + "\n"
+    return " ".join(filter(None, parts)) + "\n"

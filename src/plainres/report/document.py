@@ -9,11 +9,18 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from plainres.report import architecture, imagenet
-from plainres.report.claims import claims_table, judge
+from plainres.report.claims import claims_markdown, claims_table, judge_results
 from plainres.report.degradation import verdict
+from plainres.report.ledger import CHANGES, DEVIATIONS, RECORDS, THRESHOLDS
 from plainres.report.records import Study
-from plainres.report.statistics import comparisons, precision_differences, summary
-from plainres.report.tables import convergence_speed, markdown_table, table_6_markdown
+from plainres.report.tables import (
+    comparisons,
+    convergence_speed,
+    markdown_table,
+    precision_differences,
+    summary,
+    table_6_markdown,
+)
 
 CAPTIONS = {
     "figure1": "Figure 1: training and test error of the shallowest and deepest plain net.",
@@ -22,24 +29,6 @@ CAPTIONS = {
     "gradients": "Gradient norms and forward variances, layer by layer.",
     "convergence_problem": "Plain nets with and without BN and He initialization.",
 }
-# Where the protocol departs from the paper, or fills what it does not say.
-LEDGER = (
-    ("Batch seen by BN", "64 on each of two GPUs", "all 128, unless the study's name says bn64"),
-    ("Initialization", "He's; of which layers is not said", "convolutions and classifier, normal, fan-in"),
-    ("Warm-up of 110 layers", "0.01 until the training error is under 80%", "the same, at most N/8 iterations"),
-    (
-        "BN statistics in testing",
-        "averages over a large training batch (authors' release)",
-        "moving averages; errors with averages over training images recorded beside them",
-    ),
-    ("Precision", "fp32", "in each study's name; bf16 is autocast with fp32 weights, statistics and loss"),
-    ("Weight decay", "1e-4, on which parameters is not said", "1e-4 on every parameter"),
-    ("Training set", "chosen on 45k/5k, reported nets on the training set", "50k; 45k/5k on request"),
-    ("Padding", "4 pixels, value not said", "zeros after subtracting the mean"),
-    ("Momentum", "0.9, Caffe's form (rate inside the velocity)", "0.9, PyTorch's form (rate outside), no Nesterov"),
-    ("Option A", "zero padding, where is not said", "half before, half after; subsampling by slicing"),
-    ("ResNet-110", "best of five and mean", "mean of our seeds against the paper's mean"),
-)
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; color: #222; }
 img { max-width: 100%; height: auto; }
@@ -50,7 +39,7 @@ h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 
 
 def provenance(study: Study) -> pd.DataFrame:
-    """A row a finished run: where, when in the code's history and how long it was trained."""
+    """One row per finished run: hardware, versions, commit and duration."""
     finals = study.finals()
     return pd.DataFrame(
         {
@@ -76,7 +65,7 @@ def study_section(study: Study, root: Path) -> str:
     parts += ["### Statistics", markdown_table(summary(study))]
     pairs = comparisons(study)
     if len(pairs):
-        parts += ["Differences in points, paired by seed, with 95% t intervals:", markdown_table(pairs)]
+        parts += ["Differences in points with 95% intervals:", markdown_table(pairs)]
     if study.info.paper_tables:
         parts += [
             "Iterations until the training error is first under a threshold:",
@@ -100,16 +89,16 @@ def _budget_section(root: Path) -> list[str]:
 
 
 def _precision_section(studies: Sequence[Study]) -> list[str]:
-    """bf16 against fp32, where nets were trained in both."""
+    """bf16 compared with fp32, where nets were trained in both."""
     table = precision_differences(studies)
     if table.empty:
         return []
-    told = "bf16 less fp32, in points, of the same net, initial weights and batches, with 95% t intervals over seeds."
-    return ["## Precision", told, markdown_table(table)]
+    note = "bf16 minus fp32, in points, of the same net, initial weights and batches, with 95% t intervals over seeds."
+    return ["## Precision", note, markdown_table(table)]
 
 
 def _imagenet_section(studies: Sequence[Study], root: Path) -> list[str]:
-    """What the nets of photographs cost and, where there are records, what they learned and score."""
+    """What the ImageNet nets cost and, where there are records, their errors and scores."""
     costs, scores = root / architecture.FOLDER, imagenet.read_scores(root)
     parts = []
     if (costs / "nets.json").exists():
@@ -125,25 +114,48 @@ def _imagenet_section(studies: Sequence[Study], root: Path) -> list[str]:
     return [*parts, imagenet.tables_markdown(scores).strip()] if scores else parts
 
 
+def _claims_figure(root: Path) -> list[str]:
+    """The forest plot of the claims' effects, where it has been drawn."""
+    if not (root / "claims.png").exists():
+        return []
+    return ["![Effects of the claims with their 95% intervals, beside the published figures.](claims.png)"]
+
+
+def ledger_sections() -> list[str]:
+    """Deviations from the paper, notes on records, dated thresholds and changes of the claims' tests, as Markdown."""
+    tables = {
+        "Deviations from the paper": (DEVIATIONS, ["what", "paper", "here"]),
+        "Records made before a correction": (RECORDS, ["date", "what", "effect on records"]),
+        "Thresholds": (THRESHOLDS, ["threshold", "value and reason", "chosen on", "data seen by then"]),
+        "Changes of the claims' tests": (CHANGES, ["date", "claims", "change", "verdicts that changed"]),
+    }
+    parts = []
+    for title, (entries, columns) in tables.items():
+        parts += [f"### {title}", markdown_table(pd.DataFrame(entries, columns=columns))]
+    return parts
+
+
 def report_markdown(studies: Sequence[Study], root: Path) -> str:
     """The report on all studies of CIFAR-10, largest budget first, and on ImageNet; paths are relative to `root`."""
     real = sorted(
         (s for s in studies if s.runs and s.info.family == "cifar" and not s.info.warning), key=lambda s: -s.iterations
     )
-    ledger = pd.DataFrame(LEDGER, columns=["what", "paper", "here"])
+    verdicts = judge_results(studies, root)
     return (
         "\n\n".join(
             [
                 "# plainres: what the records say",
                 "Drawn by `make report` from the records in this folder; errors are in percent, at the last iteration.",
                 "## Claims of the paper",
-                markdown_table(claims_table(judge(studies, imagenet.read_scores(root)))),
+                markdown_table(claims_table(verdicts)),
+                *_claims_figure(root),
+                claims_markdown(verdicts),
                 *(study_section(study, root) for study in real),
                 *_budget_section(root),
                 *_precision_section(real),
                 *_imagenet_section(studies, root),
-                "## Deviations from the paper",
-                markdown_table(ledger),
+                "## Ledger",
+                *ledger_sections(),
             ]
         )
         + "\n"

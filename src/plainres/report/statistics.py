@@ -1,15 +1,19 @@
-"""Means, spreads and differences with their uncertainty, as few runs as there may be."""
+"""Means, spreads and differences between nets, each with the uncertainty that its number of runs allows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 from scipy import stats
 
-from plainres.report.records import Study
+from plainres.report.records import Run, Study
 
 CONFIDENCE = 0.95
+ALIKE = 0.05  # level of Bartlett's test, below which variances are not pooled
+MOST_APART = 3.0  # ratio of standard deviations, above which they are not pooled: Bartlett's test is weak at few seeds
+Measure = Callable[[Study, str], pd.Series]  # from a study and a net to one value per seed
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,10 @@ class Estimate:
     """A mean over n values with its t interval.
 
     Attributes:
-        mean, std: over the values; `std` is the sample standard deviation, NaN for one value.
-        half_width: of the 95% t interval; NaN for one value, of which no interval can be given.
+        n: Number of values.
+        mean: Mean of the values.
+        std: Sample standard deviation. NaN for a single value.
+        half_width: Half the width of the 95% t interval. NaN for a single value.
     """
 
     n: int
@@ -32,11 +38,16 @@ class Estimate:
         return f"{self.mean:+.2f} ± {self.half_width:.2f} (95%, n = {self.n})"
 
 
+def t_quantile(freedom: float) -> float:
+    """The quantile of Student's t distribution that bounds a 95% interval."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
 def estimate(values: pd.Series) -> Estimate:
-    """Mean and t interval of independent values.
+    """Return the mean and the t interval of independent values.
 
     Raises:
-        ValueError: there are none.
+        ValueError: If there are no values.
     """
     n = len(values)
     if n == 0:
@@ -44,83 +55,152 @@ def estimate(values: pd.Series) -> Estimate:
     if n == 1:
         return Estimate(1, float(values.iloc[0]), math.nan, math.nan)
     std = float(values.std())
-    return Estimate(n, float(values.mean()), std, float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n))
+    return Estimate(n, float(values.mean()), std, t_quantile(n - 1) * std / math.sqrt(n))
 
 
 def sampling_error(error: float, images: int = 10_000) -> float:
-    """Standard error, in points, of an error in percent measured on so many images (about 0.26 at 7% of 10,000)."""
+    """Standard error, in points, of an error in percent measured on `images` images (about 0.26 at 7% of 10,000)."""
     p = error / 100
     return 100 * math.sqrt(p * (1 - p) / images)
 
 
+def row_error(run: Run) -> float:
+    """Standard error, in points, of the last row's training error, which is an average over the images of one row."""
+    ends = run.metrics["iteration"]
+    images = int(ends.iloc[-1] - (ends.iloc[-2] if len(ends) > 1 else 0)) * run.config["batch_size"]
+    return sampling_error(run.metrics["train_error"].iloc[-1], images)
+
+
 def by_seed(study: Study, net: str, column: str) -> pd.Series:
-    """A final figure of a net's runs, by seed; empty where the study has none."""
-    finals = study.finals()
-    return finals[finals["net"] == net].set_index("seed")[column]
+    """A final figure or a count of a net's runs, by seed. Runs without it are left out."""
+    figures = {
+        run.config["seed"]: (run.info["complexity"] | run.info["final"]).get(column) for run in study.of_net(net)
+    }
+    return pd.Series(figures, dtype=float).dropna()
 
 
-def _paired(a: pd.Series, b: pd.Series) -> Estimate | None:
-    differences = (a - b).dropna()
-    return estimate(differences) if len(differences) else None
+def final(column: str) -> Measure:
+    """The measure of a final error, or of another figure that `by_seed` finds."""
+    return partial(by_seed, column=column)
 
 
-def paired_difference(study: Study, net: str, other: str, column: str) -> Estimate | None:
-    """`net` less `other` in a final figure, seed by seed; None where they have no seed in common."""
-    return _paired(by_seed(study, net, column), by_seed(study, other, column))
+@dataclass(frozen=True)
+class Difference:
+    """A difference between nets of one study, from the means over their seeds, with 95% intervals.
+
+    Attributes:
+        mean: The difference.
+        half_width: Half the width of the interval for independent runs, which decides. NaN if a net has a single seed.
+        paired: The difference seed by seed with its t interval. None if fewer than two seeds are common to all nets.
+        n: Number of seeds of the net that has the fewest.
+        spread: Where the variance comes from.
+    """
+
+    mean: float
+    half_width: float
+    paired: Estimate | None
+    n: int
+    spread: str = ""
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half_width
+
+    def __str__(self) -> str:
+        if self.n == 1:
+            return f"{self.mean:+.2f} (one seed, no interval)"
+        paired = f"; paired by seed ± {self.paired.half_width:.2f}" if self.paired else ""
+        return f"{self.mean:+.2f} ± {self.half_width:.2f} (95%, n = {self.n}, {self.spread}{paired})"
 
 
-def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
-    """bf16 less fp32, in points, of every net that has runs of both with the same budget and seeds; a row each."""
-    finished = {study.name: study for study in studies if study.runs}
-    rows = []
-    for name, low in finished.items():
-        full = finished.get(f"{name.removesuffix('bf16')}fp32") if name.endswith("-bf16") else None
-        for net in dict.fromkeys(run.net for run in low.runs) if full else ():
-            row = {"net": net, "iterations": f"{low.iterations:,}"}
-            for part in ("train", "test"):
-                column = f"{part}_error"
-                row[f"{part} error"] = _paired(by_seed(low, net, column), by_seed(full, net, column))
-            if all(row.values()):
-                rows.append({key: str(value) for key, value in row.items()})
-    return pd.DataFrame(rows)
+def pooled_variance(study: Study, measure: Measure) -> tuple[float, int, int] | None:
+    """Pool the variance over the nets of a study, all of which have the same budget.
+
+    Returns:
+        Variance, degrees of freedom and number of nets. None if fewer than two nets have several seeds, or if their
+        variances differ: by Bartlett's test at 5%, or with a standard deviation over three times another.
+    """
+    several = [v for net in dict.fromkeys(run.net for run in study.runs) if len(v := measure(study, net)) > 1]
+    if len(several) < 2 or any(values.var() == 0 for values in several):
+        return None
+    deviations = [values.std() for values in several]
+    if max(deviations) > MOST_APART * min(deviations) or stats.bartlett(*several).pvalue < ALIKE:
+        return None
+    freedom = sum(len(values) - 1 for values in several)
+    return sum((len(values) - 1) * values.var() for values in several) / freedom, freedom, len(several)
 
 
-def summary(study: Study) -> pd.DataFrame:
-    """A row a net: test error over seeds with its uncertainty, at its best, and with averaged BN; training error."""
-    rows = []
-    for net, runs in study.finals().groupby("net", sort=False):
-        test = estimate(runs["test_error"])
-        rows.append(
-            {
-                "net": net,
-                "n": test.n,
-                "test error, mean": f"{test.mean:.2f}",
-                "std": "-" if test.n == 1 else f"{test.std:.2f}",
-                "95% interval": "-" if test.n == 1 else f"± {test.half_width:.2f}",
-                "every seed": ", ".join(f"{value:.2f}" for value in runs["test_error"]),
-                "test set's standard error": f"{sampling_error(test.mean):.2f}",
-                "best iteration, mean": f"{runs['best_test_error'].mean():.2f}",
-                "averaged BN, mean": f"{runs['exact_bn_test_error'].mean():.2f}",
-                "training error, mean": f"{runs['train_error'].mean():.2f}",
-            }
-        )
-    return pd.DataFrame(rows)
+def difference(study: Study, weights: dict[str, int], measure: Measure) -> Difference | None:
+    """Return a weighted sum of the means of nets: `{"plain-56": 1, "plain-20": -1}` is a difference of two.
+
+    The interval is that of Welch: every net has its own variance, and the degrees of freedom are Satterthwaite's. The
+    variance is pooled over all nets of the study where `pooled_variance` finds it alike. A seed gives all nets the
+    same batches, but the errors of deep nets turn out not to be correlated over seeds, so the interval of the
+    differences seed by seed is only shown beside it.
+
+    Returns:
+        None if one of the nets has no runs.
+    """
+    values = {net: measure(study, net) for net in weights}
+    if any(v.empty for v in values.values()):
+        return None
+    mean = float(sum(weight * values[net].mean() for net, weight in weights.items()))
+    n = min(len(v) for v in values.values())
+    if n == 1:
+        return Difference(mean, math.nan, None, 1)
+    by_seeds = sum(weight * values[net] for net, weight in weights.items()).dropna()
+    paired = estimate(by_seeds) if len(weights) > 1 and len(by_seeds) > 1 else None
+    pooled = pooled_variance(study, measure)
+    if pooled is not None:
+        variance, freedom, nets = pooled
+        error = math.sqrt(variance * sum(weight**2 / len(values[net]) for net, weight in weights.items()))
+        return Difference(mean, t_quantile(freedom) * error, paired, n, f"variance pooled over {nets} nets")
+    parts = [(weight**2 * values[net].var() / len(values[net]), len(values[net])) for net, weight in weights.items()]
+    total = sum(part for part, _ in parts)
+    if total == 0:
+        return Difference(mean, 0.0, paired, n, "Welch")
+    freedom = total**2 / sum(part**2 / (size - 1) for part, size in parts)
+    return Difference(mean, t_quantile(freedom) * math.sqrt(total), paired, n, "Welch")
 
 
-def comparisons(study: Study) -> pd.DataFrame:
-    """Plain less residual at each depth, and deep less shallow of each kind, in points, paired by seed."""
-    nets = set(study.finals()["net"])
-    depths = sorted({int(net.split("-")[1]) for net in nets if net.count("-") == 1})
-    pairs = [(f"plain-{depth}", f"resnet-{depth}") for depth in depths]
-    for kind in ("plain", "resnet"):
-        own = [f"{kind}-{depth}" for depth in depths if f"{kind}-{depth}" in nets]
-        pairs += zip(own[1:], own[:-1], strict=True)
-    rows = []
-    for net, other in pairs:
-        if {net, other} <= nets:
-            differences = {
-                f"{part} error": paired_difference(study, net, other, f"{part}_error") for part in ("train", "test")
-            }
-            if all(differences.values()):
-                rows.append({"difference": f"{net} less {other}"} | {key: str(d) for key, d in differences.items()})
-    return pd.DataFrame(rows)
+@dataclass(frozen=True)
+class Chance:
+    """How far apart single runs may be by chance, by the most variable net that has several seeds.
+
+    Attributes:
+        half_width: Largest difference that chance explains in 95% of cases.
+        text: The net and its budget.
+    """
+
+    half_width: float
+    text: str
+
+
+def chance_between_single_runs(
+    studies: Sequence[Study], study: Study, weights: dict[str, int], measure: Measure
+) -> Chance | None:
+    """Bound what chance explains of a difference between single runs: the largest spread seen at no longer budget.
+
+    This is no interval. It only decides whether one run per net may be called an indication.
+
+    Returns:
+        None if no net has several seeds at this or a shorter budget.
+    """
+    found = [
+        (t_quantile(len(values) - 1) * float(values.std()), net, other)
+        for other in studies
+        if other.runs and other.info == study.info and other.iterations <= study.iterations
+        for net in dict.fromkeys(run.net for run in other.runs)
+        if len(values := measure(other, net)) > 1
+    ]
+    if not found:
+        return None
+    widest, net, other = max(found, key=lambda entry: entry[0])
+    return Chance(
+        widest * math.sqrt(sum(weight**2 for weight in weights.values())),
+        f"{net} at {other.iterations:,} iterations",
+    )

@@ -1,168 +1,166 @@
-"""Judging a claim on records: the three verdicts, and when a difference is beyond chance."""
+"""From comparisons to the verdict on a claim: a level, a direction and a magnitude, with the records they rest on."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 
-import pandas as pd
-from scipy import stats
-
+from plainres.report.parts import (
+    NOT_ENOUGH,
+    ORDER,
+    Part,
+    Reference,
+    is_more,
+)
 from plainres.report.records import Study
-from plainres.report.statistics import CONFIDENCE, Estimate, by_seed, estimate
-
-REPRODUCED, NOT_REPRODUCED, NOT_ENOUGH = "reproduced", "not reproduced", "not enough data"
-ORDER = (NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED)
-# Final errors are judged from an eighth of the paper's budget on, and a verdict holds for the budget that it names;
-# below that, a slow start and a worse end look the same.
-LEAST_SHARE = 1 / 8
-MATTERS = 0.5  # points of error: what is certainly less is no difference
-Measure = Callable[[Study, str], pd.Series]  # a value for each seed of a net
+from plainres.report.statistics import Measure, final
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say of a claim: the status, the effect in numbers, and the records and budget it holds for."""
-
-    status: str
-    effect: str
-    basis: str = ""
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A difference between nets with its 95% interval.
+    """What the records say about a claim.
 
     Attributes:
-        half_width: of the interval; NaN where there is one seed, and no other study to tell the spread of seeds.
-        text: the difference as it is printed.
+        level: `"not enough data"`, `"indicative"`, `"reproduced"` or `"not reproduced"`.
+        direction: Whether the effects point where the claim has them.
+        magnitude: How their sizes compare with the published ones.
+        interval: The effects with their 95% intervals.
+        n: Number of seeds.
+        budget: Number of iterations, and the paper's.
+        records: Names of the studies.
+        reason: Why the level is what it is, and what else limits it.
+        parts: The comparisons, for figures.
     """
 
-    mean: float
-    half_width: float
-    text: str
-
-    def is_positive(self, matters: float = MATTERS) -> str:
-        """The verdict on "more than nothing": not reproduced where it is certainly less than what matters."""
-        if self.mean - self.half_width > 0:
-            return REPRODUCED
-        return NOT_REPRODUCED if self.mean + self.half_width < matters else NOT_ENOUGH
-
-    def is_within(self, bound: float) -> str:
-        """The verdict on "at most `bound`, either way"."""
-        if abs(self.mean) + self.half_width < bound:
-            return REPRODUCED
-        return NOT_REPRODUCED if abs(self.mean) - self.half_width > bound else NOT_ENOUGH
+    level: str
+    direction: str = "-"
+    magnitude: str = "-"
+    interval: str = "-"
+    n: str = "-"
+    budget: str = "-"
+    records: str = "-"
+    reason: str = ""
+    parts: tuple[Part, ...] = ()
 
 
-Part = tuple[str, Effect | None, Callable[[Effect], str]]  # of a claim: what, how much, and the verdict on that
+def choose(
+    studies: Sequence[Study], groups: Iterable[Sequence[str]], measure: Measure | None = None, any_budget: bool = False
+) -> Study | None:
+    """Return the study that has most of the groups of nets, and of those the one with the largest budget.
+
+    Args:
+        studies: Candidates.
+        groups: Nets that are compared with one another.
+        measure: Measure that the nets must have values of. By default their test error.
+        any_budget: Whether the number of seeds goes before the budget.
+    """
+    measure = measure or final("test_error")
+
+    def worth(study: Study) -> tuple[int, int, int]:
+        seeds = [min(len(measure(study, net)) for net in nets) for nets in groups]
+        whole = [n for n in seeds if n]
+        fewest = min(whole, default=0)
+        return len(whole), *((fewest, study.iterations) if any_budget else (study.iterations, fewest))
+
+    groups = list(groups)
+    best = max(studies, key=worth, default=None)
+    return best if best and worth(best)[0] else None
 
 
-def final(column: str) -> Measure:
-    """A final error, or another figure of `Study.finals`."""
-    return partial(by_seed, column=column)
+def needs(nets: Iterable[str], what: str = "") -> Verdict:
+    """Return the verdict on a claim without records, which names those that it needs."""
+    return Verdict(NOT_ENOUGH, reason=f"needs records of {', '.join(dict.fromkeys(nets))}{what}")
 
 
-def holding(studies: Sequence[Study], nets: Iterable[str]) -> Study | None:
-    """The study of the largest budget that has finished runs of all the nets."""
-    wanted = set(nets)
-    return next((study for study in studies if wanted <= {run.net for run in study.runs}), None)
+def _direction(parts: Sequence[Part]) -> str:
+    seen = sum(part.as_claimed for part in parts)
+    text = "as claimed" if seen == len(parts) else "opposite" if not seen else f"as claimed in {seen} of {len(parts)}"
+    unsure = sum(not part.beyond_chance for part in parts)
+    if not unsure:
+        return text
+    return f"{text}, within chance" if unsure == len(parts) else f"{text}, {unsure} of {len(parts)} within chance"
 
 
-def _share(study: Study) -> tuple[int, float]:
-    paper = study.info.paper_iterations
-    return paper, study.iterations / paper
-
-
-def carries(study: Study) -> bool:
-    """Whether a study's budget can carry a verdict on final errors."""
-    return _share(study)[1] >= LEAST_SHARE
+def _magnitude(parts: Sequence[Part], size: Callable[[Study], str] | None) -> str:
+    texts = [text for part in parts if (text := part.magnitude())]
+    if all(part.comparable for part in parts):
+        return "; ".join(texts) or "the paper prints no figure to compare with"
+    texts = [text for text in (size(parts[0].study),) if text] if size else texts
+    return "cannot be compared at this budget" + (f" ({'; '.join(texts)})" if texts else "")
 
 
 def budget(study: Study) -> str:
-    """What part of the paper's budget a study has, where it is not the whole, and whether a verdict can rest on it."""
-    paper, share = _share(study)
-    if share >= 1:
-        return ""
-    told = f"; at {study.iterations:,} of the paper's {paper:,} iterations"
-    return told if carries(study) else f"{told}, which cannot carry a verdict"
+    """The number of iterations, and the paper's where it is another."""
+    paper = study.info.paper_iterations
+    return f"{study.iterations:,}" + ("" if study.iterations == paper else f" of {paper:,}") + " iterations"
 
 
-def _spread(studies: Sequence[Study], net: str, measure: Measure) -> tuple[Estimate, str] | None:
-    """A net's spread over seeds in the study that has most of them, the larger budget first; None without two."""
-    found = [(estimate(values), study.name) for study in studies if len(values := measure(study, net)) > 1]
-    return max(found, key=lambda one: one[0].n, default=None)
-
-
-def effect_of(studies: Sequence[Study], study: Study, weights: dict[str, int], measure: Measure) -> Effect | None:
-    """A weighted sum over nets, paired by seed: {"plain-56": 1, "plain-20": -1} is a difference.
-
-    With several seeds the interval is the t interval. One seed has none of its own: it borrows the seeds' spread from
-    the other studies, most of them shorter and hence wider.
+def conclude(
+    parts: Sequence[Part], size: Callable[[Study], str] | None = None, caveat: str = "", note: str = ""
+) -> Verdict:
+    """Return the verdict on a claim of several parts.
 
     Args:
-        studies: in which to look for the spread, largest budget first.
-        study: that is judged.
-        weights: of the nets.
-        measure: of each.
-
-    Returns:
-        None where the nets have no seed in common.
+        parts: The comparisons.
+        size: From a study below the paper's budget to how large its effect is, in place of the parts' references.
+        caveat: What else limits the verdict below the paper's budget.
+        note: What must be known at every budget.
     """
-    sums = sum(weight * measure(study, net) for net, weight in weights.items()).dropna()
-    if sums.empty:
-        return None
-    own = estimate(sums)
-    if own.n > 1:
-        return Effect(own.mean, own.half_width, str(own))
-    spreads = {net: _spread(studies, net, measure) for net in weights}
-    if None in spreads.values():
-        return Effect(own.mean, math.nan, str(own))
-    error = math.sqrt(sum((weight * spreads[net][0].std) ** 2 for net, weight in weights.items()))
-    freedom = min(one.n for one, _ in spreads.values()) - 1
-    half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    lenders = ", ".join(sorted({name for _, name in spreads.values()}))
-    return Effect(own.mean, half_width, f"{own.mean:+.2f} (n = 1; ± {half_width:.2f} by the seeds of {lenders})")
+    levels = [part.level() for part in parts]
+    level = min((level for level, _ in levels), key=ORDER.index)
+    reasons = [reason for own, reason in levels if own == level]
+    missing = dict.fromkeys(net for part in parts for net in part.missing)
+    if missing:
+        reasons.append(f"needs records of {', '.join(missing)}")
+    found = [part for part in parts if part.difference is not None]
+    if found and caveat and not all(part.comparable for part in found):
+        reasons.append(caveat)
+    reason = "; ".join(dict.fromkeys(filter(None, [*reasons, note])))
+    if not found:
+        return Verdict(NOT_ENOUGH, reason=reason)
+    studies = list({part.study.name: part.study for part in found}.values())
+    seeds = sorted({part.difference.n for part in found})
+    return Verdict(
+        level,
+        _direction(found),
+        _magnitude(found, size),
+        "; ".join(part.text() for part in found),
+        " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
+        ", ".join(dict.fromkeys(budget(study) for study in studies)),
+        ", ".join(study.name for study in studies),
+        reason,
+        tuple(found),
+    )
 
 
-def conclude(study: Study, parts: Sequence[Part]) -> Verdict:
-    """The verdict of one study on a claim of several parts."""
-    if any(effect is None for _, effect, _ in parts):
-        return Verdict(NOT_ENOUGH, "the nets have no seed in common", study.name)
-    told = "; ".join(f"{what}: {effect.text}" for what, effect, _ in parts) + budget(study)
-    worst = min((test(effect) for _, effect, test in parts), key=ORDER.index)
-    return Verdict(worst if carries(study) else NOT_ENOUGH, told, study.name)
+NAMES = {
+    "train_error": "training error",
+    "clean_train_error": "clean training error",
+    "test_error": "test error",
+}
 
 
-def is_more(
-    studies: Sequence[Study], study: Study, net: str, other: str, measure: Measure, what: str, matters: float = MATTERS
-) -> Part:
-    """The part of a claim that `net` has more of something than `other`, for `conclude`."""
-    effect = effect_of(studies, study, {net: 1, other: -1}, measure)
-    return f"{net} less {other}, {what}", effect, partial(Effect.is_positive, matters=matters)
+def errors_rise(
+    studies: Sequence[Study],
+    pairs: Sequence[tuple[str, str]],
+    columns: Sequence[str],
+    references: dict[tuple[str, str], Reference] | None = None,
+    **limits: object,
+) -> Verdict:
+    """Judge the claim that the first net of every pair has higher errors than the second.
 
-
-def compare(studies: Sequence[Study], pairs: Sequence[tuple[str, str]], columns: Sequence[str]) -> Verdict:
-    """Whether the first net of every pair has higher errors than the second, in all columns and one study."""
-    nets = list(dict.fromkeys(chain(*pairs)))
-    study = holding(studies, nets)
-    kinds = [(pair, column, column.replace("_", " ")) for pair in pairs for column in columns]
-    if study is not None:
-        return conclude(study, [is_more(studies, study, *pair, final(column), what) for pair, column, what in kinds])
-    told, bases = [], []
-    for pair, column, what in kinds:
-        some = holding(studies, pair)
-        name, effect, _ = is_more(studies, some, *pair, final(column), what) if some else ("", None, None)
-        if effect is not None:
-            told.append(f"{name}: {effect.text}")
-            bases.append(some.name)
-    told.append(f"no study has all of {', '.join(nets)}")
-    return Verdict(NOT_ENOUGH, "; ".join(told), ", ".join(dict.fromkeys(bases)))
-
-
-def all_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict on several parts of one claim: reproduced if all are, not enough data if any lacks it."""
-    worst = min(verdicts, key=lambda verdict: ORDER.index(verdict.status))
-    bases = dict.fromkeys(verdict.basis for verdict in verdicts if verdict.basis)
-    return Verdict(worst.status, "; ".join(verdict.effect for verdict in verdicts), ", ".join(bases))
+    Args:
+        studies: Candidates.
+        pairs: Names of nets.
+        columns: Final errors that are compared.
+        references: Published differences in test error, by pair.
+        limits: Further arguments of `conclude`.
+    """
+    study = choose(studies, pairs)
+    if study is None:
+        return needs(net for pair in pairs for net in pair)
+    parts = []
+    for net, other in pairs:
+        for column in columns:
+            reference = (references or {}).get((net, other)) if column == "test_error" else None
+            weights = {net: 1, other: -1}
+            parts.append(is_more(studies, study, weights, final(column), NAMES[column], reference=reference))
+    return conclude(parts, **limits)

@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 
 from plainres.catalog.datasets import CIFAR10
 from plainres.report import architecture, imagenet
+from plainres.report.claims import judge_results
 from plainres.report.degradation import verdict
 from plainres.report.figures import figure_1, figure_6, figure_budgets
+from plainres.report.forest import figure_claims
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients
 from plainres.report.records import Study, find_studies
 from plainres.report.tables import table_6, table_6_markdown
@@ -145,4 +147,6 @@ def write_all(results: Path, draw: bool = True) -> list[Study]:
         write_budgets(studies, results)
         write_architecture(results)
         write_scores(results)
+        if claims_plot := figure_claims(judge_results(studies, results)):
+            save_figure(claims_plot, results / "claims")
     return studies

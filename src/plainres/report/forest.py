@@ -1,0 +1,108 @@
+"""The forest plot: the effects behind the verdicts, with their intervals and the published figures."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from plainres.report.layer_claims import FACTORS
+from plainres.report.parts import Part
+from plainres.report.verdicts import Verdict
+
+OURS, GREY, PUBLISHED, BAND = "#20608f", "0.6", "#d1495b", "0.93"
+UNITS = ("points", FACTORS)
+LINEAR = 1.0  # the scale is linear up to here and logarithmic beyond
+TICKS = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
+ROW = 0.27  # height of a row in inches
+Row = tuple[str, Verdict, Part]
+
+
+def _rows(verdicts: dict[str, Verdict], unit: str) -> list[Row]:
+    return [(id, verdict, part) for id, verdict in verdicts.items() for part in verdict.parts if part.unit == unit]
+
+
+def _draw_row(axes: Axes, y: int, part: Part) -> None:
+    colour = OURS if part.comparable else GREY
+    effect = part.difference
+    if part.bound is not None:
+        axes.barh(y, 2 * part.bound, left=-part.bound, height=0.8, color=BAND, zorder=0)
+    if effect.n == 1:
+        axes.plot(effect.mean, y, "o", mfc="white", mec=colour, ms=6, mew=1.4)
+    else:
+        axes.errorbar(effect.mean, y, xerr=effect.half_width, fmt="o", color=colour, ms=6, lw=1.6, capsize=3)
+    if part.reference is not None:
+        reference = part.reference
+        axes.errorbar(
+            reference.value,
+            y,
+            xerr=reference.half_width or None,
+            fmt="D",
+            mfc="white",
+            color=PUBLISHED,
+            ms=5,
+            lw=1.2,
+            zorder=3,
+        )
+
+
+def _draw(axes: Axes, rows: Sequence[Row], unit: str) -> None:
+    """Draw one row per part, the first on top, with its level and records to the right."""
+    axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
+    for place, (_, verdict, part) in enumerate(rows):
+        y = -place
+        _draw_row(axes, y, part)
+        seeds = f"{part.difference.n} seed{'s' if part.difference.n > 1 else ''}"
+        text = f"{part.study.iterations:,} iterations, {seeds}: {verdict.level}"
+        axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color="0.35")
+        if place and rows[place - 1][0] != rows[place][0]:
+            axes.axhline(y + 0.5, color="0.88", lw=0.8, zorder=0)
+    axes.axvline(0, color="0.3", lw=1, zorder=0)
+    low, high = axes.get_xlim()
+    axes.set_xticks([tick for tick in TICKS if low <= tick <= high])
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
+    axes.minorticks_off()
+    axes.set_yticks([-place for place in range(len(rows))])
+    axes.set_yticklabels([f"{id}   {part.name}" for id, _, part in rows], fontsize=8)
+    axes.set_ylim(-len(rows) + 0.4, 0.6)
+    axes.set_xlabel(f"effect in {unit}, positive as claimed", fontsize=8)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="0.93")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def figure_claims(verdicts: dict[str, Verdict]) -> Figure | None:
+    """Draw the effect of every part of every claim with its 95% interval, beside the published figure.
+
+    Effects are grey where the budget is below the paper's, and open where a single seed gives no interval. Claims
+    without records are left out.
+
+    Args:
+        verdicts: Verdicts by id of the claim.
+
+    Returns:
+        The figure, or None if no claim has an effect.
+    """
+    panels = {unit: rows for unit in UNITS if (rows := _rows(verdicts, unit))}
+    if not panels:
+        return None
+    heights = [len(rows) + 2.2 for rows in panels.values()]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(11, ROW * sum(heights) + 0.9), height_ratios=heights, squeeze=False
+    )
+    for panel, (unit, rows) in zip(axes[:, 0], panels.items(), strict=True):
+        _draw(panel, rows, unit)
+    handles = [
+        Line2D([], [], color=OURS, marker="o", lw=1.6, label="ours, with 95% interval"),
+        Line2D([], [], color=GREY, marker="o", lw=1.6, label="ours, budget below the paper's"),
+        Line2D([], [], color="0.4", marker="o", mfc="white", ls="none", label="one seed, no interval"),
+        Line2D([], [], color=PUBLISHED, marker="D", mfc="white", ls="none", label="published"),
+        Patch(color=BAND, label="claimed to lie within"),
+    ]
+    figure.legend(handles=handles, loc="upper center", ncol=5, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
+    return figure
