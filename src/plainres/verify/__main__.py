@@ -106,7 +106,7 @@ def check_contents(records: Sequence[PublishedRecord], data: Data, findings: Fin
         usable = loaded if same_data.status == PASSED else same_data
         findings.add(record.name, "weights", check_weights(record, usable))
         reason = reason_to_skip(record) or ("" if same_data.status == PASSED else same_data.detail)
-        if metrics.status == FAILED:
+        if not reason and metrics.status == FAILED:
             reason = "metrics.csv does not hold"
         if not reason:
             able.append(record)
