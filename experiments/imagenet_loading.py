@@ -104,7 +104,7 @@ def decoder_rates(folder: Path, images: int = 100) -> dict[str, float]:
     """Return the images per second of several decoders, each with crop and resizing to 224 pixels, in one thread."""
     photos = Photos(folder / "train")
     paths = [folder / "train" / photos.name(i % len(photos)) for i in range(images)]
-    place = torch.full((3,), 0.5)
+    crop = torch.full((3,), 0.5)
     transform = transforms.RandomResizedCrop(224)
 
     def pil(path: Path) -> None:
@@ -113,7 +113,7 @@ def decoder_rates(folder: Path, images: int = 100) -> dict[str, float]:
         image.resize((224, 224), Image.Resampling.BILINEAR, box=(0, 0, side, side))
 
     decoders = {
-        "torchvision.io, torch resize (plainres)": lambda path: jittered_crop(decode(path), place, 224),
+        "torchvision.io, torch resize (plainres)": lambda path: jittered_crop(decode(path), crop, 224),
         "PIL, resize of a box": pil,
         "PIL, RandomResizedCrop (reference)": lambda path: transform(Image.open(path).convert("RGB")),
     }
