@@ -164,7 +164,7 @@ def figure_3(nets: list[dict], axes: AxesLike = None) -> Figure:
         return figure
     kinds = {s["kind"] for net in chosen for s in net["shortcuts"]}
     dotted = "zero padding (option A)" if "padding" in kinds else "projection (option B)"
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # the margins below are fixed
     figure.suptitle("VGG-19, a plain net, and the same net with shortcuts (Figure 3)", fontsize=11, y=0.985)
     note = f"Solid shortcuts: identity. Dotted: {dotted}, where dimensions grow. Drawn from the PyTorch modules."
     figure.text(0.5, 0.01, note, ha="center", va="bottom", fontsize=7, color="0.35")
