@@ -1,6 +1,16 @@
-"""The report: published figures beside ours, drawn from records alone, without torch."""
+"""The report: the paper's figures and tables beside ours, drawn from records alone, without PyTorch.
+
+Two lines open the records in a notebook, wherever it was started:
+
+    from plainres import report
+    study = report.open("results").largest("cifar10")
+
+`study.metrics`, `study.probes` and `study.overview` are tidy pandas frames. `plainres.report.frames` describes their
+columns. The functions of `plainres.report.figures` and `plainres.report.layer_figures` draw a study.
+"""
 
 from plainres.report.records import Run, Study, find_studies, read_study
+from plainres.report.results import Results, open
 from plainres.report.write import write_all, write_study
 
-__all__ = ["Run", "Study", "find_studies", "read_study", "write_all", "write_study"]
+__all__ = ["Results", "Run", "Study", "find_studies", "open", "read_study", "write_all", "write_study"]

@@ -1,4 +1,4 @@
-"""`python -m plainres.report [RESULTS]`: redraw figures, tables, verdicts and the report from records."""
+"""Command line of the report: `python -m plainres.report [RESULTS]` redraws everything from records."""
 
 import argparse
 import json
@@ -46,9 +46,12 @@ def print_claims(results: Path, studies: list[Study]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m plainres.report", description="Redraw everything from records.")
+    """Run the command line and return its exit status: 2 if there are no records, 1 if a claim is lost, else 0."""
+    parser = argparse.ArgumentParser(
+        prog="python -m plainres.report", description="Redraw figures, tables, verdicts and the report from records."
+    )
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="results folder")
-    parser.add_argument("--readme", type=Path, help="put the best study's figure and table into this file")
+    parser.add_argument("--readme", type=Path, help="update the figure, table and verdict in this file")
     parser.add_argument("--claims", action="store_true", help="only judge the paper's claims and print the verdicts")
     options = parser.parse_args()
     studies = write_all(options.results, draw=not options.claims)
@@ -58,9 +61,11 @@ def main() -> int:
     if options.claims:
         return print_claims(options.results, studies)
     for study in studies:
-        print(f"{study.folder}: {len(study.runs)} finished, {len(study.others)} not")
+        print(
+            f"{study.folder}: {len(study.runs)} finished, {len(study.partial)} partial, {len(study.diverged)} diverged"
+        )
         for name, outcome, reason in study.others:
-            print(f"  {name}: {outcome} {reason}")
+            print(f"  {name}: {outcome} {reason}".rstrip())
     for path in write_report(studies, options.results):
         print(path)
     front = front_study(studies)

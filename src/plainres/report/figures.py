@@ -1,111 +1,105 @@
-"""Figures 1 and 6 of the paper, drawn from records."""
+"""Figures 1 and 6 of the paper, and the final error against the budget, drawn from records.
+
+Every function returns a matplotlib figure, or None if the study has no records for it. With `axes=` it draws into
+existing axes, leaves out the figure's title and caption, and returns the figure of these axes.
+"""
 
 import math
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from plainres.report.drawing import (
+    FEW,
+    TEST,
+    TRAINING,
+    Style,
+    by_depth,
+    curves,
+    draw_net,
+    finish,
+    iteration_axis,
+    make_panels,
+    style_of,
+    thousands,
+    tidy,
+)
 from plainres.report.records import Study
 
-# Dark to light by depth: distinct in grey and to the colour-blind, with a marker apiece for the few test passes.
-COLOURS = plt.get_cmap("viridis")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-PAPER_TOP = 20.0
-FEW = 4
-RANGE = "; means, lowest to highest seed"
-MEANS = "; means"
+PAPER_TOP = 20.0  # percent, the upper end of the axes in the paper
+PAPER_PAIR = ("plain-20", "plain-56")
+PAPER_COLOURS = ("#d9a514", "#c1272d")  # of the shallow and the deep net
+DROPS = "Grey lines: the learning rate is divided by 10."
+SEEDS = "Lines are means over seeds; bands reach from the lowest to the highest seed."
+AxesLike = Axes | np.ndarray | Sequence[Axes] | None
 
 
-def curves(study: Study, net: str, column: str) -> pd.DataFrame:
-    """One column of a net's metrics against iteration: mean, min and max over its seeds."""
-    frames = [run.metrics[["iteration", column]].dropna() for run in study.runs if run.net == net]
-    return pd.concat(frames).groupby("iteration")[column].agg(["mean", "min", "max"])
+def note_on(study: Study) -> str:
+    """Return what the lines of a figure are, for its caption."""
+    return " ".join([*([DROPS] if study.drops else []), *([SEEDS] if len(study.seeds) > 1 else [])])
 
 
-def _top(study: Study, nets: list[str]) -> float:
-    """The upper end of the error axis: the paper's 20% where every net ends well below it, else what holds the ends."""
-    ends = [
-        max(curves(study, net, column)["mean"].iloc[-1] for column in ("train_error", "test_error")) for net in nets
-    ]
-    return PAPER_TOP if max(ends) < 0.8 * PAPER_TOP else min(100.0, 10 * math.ceil(max(ends) / 10) + 20)
+def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
+    """Draw Figure 1: training error (left) and test error (right) of a shallow and a deep plain net.
 
+    As in the paper, the deep net is red and the shallow one yellow, and the axes end at 20% where both nets end below.
 
-def draw_curves(axes: Axes, study: Study, nets: list[str], style: dict[str, tuple], columns: tuple[str, ...]) -> None:
-    """Draw columns of the nets' metrics against iteration: training error thin and dashed, test error bold."""
-    for net in nets:
-        colour, marker = style[net]
-        for column in columns:
-            curve = curves(study, net, column)
-            line = {"ls": "--", "lw": 1.1} if column == "train_error" else {"ls": "-", "lw": 2.2}
-            if len(curve) <= FEW:  # two passes over the test set are two points, not a curve
-                line |= {"ls": "none", "marker": marker, "ms": 7, "clip_on": False, "zorder": 3}
-                axes.vlines(curve.index, curve["min"], curve["max"], color=colour, lw=1.6)
-            else:
-                axes.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
-            axes.plot(curve.index, curve["mean"], color=colour, **line)
-    n = study.iterations
-    for drop in study.drops:
-        axes.axvline(drop, color="0.85", lw=1, zorder=0)
-    axes.set_xlim(0, n)
-    axes.set_xlabel("iteration")
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
-    axes.grid(axis="y", color="0.92")
-    axes.spines[["top", "right"]].set_visible(False)
+    Args:
+        study: Study with finished plain nets of two depths. The nets are plain-20 and plain-56, or the shallowest and
+            the deepest one if the study lacks these.
+        axes: Two axes to draw into.
 
-
-def style_of(study: Study, nets: list[str]) -> dict[str, tuple]:
-    """Colour and marker of each net: one per depth, the same for plain and residual."""
-    depths = sorted({run.config["depth"] for run in study.runs})
-    places = {depth: i / max(1, len(depths) - 1) for i, depth in enumerate(depths)}
-    by_net = {run.net: run.config["depth"] for run in study.runs}
-    return {net: (COLOURS(0.75 * (1 - places[by_net[net]])), MARKERS[depths.index(by_net[net]) % 6]) for net in nets}
-
-
-def _nets(study: Study, kind: str) -> list[str]:
-    """The paper's own nets of one kind, shallow to deep: plain, or residual with option A at the default settings."""
-    prefix = {"plain": "plain", "residual": "resnet"}[kind]
-    own = {run.net for run in study.runs if run.net == f"{prefix}-{run.config['depth']}"}
-    return sorted(own, key=lambda net: int(net.split("-")[1]))
-
-
-def caption(figure: Figure, study: Study, title: str, note: str = "") -> None:
-    note_on_data = f" — {study.info.warning}" if study.info.warning else ""
-    figure.suptitle(title + note_on_data, fontsize=11)
-    text = study.describe() + (note if len(study.seeds) > 1 else "")
-    figure.text(0.5, 0.01, text, ha="center", va="bottom", fontsize=7, color="0.35")
-
-
-def figure_1(study: Study) -> Figure | None:
-    """Training error (left) and test error (right) of the shallowest and the deepest plain net; None without two."""
-    nets = _nets(study, "plain")
+    Returns:
+        None if the study has finished plain nets of fewer than two depths.
+    """
+    nets = [net for net in paper_nets(study, "plain") if study.of_net(net)]
     if len(nets) < 2:
         return None
-    nets = [nets[0], nets[-1]]
-    style = style_of(study, nets)
-    figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
-    for axes, column, name in zip(panels, ("train_error", "test_error"), ("training", "test"), strict=True):
-        draw_curves(axes, study, nets, style, (column,))
-        axes.set_ylabel(f"{name} error (%)")
-        axes.set_ylim(0, _top(study, nets))
-        axes.tick_params(labelleft=True)
-    handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
-    panels[1].legend(handles=handles, frameon=False, loc="lower left")
-    caption(figure, study, "Degradation (Figure 1): plain nets, shallow against deep", RANGE)
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
-    return figure
+    nets = list(PAPER_PAIR) if set(PAPER_PAIR) <= set(nets) else [nets[0], nets[-1]]
+    panels = make_panels(axes, 1, 2, figsize=(7.2, 3.2), sharey=True)
+    top = _top(study, nets)
+    for panel, column, name in zip(panels.axes, ("train_error", "test_error"), ("training", "test"), strict=True):
+        ends = {net: curves(study, net, column)["mean"] for net in nets}
+        lowest = min(nets, key=lambda net, ends=ends: ends[net].iloc[-1])
+        for net, colour in zip(nets, PAPER_COLOURS, strict=True):
+            few = len(ends[net]) <= FEW
+            panel.plot(ends[net].index, ends[net], color=colour, lw=1.8, marker="o" if few else None)
+            band = curves(study, net, column)
+            panel.fill_between(band.index, band["min"], band["max"], color=colour, alpha=0.2, lw=0)
+            # Above the upper curve and below the lower one, where nothing is in the way.
+            late = ends[net].loc[ends[net].index >= 0.6 * study.iterations]
+            y, va, shift = (late.min(), "top", -6) if net == lowest else (late.max(), "bottom", 6)
+            depth = net.split("-")[1]
+            panel.annotate(
+                f"{depth}-layer", (0.97 * study.iterations, y), (0, shift), textcoords="offset points",
+                ha="right", va=va, color=colour, fontsize=12, fontweight="bold",
+            )  # fmt: skip
+        iteration_axis(panel, study)
+        panel.set_ylim(0, top)
+        panel.set_ylabel(f"{name} error (%)", fontsize=11)
+        panel.tick_params(labelleft=True)
+    shown = [run for net in nets for run in study.of_net(net)]
+    return finish(panels, shown, "Training and test error of plain nets (Figure 1)", note_on(study))
 
 
-def figure_6(study: Study) -> Figure | None:
-    """Training error (dashed) and test error (bold): plain nets, residual nets, and ResNet-110 against ResNet-1202.
+def figure_6(study: Study, axes: AxesLike = None) -> Figure | None:
+    """Draw Figure 6: training error (dashed) and test error (bold) of plain nets and of residual nets.
 
-    The panels that the study has records for, on one scale. As in the paper, plain-110, which hardly trains, is left
-    out of a study that has other plain nets, and ResNet-1202 has a panel of its own.
+    As in the paper, plain-110, which hardly trains, is left out if there are other plain nets, and ResNet-1202 has a
+    panel of its own beside ResNet-110. Runs in progress are drawn in lighter colours.
+
+    Args:
+        study: Study with plain nets, residual nets with option A, or both, at the default settings.
+        axes: Axes to draw into: one per group of nets (plain, residual, 110 and 1202 layers) that the study has.
+
+    Returns:
+        None if the study has no such nets.
     """
-    plain, residual = _nets(study, "plain"), _nets(study, "residual")
+    plain, residual = paper_nets(study, "plain"), paper_nets(study, "residual")
     groups = {
         "plain nets": [net for net in plain if net != "plain-110"] or plain,
         "residual nets": [net for net in residual if net != "resnet-1202"],
@@ -117,63 +111,105 @@ def figure_6(study: Study) -> Figure | None:
     if not groups:
         return None
     top = _top(study, [net for nets in groups.values() for net in nets])
-    return draw_panels(study, groups, top, "test", "Training and test error against iterations (Figure 6)")
+    return draw_panels(study, groups, top, "test", "Training and test error during training (Figure 6)", axes)
 
 
-def draw_panels(study: Study, groups: dict[str, list[str]], top: float, tested: str, title: str) -> Figure:
-    """Training error (dashed) and tested error (bold) of groups of nets, a panel each, up to `top` percent."""
-    style = style_of(study, [net for nets in groups.values() for net in nets])
-    figure, panels = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4), sharey=True, squeeze=False)
-    for axes, (group, nets) in zip(panels[0], groups.items(), strict=True):
-        draw_curves(axes, study, nets, style, ("train_error", "test_error"))
-        axes.set_title(group, fontsize=10)
-        axes.set_ylim(0, top)
-        axes.set_ylabel("error (%)")
-        axes.tick_params(labelleft=True)
-        handles = [Line2D([], [], color=style[net][0], marker=style[net][1], lw=2, label=net) for net in nets]
-        few = all(len(curves(study, net, "test_error")) <= FEW for net in nets)
-        test = {"ls": "none", "marker": "o"} if few else {"lw": 2.2}
-        handles += [Line2D([], [], color="0.3", ls="--", lw=1.1, label="training")]
-        handles += [Line2D([], [], color="0.3", label=tested, **test)]
-        axes.legend(handles=handles, frameon=False, loc="lower left", fontsize=8)
-    caption(figure, study, title, RANGE)
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
-    return figure
-
-
-def figure_budgets(studies: Sequence[Study]) -> Figure | None:
-    """Final training error (left) and test error (right) against the budget, for nets trained at several budgets.
+def draw_panels(
+    study: Study, groups: dict[str, list[str]], top: float, tested: str, title: str, axes: AxesLike = None
+) -> Figure:
+    """Draw training error (dashed) and test error (bold) of groups of nets against iterations, one panel per group.
 
     Args:
-        studies: on one data set and split, at one precision.
+        study: Study that has the nets.
+        groups: Names of nets by title of their panel.
+        top: Upper end of the error axis, in percent.
+        tested: What nets are tested on, for the legend: `"test"` or `"validation"`.
+        title: Title of the figure.
+        axes: Axes to draw into, one per group.
     """
-    finals = pd.concat([study.finals().assign(iterations=study.iterations) for study in studies])
-    finals = finals.groupby(["net", "kind", "depth", "iterations"])[["train_error", "test_error"]].mean().reset_index()
-    several = finals[finals.groupby("net")["iterations"].transform("nunique") > 1]
+    nets = [net for group in groups.values() for net in group]
+    style = style_of(study, nets)
+    panels = make_panels(axes, 1, len(groups), figsize=(3.5 * len(groups), 4.2), sharey=True)
+    for panel, (group, members) in zip(panels.axes, groups.items(), strict=True):
+        entries = [
+            entry for net in members for entry in draw_net(panel, study, net, style[net], ("train_error", "test_error"))
+        ]
+        finished = [net for net in members if study.of_net(net)]
+        few = bool(finished) and all(len(curves(study, net, "test_error")) <= FEW for net in finished)
+        test = {"ls": "none", "marker": "o"} if few else TEST
+        entries += [Line2D([], [], color="0.3", label="training", **TRAINING)]
+        entries += [Line2D([], [], color="0.3", label=tested, **test)]
+        iteration_axis(panel, study)
+        panel.set_title(group, fontsize=12)
+        panel.set_ylim(0, top)
+        panel.set_ylabel("error (%)", fontsize=11)
+        panel.tick_params(labelleft=True, labelsize=11)
+        # Below the axes, because curves may be anywhere in them.
+        columns = 1 if study.partial else 2
+        panel.legend(
+            handles=entries, frameon=False, ncols=columns, fontsize=10, columnspacing=1.2, handlelength=1.8,
+            loc="upper center", bbox_to_anchor=(0.5, -0.17),
+        )  # fmt: skip
+    shown = [run for run in (study.runs or study.partial) if run.net in nets]
+    return finish(panels, shown or study.readable, title, note_on(study))
+
+
+def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | None:
+    """Draw the final training error (left) and test error (right) against the number of iterations.
+
+    Args:
+        studies: Studies on one data set and training set, in one precision, with different budgets.
+        axes: Two axes to draw into.
+
+    Returns:
+        None if no two nets were trained at several budgets that they share.
+    """
+    keys, errors = ["net", "kind", "depth", "iterations"], ["train_error", "test_error"]
+    finished = [study.overview.loc[study.overview["outcome"] == "finished", keys + errors] for study in studies]
+    finished = [rows for rows in finished if len(rows)]
+    if not finished:
+        return None
+    means = pd.concat(finished).groupby(keys)[errors].mean().reset_index()
+    several = means[means.groupby("net")["iterations"].transform("nunique") > 1]
     # One net alone at its budget compares nothing.
     several = several[several.groupby("iterations")["net"].transform("nunique") > 1]
     if several.empty:
         return None
-    depths = sorted(several["depth"].unique())
-    figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.8), sharey=True)
-    for net, rows in several.groupby("net"):
-        place = depths.index(rows["depth"].iloc[0])
-        colour = COLOURS(0.75 * (1 - place / max(1, len(depths) - 1)))
-        ls = "--" if rows["kind"].iloc[0] == "plain" else "-"
-        for axes, column in zip(panels, ("train_error", "test_error"), strict=True):
-            axes.plot(rows["iterations"], rows[column], color=colour, ls=ls, marker=MARKERS[place % 6], label=net)
-    for axes, name in zip(panels, ("training", "test"), strict=True):
-        axes.set_xscale("log", base=2)
-        budgets = sorted(several["iterations"].unique())
-        axes.set_xticks(budgets, [f"{n / 1000:g}k" for n in budgets])
-        axes.set_xlabel("budget (iterations)")
-        axes.set_ylabel(f"{name} error at the end (%)")
-        axes.set_ylim(bottom=0)
-        axes.grid(axis="y", color="0.92")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[1].legend(frameon=False, fontsize=8)
+    styles = by_depth(several["depth"])
+    panels = make_panels(axes, 1, 2, figsize=(8, 3.8), sharey=True)
+    for net, points in several.groupby("net"):
+        style: Style = styles[points["depth"].iloc[0]]
+        ls = "--" if points["kind"].iloc[0] == "plain" else "-"
+        for panel, column in zip(panels.axes, ("train_error", "test_error"), strict=True):
+            panel.plot(points["iterations"], points[column], color=style.colour, ls=ls, marker=style.marker, label=net)
+    budgets = sorted(several["iterations"].unique())
+    for panel, name in zip(panels.axes, ("training", "test"), strict=True):
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(budgets, [thousands(n) for n in budgets])
+        panel.set_xticks([], minor=True)
+        panel.set_xlabel("number of iterations of the whole training")
+        panel.set_ylabel(f"final {name} error (%)")
+        panel.set_ylim(bottom=0)
+        panel.tick_params(labelleft=True)
+        tidy(panel)
+    panels.axes[1].legend(frameon=False, fontsize=9)
     points = set(zip(several["net"], several["iterations"], strict=True))
     shown = [run for study in studies for run in study.runs if (run.net, study.iterations) in points]
-    caption(figure, Study(studies[0].folder.parent, shown), "Is it only slow? Final error against the budget", MEANS)
-    figure.tight_layout(rect=(0, 0.04, 1, 1))
-    return figure
+    note = "Points are means over seeds." if len({run.seed for run in shown}) > 1 else ""
+    return finish(panels, shown, "Final error against the length of the training", note)
+
+
+def paper_nets(study: Study, kind: str) -> list[str]:
+    """Return the paper's nets of one kind, shallow to deep: plain, or residual with option A, at default settings."""
+    prefix = {"plain": "plain", "residual": "resnet"}[kind]
+    runs = [*study.runs, *study.partial]
+    depths = sorted({run.depth for run in runs if run.net == f"{prefix}-{run.depth}"})
+    return [f"{prefix}-{depth}" for depth in depths]
+
+
+def _top(study: Study, nets: list[str]) -> float:
+    """Return the upper end of the error axis: the paper's 20% if every net ends well below, else one that fits."""
+    runs = [run for run in (*study.runs, *study.partial) if run.net in nets]
+    ends = [run.last(column) for run in runs for column in ("train_error", "test_error")]
+    highest = np.nanmax([*ends, 0.0])
+    return PAPER_TOP if highest < 0.8 * PAPER_TOP else min(100.0, 10 * math.ceil(highest / 10) + 20)

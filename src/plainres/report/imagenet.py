@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from plainres.report.figures import draw_panels
+from plainres.report.figures import AxesLike, draw_panels
 from plainres.report.published import (
     IMAGENET_ITERATIONS,
     TABLE_2,
@@ -29,36 +29,43 @@ def _paper(error: float | None) -> str:
     return NOTHING if error is None else f"{error:.2f}"
 
 
-def figure_4(study: Study) -> Figure | None:
-    """Training (dashed) and validation error (bold, centre crop): plain nets, and residual ones with option A.
+def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
+    """Draw Figure 4: training error (dashed) and validation error (bold, centre crop) of plain and residual nets.
 
-    None where there are neither.
+    Args:
+        study: Study with plain nets, residual nets with option A, or both.
+        axes: Axes to draw into: one per kind of net (plain, residual) that the study has.
+
+    Returns:
+        None if the study has no such nets.
     """
     groups = {
-        title: list(dict.fromkeys(run.net for run in study.runs if run.config["shortcut"] == shortcut))
+        title: list(
+            dict.fromkeys(run.net for run in (*study.runs, *study.partial) if run.config["shortcut"] == shortcut)
+        )
         for title, shortcut in (("plain nets", None), ("residual nets", "A"))
     }
     groups = {title: nets for title, nets in groups.items() if nets}
     if not groups:
         return None
     note = "" if is_result(study) else " — A CHECK OF THE PIPELINE, not a result"
-    return draw_panels(study, groups, 100.0, "validation", f"Training and validation error (Figure 4){note}")
+    title = f"Training and validation error during training (Figure 4){note}"
+    return draw_panels(study, groups, 100.0, "validation", title, axes)
 
 
 def is_ilsvrc(study: Study) -> bool:
-    """Whether a study trains on what the paper does: 1,000 classes at 224 pixels."""
-    config = study.runs[0].config
-    wanted = (study.info.num_classes, study.info.image_size)
-    return study.is_imagenet and (config["num_classes"], config["image_size"]) == wanted
+    """Return whether a study trains on what the paper does: 1,000 classes at 224 pixels."""
+    expected = (study.info.num_classes, study.info.image_size)
+    return study.is_imagenet and (study.config["num_classes"], study.config["image_size"]) == expected
 
 
 def is_result(study: Study) -> bool:
-    """Whether a study is the paper's, with its whole budget."""
+    """Return whether a study is the paper's, with its whole budget."""
     return is_ilsvrc(study) and study.iterations >= IMAGENET_ITERATIONS
 
 
 def finals_markdown(study: Study) -> str:
-    """A row a net: errors at the last iteration, with what they were measured on and what they are not."""
+    """Return the errors at the last iteration as a Markdown table, one row per net, and what they were measured on."""
     rows = [
         {
             "net": net,
@@ -72,17 +79,21 @@ def finals_markdown(study: Study) -> str:
     ]
     lines = [f"**Errors in percent at the last iteration, centre crop.** {study.describe()}."]
     if not is_result(study):
-        lines[0] += " A check of the pipeline, not a result: nothing here can be set against the paper."
+        lines[0] += " A check of the pipeline, not a result: nothing here can be compared with the paper."
     return "\n".join([*lines, "", markdown_table(pd.DataFrame(rows)), *not_in_the_table(study)]) + "\n"
 
 
 def read_scores(results: Path) -> list[dict]:
-    """The records of scores below a results folder, by name of file."""
+    """Return the records of scores below a results folder, ordered by the names of their files.
+
+    Args:
+        results: Results folder.
+    """
     return [json.loads(path.read_text()) for path in sorted((results / SCORES).glob("*.json"))]
 
 
 def _ours(scores: Sequence[dict], only: Sequence[str] | None) -> pd.DataFrame:
-    """A row a score of a single net, of `only` some nets."""
+    """Return one row per score of a single net, restricted to the nets in `only` unless it is None."""
     rows = [
         {"net": net, "top1": score["top1_error"], "top5": score["top5_error"]}
         for score in scores
@@ -93,7 +104,7 @@ def _ours(scores: Sequence[dict], only: Sequence[str] | None) -> pd.DataFrame:
 
 
 def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[str] | None = None) -> pd.DataFrame:
-    """The paper's top-1 and top-5 beside ours, a row a net: the peers, the paper's nets, then nets that it has not."""
+    """Return the paper's errors beside ours, one row per net: its peers, its own nets, then other nets of ours."""
     known = {net: published[net] for net in only} if only else published
     ours = _ours(scores, only)
     rows = [
@@ -113,13 +124,17 @@ def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[
 
 
 def _is_real(score: dict) -> bool:
-    """Whether a score is on the paper's images, of nets that had its whole budget or come from elsewhere."""
+    """Return whether a score is on the paper's images, of nets that had its whole budget or come from elsewhere."""
     trained = all(net.get("iterations", IMAGENET_ITERATIONS) >= IMAGENET_ITERATIONS for net in score["nets"])
     return score["data"]["classes"] == CLASSES and trained
 
 
 def table_5(scores: Sequence[dict]) -> pd.DataFrame:
-    """Ensembles: the paper's top-5 on the test set beside ours on the validation set, by multi-scale testing."""
+    """Return the top-5 errors of ensembles: the paper's on the test set beside ours on the validation set.
+
+    Args:
+        scores: Scores of multi-scale testing.
+    """
     rows = [{"ensemble": name, "paper top-5 (test)": _paper(error)} for name, error in TABLE_5.items()]
     for score in scores:
         if len(score["nets"]) > 1:
@@ -131,7 +146,11 @@ def table_5(scores: Sequence[dict]) -> pd.DataFrame:
 
 
 def tables_markdown(scores: Sequence[dict]) -> str:
-    """Tables 2 to 5 beside the paper's, one set of them for each set of images, training size and budget."""
+    """Return Tables 2 to 5 beside the paper's as Markdown, once per set of images and combination of studies.
+
+    Args:
+        scores: Scores from `read_scores`.
+    """
     sets: dict[tuple, list[dict]] = {}
     for score in scores:
         studies = sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]})
@@ -142,15 +161,15 @@ def tables_markdown(scores: Sequence[dict]) -> str:
         note = (
             ""
             if all(map(_is_real, members))
-            else " A check of the pipeline, not a result: the paper's columns are no yardstick for it."
+            else " A check of the pipeline, not a result: it cannot be compared with the paper's columns."
         )
         seeds = ", ".join(
             map(str, sorted({net["seed"] for score in members for net in score["nets"] if "seed" in net}))
         )
-        how = ", ".join(sorted({f"{score['precision']} on {hardware_name(score)}" for score in members}))
+        scored_in = ", ".join(sorted({f"{score['precision']} on {hardware_name(score)}" for score in members}))
         parts.append(
             f"## {studies}\n\nErrors in percent on {images:,} images of {data['classes']} classes, "
-            f"seeds {seeds or 'unknown'}, scored in {how}.{note}"
+            f"seeds {seeds or 'unknown'}, scored in {scored_in}.{note}"
         )
         crops = [score for score in members if score["way"] == "10-crop"]
         scales = [score for score in members if score["way"] == "multi-scale"]
@@ -160,5 +179,5 @@ def tables_markdown(scores: Sequence[dict]) -> str:
             "Table 4: fully convolutional, five scales": _table(scales, TABLE_4, TABLE_4_PEERS),
             "Table 5: ensembles, five scales": table_5(scales),
         }
-        parts += [f"**{t}**\n\n{markdown_table(frame)}" for t, frame in tables.items()]
+        parts += [f"**{title}**\n\n{markdown_table(frame)}" for title, frame in tables.items()]
     return "\n\n".join(parts) + "\n"

@@ -1,121 +1,210 @@
-"""Figure 7 of the paper, and beside it gradients by layer, and training without BN or He initialization."""
+"""Figure 7 of the paper, and beside it gradients and weights by layer, and training without BN or He initialization.
+
+Every function returns a matplotlib figure, or None if the study has no records for it. With `axes=` it draws into
+existing axes, leaves out the figure's title and caption, and returns the figure of these axes.
+"""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from plainres.report.figures import caption, style_of
+from plainres.report.drawing import by_depth, finish, make_panels, style_of, thousands, tidy
+from plainres.report.figures import AxesLike
 from plainres.report.records import Run, Study
 
 PAPER_NETS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
+CHANCE = 90  # percent, the error of a constant prediction on ten classes
+VARIANTS = {
+    ("none", "naive"): "no BN, naive initialization",
+    ("none", "he"): "no BN, He initialization",
+    ("batch", "naive"): "BN, naive initialization",
+    ("batch", "he"): "BN, He initialization",
+}
 
 
 def probed_runs(study: Study, *columns: str) -> dict[str, Run]:
-    """The first seed with these probe columns of each net, or of the paper's five nets if four of them have records."""
-    found = {run.net: run for run in reversed(study.runs) if len(run.probes) and {*columns} <= {*run.probes}}
-    papers = [net for net in PAPER_NETS if net in found]
-    names = papers if len(papers) >= 4 else [run.net for run in study.runs if run.net in found]
-    return {net: found[net] for net in names}
+    """Return the first seed of each net whose probes have some columns, by name of the net.
+
+    If the study has the paper's four nets of 20 and 56 layers, the nets are these and ResNet-110, else all nets.
+    """
+    probed = {run.net: run for run in reversed(study.runs) if len(run.probes) and {*columns} <= {*run.probes}}
+    papers = [net for net in PAPER_NETS if net in probed]
+    names = papers if len(papers) >= 4 else [run.net for run in study.runs if run.net in probed]
+    return {net: probed[net] for net in names}
 
 
 def at_end(run: Run) -> pd.DataFrame:
-    """The last probe of a run, in layer order."""
+    """Return the last probe of a run, in the order of the layers."""
     return run.probes[run.probes["iteration"] == run.probes["iteration"].max()].sort_values("layer")
 
 
-def figure_7(study: Study) -> Figure | None:
-    """Standard deviation of every 3x3 layer's response at the end: in the order of the layers, and sorted by size."""
+def _probe_of(study: Study, run: Run, which: str) -> pd.DataFrame:
+    """Return the first (`"min"`) or last (`"max"`) probe of a run from the study's frame, in the order of layers."""
+    frame = study.probes
+    rows = frame[(frame["net"] == run.net) & (frame["seed"] == run.seed) & (frame["outcome"] == "finished")]
+    return rows[rows["iteration"] == getattr(rows["iteration"], which)()].sort_values("layer")
+
+
+def _log_axis(axes: Axes, values: pd.Series) -> None:
+    """Make the y axis logarithmic, with labels such as 0.5, 1, 2, 5 where the values span few decades."""
+    axes.set_yscale("log")
+    positive = values[values > 0]
+    if len(positive) and positive.max() / positive.min() < 300:
+        axes.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
+    """Draw Figure 7: standard deviation of the response of every 3x3 layer at the end of the training.
+
+    The layers are in the order of the net in the first panel, and sorted by magnitude in the second one. The paper's
+    axis is linear. This one is logarithmic, because the first layers of a deep plain net may exceed all others by far.
+
+    Args:
+        study: Study with probes.
+        axes: Two axes to draw into.
+
+    Returns:
+        None if the study has no probes.
+    """
     runs = probed_runs(study, "response_std")
     if not runs:
         return None
     style = style_of(study, list(runs))
-    figure, panels = plt.subplots(2, 1, figsize=(7, 5.6), sharey=True)
+    panels = make_panels(axes, 2, 1, figsize=(7, 6.4), sharey=True)
+    stds = {net: _probe_of(study, run, "max")["response_std"] for net, run in runs.items()}
     for net, run in runs.items():
-        std = at_end(run)["response_std"].to_numpy()
-        line = {"color": style[net][0], "lw": 1.6, "ls": "--" if run.kind == "plain" else "-", "label": net}
+        std = stds[net].to_numpy()
+        line = {"color": style[net].colour, "lw": 1.6, "ls": "--" if run.kind == "plain" else "-", "label": net}
         layers = range(1, len(std) + 1)
-        panels[0].plot(layers, std, **line)
-        panels[1].plot(layers, sorted(std, reverse=True), **line)
-    panels[0].set_xlabel("layer, in order")
-    panels[1].set_xlabel("layer, sorted by size")
-    for axes in panels:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylabel("std of response")
-        axes.set_ylim(bottom=0)
-        axes.grid(axis="y", color="0.92")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8, ncol=2)
-    caption(
-        figure, Study(study.folder, list(runs.values())), "Layer responses after BN, before the nonlinearity (Figure 7)"
-    )
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
-    return figure
+        panels.axes[0].plot(layers, std, **line)
+        panels.axes[1].plot(layers, sorted(std, reverse=True), **line)
+    panels.axes[0].set_xlabel("layer, from the input to the output")
+    panels.axes[1].set_xlabel("layer, from the largest to the smallest response")
+    for panel in panels.axes:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set_ylabel("standard deviation (log scale)")
+        _log_axis(panel, pd.concat(stds))
+        tidy(panel)
+        panel.legend(frameon=False, fontsize=9, ncols=2)
+    return finish(panels, list(runs.values()), "Layer responses, after BN and before ReLU or addition (Figure 7)")
 
 
-def gradients(study: Study) -> Figure | None:
-    """Gradient norm of every 3x3 layer's weight (top) and forward variance (bottom), at initialization and the end."""
+def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
+    """Draw the gradient norm of every 3x3 layer's weights and the variance of its output (section 4.1).
+
+    Args:
+        study: Study with probes.
+        axes: Four axes to draw into: gradient norm at initialization and at the end, then variance at both.
+
+    Returns:
+        None if the study has no probes.
+    """
     runs = probed_runs(study, "gradient_norm", "forward_variance")
     if not runs:
         return None
     style = style_of(study, list(runs))
-    figure, panels = plt.subplots(2, 2, figsize=(9, 5.6), sharex=True)
-    for row, (what, name) in enumerate((("gradient_norm", "gradient norm"), ("forward_variance", "forward variance"))):
-        for column, (which, when) in enumerate((("min", "at initialization"), ("max", "at the end"))):
-            axes = panels[row][column]
-            for net, run in runs.items():
-                iteration = getattr(run.probes["iteration"], which)()
-                frame = run.probes[run.probes["iteration"] == iteration].sort_values("layer")
-                ls = "--" if run.kind == "plain" else "-"
-                axes.plot(frame["layer"], frame[what], color=style[net][0], ls=ls, lw=1.4, label=net)
-            axes.set_yscale("log")
-            axes.set_title(f"{name}, {when}", fontsize=9)
-            axes.grid(axis="y", color="0.92")
-            axes.spines[["top", "right"]].set_visible(False)
-    for axes in panels[1]:
-        axes.set_xlabel("layer")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[0][0].legend(frameon=False, fontsize=7)
-    caption(
-        figure, Study(study.folder, list(runs.values())), "Gradients and forward signals, layer by layer (section 4.1)"
-    )
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
-    return figure
+    panels = make_panels(axes, 2, 2, figsize=(9, 6))
+    shown = [
+        (column, label, which, when)
+        for column, label in (("gradient_norm", "gradient norm of weights"), ("forward_variance", "output variance"))
+        for which, when in (("min", "at initialization"), ("max", "at the end"))
+    ]
+    for panel, (column, label, which, when) in zip(panels.axes, shown, strict=True):
+        for net, run in runs.items():
+            rows = _probe_of(study, run, which)
+            ls = "--" if run.kind == "plain" else "-"
+            panel.plot(rows["layer"], rows[column], color=style[net].colour, ls=ls, lw=1.4, label=net)
+        panel.set_yscale("log")
+        panel.set_title(f"{label}, {when}", fontsize=10)
+        panel.set_xlabel("layer")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        tidy(panel)
+    panels.axes[0].legend(frameon=False, fontsize=8)
+    note = "Output variance is that of the convolution, before BN."
+    return finish(panels, list(runs.values()), "Gradients and signals, layer by layer (section 4.1)", note)
 
 
-def convergence_problem(study: Study) -> Figure | None:
-    """Training loss of plain nets with and without BN and He initialization; runs that diverged end in a cross."""
-    runs = [run for run in study.runs + study.diverged if run.kind == "plain"]
-    variants = {(run.config.get("norm", "batch"), run.config.get("init", "he")) for run in runs}
-    if len(variants) < 2:
+def weights(study: Study, axes: AxesLike = None) -> Figure | None:
+    """Draw the norm of every 3x3 layer's weights relative to the initial norm, and their angle to the initial weights.
+
+    Args:
+        study: Study whose probes have the columns `relative_weight_norm` and `weight_angle`.
+        axes: Two axes per probed net to draw into: the norms of all nets, then the angles.
+
+    Returns:
+        None if no record has these columns.
+    """
+    columns = ("relative_weight_norm", "weight_angle")
+    runs = probed_runs(study, *columns)
+    if not runs:
         return None
-    names = {
-        ("none", "naive"): "no BN, naive initialization",
-        ("none", "he"): "no BN, He initialization",
-        ("batch", "naive"): "BN, naive initialization",
-        ("batch", "he"): "BN, He initialization",
-    }
-    shown = [variant for variant in names if variant in variants]
-    depths = sorted({run.config["depth"] for run in runs})
-    figure, panels = plt.subplots(1, len(shown), figsize=(3 * len(shown), 3.4), sharey=True, squeeze=False)
-    for axes, variant in zip(panels[0], shown, strict=True):
-        for run in runs:
-            if (run.config.get("norm", "batch"), run.config.get("init", "he")) != variant:
-                continue
-            place = depths.index(run.config["depth"]) / max(1, len(depths) - 1)
-            colour = plt.get_cmap("viridis")(0.75 * (1 - place))
-            curve = run.metrics[["iteration", "train_error"]]
-            label = f"plain-{run.config['depth']}" + (" (diverged)" if run.outcome == "diverged" else "")
-            axes.plot(curve["iteration"], curve["train_error"], color=colour, lw=1.5, label=label)
-            if run.outcome == "diverged":
-                axes.plot(curve["iteration"].iloc[-1], curve["train_error"].iloc[-1], "x", color=colour, ms=9, mew=2)
-        axes.set_title(names[variant], fontsize=9)
-        axes.set_xlabel("iteration")
-        axes.axhline(90, color="0.7", lw=1, ls=":")
-        axes.legend(frameon=False, fontsize=7, loc="lower left")
-        axes.set_ylim(0, 100)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_ylabel("training error (%); dotted: chance")
-    caption(figure, study, "The convergence problem is another one: BN and initialization solve it, degradation stays")
-    figure.tight_layout(rect=(0, 0.04, 1, 1))
-    return figure
+    panels = make_panels(axes, 2, len(runs), figsize=(2.6 * len(runs) + 1, 5.4), sharex="col", sharey="row")
+    grid = np.reshape(np.asarray(panels.axes, dtype=object), (2, len(runs)))
+    every = pd.concat([run.probes for run in runs.values()])
+    iterations = sorted(i for i in every["iteration"].unique() if i > 0)
+    colours = plt.get_cmap("plasma")(np.linspace(0.85, 0.0, len(iterations)))
+    for (net, run), (norm_panel, angle_panel) in zip(runs.items(), grid.T, strict=True):
+        for iteration, colour in zip(iterations, colours, strict=True):
+            rows = run.probes[run.probes["iteration"] == iteration].sort_values("layer")
+            for panel, column in zip((norm_panel, angle_panel), columns, strict=True):
+                panel.plot(rows["layer"], rows[column], color=colour, lw=1.4, label=thousands(iteration))
+        norm_panel.set_title(net, fontsize=10)
+        _log_axis(norm_panel, every["relative_weight_norm"])
+        angle_panel.set_ylim(bottom=0)
+        angle_panel.set_xlabel("layer")
+        for panel in (norm_panel, angle_panel):
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            tidy(panel)
+    grid[0, 0].set_ylabel("relative norm")
+    grid[1, 0].set_ylabel("angle (degrees)")
+    grid[0, -1].legend(title="iteration", frameon=False, fontsize=8, title_fontsize=8)
+    return finish(
+        panels, list(runs.values()), "Norm of the weights and their angle, both relative to the initial weights"
+    )
+
+
+def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
+    """Draw the training error of plain nets with and without BN and He initialization (section 1).
+
+    The curve of a run that diverged ends in a cross.
+
+    Args:
+        study: Study with plain nets of at least two combinations of normalization and initialization.
+        axes: Axes to draw into, one per combination.
+
+    Returns:
+        None if the study has fewer than two combinations.
+    """
+    overview = study.overview
+    overview = overview[(overview["kind"] == "plain") & (overview["outcome"] != "running")]
+    combinations = set(zip(overview["norm"], overview["init"], strict=True))
+    shown = [variant for variant in VARIANTS if variant in combinations]
+    if len(shown) < 2:
+        return None
+    styles = by_depth(overview["depth"])
+    panels = make_panels(axes, 1, len(shown), figsize=(2.9 * len(shown), 3.6), sharey=True)
+    for panel, (norm, init) in zip(panels.axes, shown, strict=True):
+        chosen = overview[(overview["norm"] == norm) & (overview["init"] == init)]
+        for run in chosen.itertuples():
+            colour = styles[run.depth].colour
+            rows = study.metrics[(study.metrics["net"] == run.net) & (study.metrics["seed"] == run.seed)]
+            diverged = run.outcome == "diverged"
+            label = f"plain-{run.depth}" + (" (diverged)" if diverged else "")
+            panel.plot(rows["iteration"], rows["train_error"], color=colour, lw=1.5, label=label)
+            if diverged:
+                panel.plot(rows["iteration"].iloc[-1:], rows["train_error"].iloc[-1:], "x", color=colour, ms=9, mew=2)
+        panel.axhline(CHANCE, color="0.7", lw=1, ls=":")
+        panel.set_title(VARIANTS[norm, init], fontsize=9)
+        panel.set_xlabel("iteration")
+        panel.set_ylim(0, 100)
+        panel.legend(frameon=False, fontsize=8, loc="lower left")
+        tidy(panel)
+    panels.axes[0].set_ylabel("training error (%)")
+    runs = [run for run in (*study.runs, *study.diverged) if run.kind == "plain"]
+    title = "Plain nets with and without BN and He initialization (section 1)"
+    return finish(panels, runs, title, "Dotted line: the error of a constant prediction.")

@@ -1,10 +1,12 @@
-"""Redrawing everything from records."""
+"""Writing figures, tables and verdicts from records into the results folder."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 from plainres.catalog.datasets import CIFAR10
 from plainres.report import architecture, imagenet
@@ -12,8 +14,10 @@ from plainres.report.claims import judge_results
 from plainres.report.degradation import verdict
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.forest import figure_claims
-from plainres.report.layer_figures import convergence_problem, figure_7, gradients
+from plainres.report.layer_figures import convergence_problem, figure_7, gradients, weights
+from plainres.report.partial import partial_markdown
 from plainres.report.records import Study, find_studies
+from plainres.report.results import largest_study
 from plainres.report.tables import table_6, table_6_markdown
 
 FIGURES = {
@@ -21,36 +25,52 @@ FIGURES = {
     "figure6": figure_6,
     "figure7": figure_7,
     "gradients": gradients,
+    "weights": weights,
     "convergence_problem": convergence_problem,
 }
-IMAGENET_FIGURES = {"figure4": imagenet.figure_4, "gradients": gradients}
+IMAGENET_FIGURES = {"figure4": imagenet.figure_4, "gradients": gradients, "weights": weights}
+PNG_COLOURS = 64  # of the palette; three times smaller than true colours and indistinguishable for line drawings
 README_MARKS = ("<!-- study: drawn by `make figures` -->", "<!-- end of study -->")
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Save a figure as PNG and SVG, byte for byte alike each time, and close it."""
-    paths = []
+    """Save a figure as PNG and SVG, with the same bytes each time, and close it.
+
+    Args:
+        figure: Figure to save.
+        stem: Path of the files without suffix.
+
+    Returns:
+        The two paths.
+    """
+    png, svg = (stem.with_suffix(suffix) for suffix in (".png", ".svg"))
     with plt.rc_context({"svg.hashsalt": stem.name, "svg.fonttype": "none"}):
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            paths.append(stem.with_suffix(suffix))
-            figure.savefig(paths[-1], dpi=150, metadata=metadata)
+        pixels = io.BytesIO()
+        figure.savefig(pixels, dpi=150, format="png")
+        Image.open(pixels).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE).save(png, optimize=True)
+        figure.savefig(svg, metadata={"Date": None})
     plt.close(figure)
-    return paths
+    return [png, svg]
 
 
 def save_figures(study: Study) -> list[Path]:
-    """Draw every figure that the study has records for into its folder."""
+    """Draw every figure that a study has records for into its folder, and return the paths."""
     drawn = {name: draw(study) for name, draw in (IMAGENET_FIGURES if study.is_imagenet else FIGURES).items()}
     return [path for name, figure in drawn.items() if figure for path in save_figure(figure, study.folder / name)]
 
 
 def write_budgets(studies: Sequence[Study], results: Path) -> None:
-    """Draw the figures of error against budget: one for each data set, split and precision with several budgets."""
+    """Draw error against budget, one figure per data set, training set and precision with several budgets.
+
+    Args:
+        studies: Studies from `find_studies`.
+        results: Results folder, which the figures go into.
+    """
     series: dict[str, list[Study]] = {}
     for study in studies:
         if not study.runs or study.is_imagenet:
             continue
-        config = study.runs[0].config
+        config = study.config
         series.setdefault(f"budgets-{config['dataset']}-{config['train_set']}-{config['precision']}", []).append(study)
     for name, several in series.items():
         figure = figure_budgets(several)
@@ -59,16 +79,32 @@ def write_budgets(studies: Sequence[Study], results: Path) -> None:
 
 
 def write_study(study: Study) -> list[Path]:
-    """Write a study's figures, tables, runs.csv and verdict into its folder, from its records alone."""
-    texts = {"runs.csv": study.finals().to_csv(index=False, float_format="%.6g")}
-    if study.is_imagenet:
+    """Write the figures, tables and verdict of a study into its folder, from its records alone.
+
+    Runs in progress are drawn in the figures and listed in `partial.md`. A study without finished runs has no other
+    table.
+
+    Args:
+        study: Study with at least one finished or partial run.
+
+    Returns:
+        The paths of all files.
+    """
+    texts = {}
+    if study.runs:
+        texts["runs.csv"] = study.finals().to_csv(index=False, float_format="%.6g")
+    if study.runs and study.is_imagenet:
         texts["finals.md"] = imagenet.finals_markdown(study)
-    else:
+    elif study.runs:
         texts |= {
             "table6.md": table_6_markdown(study),
             "table6.csv": table_6(study).to_csv(index=False),
             "verdict.md": verdict(study),
         }
+    if study.partial:
+        texts["partial.md"] = partial_markdown(study)
+    else:
+        (study.folder / "partial.md").unlink(missing_ok=True)
     written = save_figures(study)
     for name, text in texts.items():
         path = study.folder / name
@@ -78,7 +114,7 @@ def write_study(study: Study) -> list[Path]:
 
 
 def write_architecture(results: Path) -> list[Path]:
-    """Write Table 1 and Figure 3 from results/complexity/nets.json; nothing where there is none."""
+    """Write Table 1 and Figure 3 from `complexity/nets.json`, if the results folder has it, and return the paths."""
     folder = results / architecture.FOLDER
     if not (folder / "nets.json").exists():
         return []
@@ -88,14 +124,17 @@ def write_architecture(results: Path) -> list[Path]:
 
 
 def study_markdown(study: Study) -> str:
-    """A study's table of final errors and what it says, as Markdown."""
+    """Return the table of final errors, the verdict and the runs in progress of a study as Markdown."""
+    parts = [partial_markdown(study)] if study.partial else []
+    if not study.runs:
+        return "\n".join(parts)
     if study.is_imagenet:
-        return imagenet.finals_markdown(study)
-    return f"{table_6_markdown(study)}\n{verdict(study)}"
+        return "\n".join([imagenet.finals_markdown(study), *parts])
+    return "\n".join([table_6_markdown(study), verdict(study), *parts])
 
 
 def write_scores(results: Path) -> list[Path]:
-    """Write Tables 2 to 5 from the scores below a results folder; nothing where there are none."""
+    """Write Tables 2 to 5 from the scores below a results folder, if there are any, and return the paths."""
     scores = imagenet.read_scores(results)
     if not scores:
         return []
@@ -104,19 +143,18 @@ def write_scores(results: Path) -> list[Path]:
     return [path]
 
 
-def front_study(studies: list[Study]) -> Study | None:
-    """The study that the README shows: on CIFAR-10, plain nets of two depths, the largest budget, the most runs."""
-
-    def worth(study: Study) -> tuple[bool, int, int]:
-        plain = {run.config["depth"] for run in study.runs if run.kind == "plain"}
-        return len(plain) > 1, study.iterations, len(study.runs)
-
-    real = [study for study in studies if study.runs and study.info is CIFAR10]
-    return max(real, key=worth, default=None)
+def front_study(studies: Sequence[Study]) -> Study | None:
+    """Return the study that the README shows, which is the largest one on CIFAR-10. None if no run has finished."""
+    return largest_study(studies, CIFAR10.name)
 
 
 def readme_section(study: Study, root: Path) -> str:
-    """The README's figure, table and verdict of a study, with paths relative to `root`."""
+    """Return the README's section on a study: figure, table and verdict.
+
+    Args:
+        study: Study to show.
+        root: Folder of the README. Paths in the section are relative to it.
+    """
     folder = study.folder.resolve().relative_to(root.resolve()).as_posix()
     return "\n".join(
         [
@@ -130,7 +168,12 @@ def readme_section(study: Study, root: Path) -> str:
 
 
 def update_readme(readme: Path, study: Study) -> None:
-    """Put a study's section between the README's marks."""
+    """Replace what is between the marks of a README by the section on a study.
+
+    Args:
+        readme: Path of the README.
+        study: Study to show.
+    """
     begin, end = README_MARKS
     before, _, rest = readme.read_text().partition(begin)
     _, _, after = rest.partition(end)
@@ -138,10 +181,18 @@ def update_readme(readme: Path, study: Study) -> None:
 
 
 def write_all(results: Path, draw: bool = True) -> list[Study]:
-    """Redraw every study below a results folder that has a finished run; returns all studies found."""
+    """Redraw every study of a results folder that has a finished or partial run.
+
+    Args:
+        results: Results folder.
+        draw: Whether to write anything. If not, the studies are only read.
+
+    Returns:
+        All studies, ordered by name.
+    """
     studies = find_studies(results)
     for study in studies:
-        if draw and study.runs:
+        if draw and (study.runs or study.partial):
             write_study(study)
     if draw:
         write_budgets(studies, results)

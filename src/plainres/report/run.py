@@ -1,0 +1,125 @@
+"""Reading the record of one run."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from plainres.catalog import SHORTCUTS
+
+METRICS_REQUIRED = ("iteration", "train_error")
+PROBES_REQUIRED = ("iteration", "layer")
+# Fields of the configuration that older records lack, with the values that their runs were trained with.
+CONFIG_DEFAULTS = {
+    "norm": "batch",
+    "init": "he",
+    "clip": 0.0,
+    "stride_in": "1x1",
+    "schedule": "halves",
+    "micro_batch": 0,
+    "warmup": "auto",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The record of one run.
+
+    Attributes:
+        folder: Folder of the record, `<results>/<study>/<net>/seed-<seed>`.
+        info: Content of `run.json`.
+        metrics: Content of `metrics.csv`, one row per interval. Empty before the first interval has ended.
+        probes: Content of `probes.csv`, one row per probed iteration and layer. Empty if there is no such file.
+    """
+
+    folder: Path
+    info: dict
+    metrics: pd.DataFrame
+    probes: pd.DataFrame
+
+    @property
+    def net(self) -> str:
+        """Name of the net, for example `"resnet-56"`."""
+        return self.info["net"]
+
+    @property
+    def outcome(self) -> str:
+        """`"finished"`, `"running"` or `"diverged"`."""
+        return self.info["outcome"]
+
+    @property
+    def config(self) -> dict:
+        """Configuration of the run, as `run.json` holds it."""
+        return self.info["config"]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the initial weights and of the batches."""
+        return self.config["seed"]
+
+    @property
+    def depth(self) -> int:
+        """Number of layers of the net."""
+        return self.config["depth"]
+
+    @property
+    def kind(self) -> str:
+        """Kind of the net's shortcuts, for example `"plain"` or `"residual"`."""
+        return SHORTCUTS[self.config["shortcut"]].kind
+
+    @property
+    def iterations_done(self) -> int:
+        """Number of iterations that `metrics.csv` covers."""
+        return int(self.metrics["iteration"].max()) if len(self.metrics) else 0
+
+    def last(self, column: str) -> float:
+        """Return the last recorded value of a column of `metrics`, NaN if there is none."""
+        values = self.metrics[column].dropna() if column in self.metrics else ()
+        return float(values.iloc[-1]) if len(values) else float("nan")
+
+
+def hardware_name(recorded: dict) -> str:
+    """Return what a record was computed on: the GPU, or the CPU and its number of threads, and how many of them.
+
+    Args:
+        recorded: Content of `run.json`, or of the record of a score.
+    """
+    hardware, processes = recorded["provenance"]["hardware"], recorded["provenance"].get("processes", 1)
+    threads = hardware.get("threads")
+    name = hardware.get("gpu") or f"{hardware['cpu']} ({'one thread' if threads == 1 else f'{threads} threads'})"
+    return name if processes == 1 else f"{processes} x {name}"
+
+
+def read_run(folder: Path) -> Run:
+    """Read the record of one run.
+
+    Args:
+        folder: Folder of the record.
+
+    Raises:
+        OSError: If a file cannot be read.
+        KeyError: If an entry or a column is missing.
+        ValueError: If a file cannot be parsed, or a finished run's metrics do not reach its last iteration.
+    """
+    info = json.loads((folder / "run.json").read_text())
+    for key in ("net", "outcome"):
+        info[key]
+    for key in ("depth", "seed", "iterations", "dataset"):
+        info["config"][key]
+    SHORTCUTS[info["config"]["shortcut"]]
+    metrics_csv = folder / "metrics.csv"
+    metrics = pd.read_csv(metrics_csv) if metrics_csv.exists() else pd.DataFrame(columns=[*METRICS_REQUIRED])
+    for column in METRICS_REQUIRED:
+        metrics[column] = pd.to_numeric(metrics[column])
+    if info["outcome"] == "finished":
+        for key in ("final", "complexity", "provenance", "seconds"):
+            info[key]
+        if metrics["iteration"].max() != info["config"]["iterations"]:
+            raise ValueError(f"{metrics_csv.name} does not reach the last iteration")
+    probes_csv = folder / "probes.csv"
+    probes = pd.read_csv(probes_csv) if probes_csv.exists() else pd.DataFrame(columns=[*PROBES_REQUIRED])
+    for column in set(probes.columns) - {"name"}:
+        probes[column] = pd.to_numeric(probes[column])
+    probes[[*PROBES_REQUIRED]]  # raises a KeyError that names a missing column
+    return Run(folder, info, metrics, probes)

@@ -1,0 +1,249 @@
+"""Records as tidy frames, opening them from a notebook, drawing into existing axes, and runs in progress."""
+
+import shutil
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import ROOT
+from test_report import write_run
+
+from plainres import report
+from plainres.errors import UserError
+from plainres.report import figures, frames, layer_figures
+from plainres.report.architecture import FOLDER, figure_3, read_nets
+from plainres.report.partial import partial_table
+from plainres.report.tables import table_6
+from plainres.report.write import FIGURES, save_figure, study_markdown, write_all
+
+COMMITTED = ROOT / "results" / "cifar10-8k-bf16"
+
+
+def write_layers(folder, layers, **columns):
+    """Probes of a run at its beginning and at its end."""
+    frame = pd.DataFrame({"layer": range(1, layers + 1), "name": "conv"})
+    for column in ("response_std", "forward_variance", "gradient_norm"):
+        frame[column] = 1.0
+    parts = [frame.assign(iteration=i, **columns) for i in (0, 64_000)]
+    pd.concat(parts).to_csv(folder / "probes.csv", index=False)
+
+
+def write_partial(results, done=20, **config):
+    """A run that has written so many of its 64 rows."""
+    folder = write_run(results, 10.0, 12.0, outcome="running", **config)
+    text = (folder / "run.json").read_text().replace('"final"', '"unused"').replace('"seconds"', '"also_unused"')
+    (folder / "run.json").write_text(text)
+    lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "metrics.csv").write_text("".join(lines[: done + 1]))
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Finished plain and residual nets at the paper's budget, with probes, and a shorter study."""
+    for shortcut, depth, error in ((None, 20, 9.0), (None, 56, 12.0), ("A", 20, 8.5), ("A", 56, 7.0)):
+        for seed in (0, 1):
+            folder = write_run(tmp_path, error - 3 + seed, error + seed, depth=depth, shortcut=shortcut, seed=seed)
+            write_layers(folder, depth - 1)
+    write_run(tmp_path, 40.0, 45.0, depth=20, iterations=1_000)
+    yield report.open(tmp_path)
+    plt.close("all")
+
+
+def test_importing_and_opening_needs_no_torch():
+    code = (
+        "import sys; from plainres import report; study = report.open('results').largest('cifar10'); "
+        "assert len(study.metrics) and len(study.probes) and len(study.overview); "
+        "sys.exit(any(name.partition('.')[0] in ('torch', 'pytorch_lightning') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "notebooks").returncode == 0
+
+
+def test_results_are_found_from_any_folder_below(results, monkeypatch):
+    folder = results.folder / "notebooks" / "deep"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    name = results.folder.name
+    assert report.open(f"../{name}").names == report.open(name).names == ["cifar10-1k-fp32", "cifar10-64k-fp32"]
+    # Started outside of any project: the checkout of the package.
+    assert report.open("results").folder.samefile(ROOT / "results")
+    with pytest.raises(UserError, match=r"no records in a folder nowhere in .*make demo"):
+        report.open("nowhere")
+
+
+def test_studies_are_opened_by_name_and_by_size(results):
+    assert results["cifar10-1k-fp32"].iterations == 1_000
+    assert results.largest("cifar10").name == "cifar10-64k-fp32"
+    assert len(results) == 2 and "cifar10-1k-fp32" in repr(results)
+    with pytest.raises(UserError, match="no study 'other'"):
+        results["other"]
+    with pytest.raises(UserError, match="no finished run on imagenet"):
+        results.largest("imagenet")
+
+
+def test_frames_have_one_row_per_observation(results):
+    study = results.largest()
+    assert len(study.metrics) == 8 * 64 and len(study.overview) == 8
+    assert len(study.probes) == 2 * 2 * 2 * (19 + 55)
+    last = study.metrics[study.metrics["iteration"] == 64_000].groupby("net")["test_error"].mean()
+    assert last.to_dict() == {"plain-20": 9.5, "plain-56": 12.5, "resnet-20": 9.0, "resnet-56": 7.5}
+    row = study.overview.set_index(["net", "seed"]).loc[("resnet-56", 1)]
+    assert (row["kind"], row["depth"], row["shortcut"], row["outcome"]) == ("residual", 56, "A", "finished")
+    assert row["test_error"] == row["last_test_error"] == 8.0 and row["commit"] == "abc" and row["norm"] == "batch"
+    assert study.overview.set_index("net")["shortcut"]["plain-20"].tolist() == ["none", "none"]
+    assert set(results.metrics["study"]) == {"cifar10-1k-fp32", "cifar10-64k-fp32"}
+    assert len(results.overview) == 9 and len(results.probes) == len(study.probes)
+
+
+def test_every_column_of_the_published_records_is_documented():
+    opened = report.open(ROOT / "results")
+    for frame, columns in (
+        (opened.metrics, frames.METRICS),
+        (opened.probes, frames.PROBES),
+        (opened.overview, frames.OVERVIEW | {"exact_bn_images": "in the records of ImageNet nets only"}),
+    ):
+        assert list(frame)[:7] == list(frames.IDENTITY)
+        assert set(frame) <= {*frames.IDENTITY, *columns}, "describe the new column in plainres.report.frames"
+        assert frame[list(frames.IDENTITY)].notna().all().all()
+
+
+def test_frames_of_no_runs_have_all_columns():
+    assert list(frames.metrics_frame([])) == [*frames.IDENTITY, *frames.METRICS]
+    assert list(frames.probes_frame([])) == [*frames.IDENTITY, *frames.PROBES]
+    assert list(frames.overview_frame([])) == [*frames.IDENTITY, *frames.OVERVIEW]
+
+
+@pytest.mark.parametrize(("draw", "panels"), [(figures.figure_1, 2), (figures.figure_6, 2), (layer_figures.figure_7, 2),
+                                              (layer_figures.gradients, 4)])  # fmt: skip
+def test_figures_draw_into_existing_axes(results, draw, panels):
+    study = results.largest()
+    figure, axes = plt.subplots(2, 2)
+    given = list(axes.flat)[:panels]
+    assert draw(study, axes=np.array(given)) is figure
+    assert all(panel.get_lines() for panel in given) and figure.get_suptitle() == ""
+    assert not any(panel.get_lines() for panel in list(axes.flat)[panels:])
+    new = draw(study)
+    assert new is not figure and new.get_suptitle()
+    with pytest.raises(ValueError, match=f"has {panels} panels, but `axes` holds 1"):
+        draw(study, axes=plt.figure().subplots())
+
+
+def test_one_axes_serves_for_one_panel():
+    axes = plt.figure().subplots()
+    assert figure_3(read_nets(ROOT / "results" / FOLDER), axes=axes) is axes.figure
+    assert len(axes.patches) > 50
+    plt.close("all")
+
+
+def test_figure_1_has_the_papers_nets_and_colours(results):
+    write_run(results.folder, 9.0, 10.0, depth=110, shortcut=None)
+    figure = figures.figure_1(report.open(results.folder).largest())
+    for panel, column in zip(figure.axes, ("training", "test"), strict=True):
+        assert panel.get_ylabel() == f"{column} error (%)" and panel.get_ylim() == (0, 20)
+        colours = {text.get_text(): text.get_color() for text in panel.texts}
+        assert list(colours) == ["20-layer", "56-layer"]
+        assert [line.get_color() for line in panel.get_lines()[:2]] == list(colours.values())
+
+
+def test_legend_entries_look_like_their_lines(results):
+    panel = figures.figure_6(results.largest()).axes[0]
+    lines = {line.get_color(): line for line in panel.get_lines() if line.get_linestyle() == "-"}
+    for entry in panel.get_legend().legend_handles[:2]:
+        line = lines[entry.get_color()]
+        assert (entry.get_linestyle(), entry.get_linewidth(), entry.get_marker()) == (
+            line.get_linestyle(), line.get_linewidth(), line.get_marker(),
+        )  # fmt: skip
+
+
+def test_one_exploded_net_does_not_rule_figure_7(results):
+    study = results.largest()
+    write_layers(study.folder / "plain-56" / "seed-0", 55, response_std=100.0)
+    panel = layer_figures.figure_7(report.open(results.folder).largest()).axes[0]
+    low, high = (panel.transData.transform((0, y))[1] for y in (0.5, 1.0))
+    assert high - low > 0.05 * panel.bbox.height, "a factor of two among the other nets must be visible"
+
+
+def test_weights_are_drawn_where_records_have_them(results):
+    study = results.largest()
+    assert layer_figures.weights(study) is None
+    for run in study.runs:
+        write_layers(run.folder, run.depth - 1, relative_weight_norm=3.0, weight_angle=40.0)
+    figure = layer_figures.weights(report.open(results.folder).largest())
+    assert [axes.get_title() for axes in figure.axes[:4]] == ["plain-20", "plain-56", "resnet-20", "resnet-56"]
+    norm, angle = (figure.axes[i].get_lines() for i in (1, 5))
+    assert set(norm[0].get_ydata()) == {3.0} and set(angle[0].get_ydata()) == {40.0} and len(norm) == 1
+
+
+def test_partial_runs_are_shown_and_never_averaged(results):
+    study = results.largest()
+    before = table_6(study)
+    write_partial(results.folder, depth=20, shortcut="A", seed=2)
+    write_partial(results.folder, depth=44, shortcut=None)
+    study = report.open(results.folder).largest()
+    assert table_6(study).equals(before) and len(study.finals()) == 8
+    table = partial_table(study).set_index("net")
+    assert table.loc["plain-44", "iterations done"] == "20,000 of 64,000"
+    assert float(table.loc["plain-44", "last test error"]) == pytest.approx(90 - 78 * 19 / 63, abs=0.01)
+    assert "Runs in progress" in study_markdown(study)
+    assert np.isnan(study.overview.set_index("net").loc["plain-44", "test_error"])
+    assert set(study.metrics[study.metrics["net"] == "plain-44"]["outcome"]) == {"running"}
+    plain, residual = figures.figure_6(study).axes
+    labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (plain, residual)]
+    assert "plain-44 (partial, 20k of 64k)" in labels[0] and "resnet-20 seed 2 (partial, 20k of 64k)" in labels[1]
+    assert figures.curves(study, "resnet-20", "test_error")["max"].iloc[-1] == 9.5
+    assert "plain-44" not in {text.get_text() for text in figures.figure_1(study).axes[0].texts}
+
+
+def test_a_study_of_partial_runs_alone_is_drawn(tmp_path):
+    write_partial(tmp_path, depth=20)
+    folder = write_partial(tmp_path, depth=20, shortcut=None)
+    write_layers(folder, 19)
+    (empty := write_partial(tmp_path, depth=56) / "metrics.csv").unlink()
+    (study,) = write_all(tmp_path)
+    assert not empty.exists()
+    assert {path.name for path in study.folder.glob("*.*")} == {"figure6.png", "figure6.svg", "partial.md"}
+    assert "| resnet-56 | 0      | 0 of 64,000" in (study.folder / "partial.md").read_text()
+    assert (study.iterations, study.info.name, study.dataset) == (64_000, "cifar10", "CIFAR-10")
+    assert "64,000 iterations" in study.describe() and study.seeds == [] and study.finals().empty
+    assert [draw(study) for name, draw in FIGURES.items() if name != "figure6"] == [None] * (len(FIGURES) - 1)
+    with pytest.raises(UserError, match="no finished run on cifar10"):
+        report.open(tmp_path).largest()
+    command = [sys.executable, "-m", "plainres.report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "0 finished, 3 partial, 0 diverged" in done.stdout
+    plt.close("all")
+
+
+def test_a_study_without_a_readable_record_says_so(tmp_path):
+    (write_run(tmp_path, 5.0, 9.0, depth=20) / "run.json").write_text("{")
+    (study,) = report.find_studies(tmp_path)
+    assert study.others[0][1] == "unreadable" and study.overview.empty
+    with pytest.raises(UserError, match="holds no record that can be read"):
+        study.describe()
+
+
+def test_partial_table_goes_when_the_runs_have_finished(tmp_path):
+    folder = write_partial(tmp_path, depth=20)
+    (study,) = write_all(tmp_path)
+    assert (study.folder / "partial.md").exists()
+    shutil.rmtree(folder)
+    write_run(tmp_path, 5.0, 9.0, depth=20)
+    write_all(tmp_path)
+    assert not (study.folder / "partial.md").exists() and (study.folder / "table6.md").exists()
+    plt.close("all")
+
+
+def test_hardware_is_in_plain_english():
+    study = report.read_study(COMMITTED)
+    assert study.describe().endswith("AMD EPYC (one thread)") and "1 threads" not in study.describe()
+
+
+def test_saved_figures_are_small_and_alike(results, tmp_path):
+    study = results.largest()
+    paths = save_figure(figures.figure_6(study), tmp_path / "figure")
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in save_figure(figures.figure_6(study), tmp_path / "figure")] == before
+    assert paths[0].suffix == ".png" and 5_000 < len(before[0]) < 60_000
