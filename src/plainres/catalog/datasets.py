@@ -23,7 +23,9 @@ class DatasetInfo:
         batch_size: Batch size of the paper's protocol.
         sizes: Number of images of each part, for each training set (`RunConfig.train_set`). Empty if only the files
             can tell.
-        test_pass_cost: Training iterations that take as long as one pass over the test set.
+        test_pass_cost: Training iterations that take as long as one pass over the test set, measured on a CPU. On a GPU
+            there are probably more, but the points at which a run is tested belong to its record and must not depend
+            on the device.
         paper_iterations: The paper's number of iterations, or its protocol's if the paper does not use the data set.
         paper_tables: The paper's tables of results on this data set. None if there are none, in which case results
             are compared with no published figures.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from plainres.errors import UserError
 from plainres.nets.cifar import check_cifar, cifar_net
 from plainres.nets.imagenet import check_imagenet, imagenet_net
+from plainres.nets.random_draws import draw_from
 
 # For each family of nets: the function that makes one, and the one that checks its arguments.
 ARCHITECTURES = {"cifar": cifar_net, "imagenet": imagenet_net}
@@ -82,7 +83,8 @@ def load_net(path: str | Path) -> Normalized:
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a weights file of a recorded run ({error})") from None
     make = ARCHITECTURES[architecture.pop("family")]
-    with torch.random.fork_rng(devices=[]):
+    # The weights that are drawn here are replaced at once; the caller's random state must not notice.
+    with draw_from(torch.Generator()):
         loaded = Normalized(make(**architecture), tensors["mean"], tensors.get("std"), architecture, recipe)
     loaded.load_state_dict(tensors)
     return loaded.eval()

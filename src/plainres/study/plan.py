@@ -20,6 +20,7 @@ from plainres.training.schedule import test_points
 # A forward pass costs about a third of an iteration. At its end, a run evaluates the training set, the images for its
 # averaged BN statistics, and the test set.
 FORWARD_SHARE = 1 / 3
+CALIBRATED_SPAN = 50  # iterations per span of a calibration, enough for the cost per span to vanish
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,16 @@ def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
 
 
 def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", iterations: int = 5) -> float:
-    """Seconds per multiply-add of one training image, from a few iterations of a plain net on this machine.
+    """Return the seconds per multiply-add of one training image, from a few iterations of a plain net.
+
+    The net is plain-20 for small images and plain-18 for ImageNet. On CUDA this includes compiling the net, which
+    takes longer than the timing itself; PyTorch keeps the compiled kernels on disk for the runs that follow.
 
     Args:
-        config: of a run, for its data set and precision: plain-20 is timed for CIFAR-10, plain-18 for ImageNet.
-        device: where to.
-        engine: "auto", "eager" or "fast".
-        iterations: how many, of which the median counts.
+        config: Configuration of a run, which decides on data set and precision.
+        device: Device to time on.
+        engine: `"auto"`, `"eager"` or `"fast"`.
+        iterations: Number of spans that are timed. The median counts.
     """
     depth, batch_size = (18, 16) if config.family == "imagenet" else (20, 128)
     config = replace(config, depth=depth, batch_size=batch_size, shortcut=None, norm="batch", init="he", micro_batch=0)
@@ -70,14 +74,15 @@ def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", ite
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
     compute = choose_engine(engine, config, device)(net, config, lambda _: (images, labels))
     optimizer = compute.make_optimizer()
-    rows = torch.zeros(compute.longest_span, batch_size, 4, dtype=torch.int32, device=device)
+    span = min(compute.longest_span, CALIBRATED_SPAN)
+    rows = torch.zeros(span, batch_size, 4, dtype=torch.int32, device=device)
     times = []
     for _ in range(iterations + 2):
         begin = time.perf_counter()
         losses, _ = compute.advance(optimizer, rows, config.lr)
-        losses.tolist()  # waits for the device
+        losses.tolist()  # synchronizes with the device
         times.append(time.perf_counter() - begin)
-    seconds = sorted(times[2:])[iterations // 2] / compute.longest_span
+    seconds = sorted(times[2:])[iterations // 2] / span
     return seconds / (batch_size * count_complexity(net, image_shape(config)).multiply_adds)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from plainres.data import CifarData, ImageNetData, RunData
+from plainres.nets.random_draws import draw_from
 from plainres.nets.weights import ARCHITECTURES
 from plainres.training.config import RunConfig
 from plainres.training.device import activation_bytes, free_memory
@@ -35,9 +36,13 @@ def make_data(
 
 
 def make_net(config: RunConfig) -> nn.Module:
-    """Return the net of a run with its initial weights, which depend on the seed. The global random state is kept."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    """Return the net of a run with its initial weights, which follow from the seed.
+
+    The weights are drawn from a generator of their own. The global random state is neither read nor changed, so
+    several threads may make nets at the same time. They are the weights that `torch.manual_seed(config.seed)` would
+    give.
+    """
+    with draw_from(torch.Generator().manual_seed(config.seed)):
         return ARCHITECTURES[config.family](**config.architecture())
 
 

@@ -1,4 +1,4 @@
-"""What watches a run: its record, its checkpoints, and the progress that a person sees."""
+"""Callbacks that write the record and the checkpoints of a run, and show its progress."""
 
 import sys
 import time
@@ -13,12 +13,15 @@ from plainres.training.signals import StopRequest
 
 
 class Recorder(pl.Callback):
-    """Writes metrics.csv as its rows come, and checkpoints: when the last is old enough, and when a signal came.
+    """Writes each row of metrics.csv once it is complete, and checkpoints.
+
+    A row at a test point is complete after the pass over the test set. A checkpoint is written when the last one is
+    old enough, when a signal has arrived, and after the last iteration.
 
     Args:
-        record: where to.
-        checkpoint_seconds: least time between checkpoints.
-        stop: the run's request to stop; once it came, the step is finished and `Stopped` raised.
+        record: Record of the run.
+        checkpoint_seconds: Shortest time between two checkpoints, in seconds.
+        stop: Request to stop. Once it has been made, the current step is finished and `Stopped` is raised.
     """
 
     def __init__(self, record: Record, checkpoint_seconds: float, stop: StopRequest):
@@ -31,18 +34,19 @@ class Recorder(pl.Callback):
         self.stop.install_handlers()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
+        # At a test point both wait for the pass, which would not be repeated on resuming.
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
         if len(module.rows) != self.rows_written:
-            self.rows_written = len(module.rows)
             self._write_metrics(trainer, module)
-        # At a test point the checkpoint waits for the pass, which would not be repeated on resuming.
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._save_when_due(trainer, module)
+        self._save_when_due(trainer, module)
 
     def on_validation_end(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         self._write_metrics(trainer, module)
         self._save_when_due(trainer, module)
 
     def _write_metrics(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+        self.rows_written = len(module.rows)
         if trainer.is_global_zero:
             self.record.write_metrics(module.rows)
 
@@ -60,13 +64,13 @@ class Recorder(pl.Callback):
 
 
 class ProgressBar(pl.Callback):
-    """A live bar with errors and time left on a terminal; elsewhere a line every eighth of the run."""
+    """Shows a live bar with errors and the time left on a terminal, and elsewhere a line per eighth of the run."""
 
     def __init__(self) -> None:
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
-        self.rows_told = len(module.rows)
+        self.rows_printed = len(module.rows)
         if sys.stdout.isatty():
             columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
             self.bar = Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[errors]}"))
@@ -82,8 +86,8 @@ class ProgressBar(pl.Callback):
             tests = [row["test_error"] for row in module.rows if "test_error" in row]
             test = f" test {tests[-1]:.1f}%" if tests else ""
             self.bar.update(self.task, completed=module.iteration, errors=(running or self._errors(module)) + test)
-        elif len(module.rows) >= self.rows_told + 8:
-            self.rows_told = len(module.rows)
+        elif len(module.rows) >= self.rows_printed + 8:
+            self.rows_printed = len(module.rows)
             c = module.config
             print(f"{c.name}  {module.iteration}/{c.iterations}  {self._errors(module)}", flush=True)
 

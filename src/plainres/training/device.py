@@ -1,4 +1,4 @@
-"""What this machine has, and which precision it is fast at."""
+"""The devices of this machine: choice, precision, memory, and a description for records."""
 
 import ctypes
 import os
@@ -15,10 +15,13 @@ from plainres.nets.activation_checkpointing import preserve_buffers
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device for "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:<index>".
+    """Return the device of a name.
+
+    Args:
+        name: `"auto"` for a GPU if there is one, `"cpu"`, `"cuda"` or `"cuda:<index>"`.
 
     Raises:
-        UserError: CUDA was asked for and there is none, or not that one.
+        UserError: If the name is unknown, or if there is no such CUDA device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,7 +38,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def fast_precision(device: torch.device) -> str:
-    """bf16 where the hardware computes it faster than fp32 (AMX, AVX-512 BF16, GPUs since Ampere), else fp32."""
+    """Return `"bf16"` if the hardware computes it faster than fp32, otherwise `"fp32"`.
+
+    That is the case on CPUs with AMX or AVX-512 BF16 and on GPUs since Ampere.
+    """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     # PyTorch has no public names for these before 2.13.
@@ -44,13 +50,24 @@ def fast_precision(device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a net's forward pass runs at `precision`."""
-    # Every weight is used once a pass, so a cache of its bf16 form saves nothing; and a CUDA graph cannot hold one.
+    """Return the context in which the forward pass of a net runs at a precision.
+
+    Args:
+        device: Device of the net.
+        precision: `"bf16"` for autocast. With `"fp32"` and `"fp64"` the context does nothing.
+    """
+    # Every weight is used once per pass, so a cache of its bf16 copy saves nothing, and a CUDA graph cannot hold one.
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 def activation_bytes(net: nn.Module, images: Tensor, precision: str) -> int:
-    """Bytes that a forward pass in training mode keeps for the backward one, for a batch (B, C, H, W) on its device."""
+    """Return how many bytes a forward pass in training mode keeps for the backward pass.
+
+    Args:
+        net: Net in training mode.
+        images: Batch (B, C, H, W) on the device of the net.
+        precision: Precision of the forward pass.
+    """
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -71,20 +88,20 @@ def activation_bytes(net: nn.Module, images: Tensor, precision: str) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of the device's memory that are free now."""
+    """Return how many bytes of the memory of a device are free now."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
-    if meminfo.exists():  # what the page cache would give back counts as free
+    if meminfo.exists():  # memory that the page cache would give back counts as free
         (line,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
         return int(line.split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next allocation, instead of fetching fresh pages for every activation.
+    """Make glibc keep freed memory for the next allocation instead of fetching fresh pages for every activation.
 
-    The process then holds on to its peak memory, at most 2 GiB of it unused. Elsewhere than on glibc nothing happens.
+    The process then keeps its peak memory, of which at most 2 GiB are unused. Without glibc nothing happens.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     with suppress(OSError, AttributeError):
@@ -94,7 +111,7 @@ def keep_freed_memory() -> None:
 
 
 def describe_hardware(device: torch.device) -> dict:
-    """The names and numbers of what a run ran on."""
+    """Return the hardware of a run, JSON-compatible."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -109,8 +126,19 @@ def describe_hardware(device: torch.device) -> dict:
     return hardware
 
 
+def convolves_in_tf32() -> bool:
+    """Return whether fp32 convolutions on CUDA may multiply in TF32."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # PyTorch refuses to answer once the newer setting has been made
+        return torch.backends.cudnn.conv.fp32_precision == "tf32"
+
+
 def describe_software() -> dict:
-    """Versions of what computed a run, and the commit of this code with whether it was altered since."""
+    """Return the versions of the software of a run and the commit of this code, JSON-compatible.
+
+    `dirty` says whether files of the package or of the experiments differ from the commit.
+    """
     import pytorch_lightning
     import torchvision
 
@@ -133,5 +161,5 @@ def describe_software() -> dict:
         "pytorch_lightning": pytorch_lightning.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
-        "tf32": torch.backends.cudnn.allow_tf32 if torch.cuda.is_available() else None,
+        "tf32": convolves_in_tf32() if torch.cuda.is_available() else None,
     }

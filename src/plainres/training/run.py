@@ -119,8 +119,10 @@ class _Run:
         facts = on_rank_zero(lambda: self._begin(module, data))
         try:
             self._fit(module, callbacks)
+            facts["provenance"] |= _computed_by(module)
         except Diverged as error:
             reason = str(error)  # the name `error` is deleted at the end of this block
+            facts["provenance"] |= _computed_by(module)
 
             def write_diverged() -> dict:
                 record.write_metrics(module.rows)
@@ -221,6 +223,14 @@ class _Run:
         finished = self.record.write("finished", facts)
         shutil.rmtree(self.record.checkpoints, ignore_errors=True)
         return finished
+
+
+def _computed_by(module: ClassificationModule) -> dict[str, str]:
+    """Return which engine computed the iterations since the last start, and why if it is not the chosen one."""
+    engine = getattr(module, "engine", None)
+    if engine is None:  # an earlier start did all iterations
+        return {}
+    return {"engine": engine.name} | ({"engine_fallback": engine.fallback} if engine.fallback else {})
 
 
 def _last_figures(module: ClassificationModule) -> dict:

@@ -16,7 +16,7 @@ from plainres.data.cifar.image_set import ImageSet
 from plainres.data.sharding import shard_range
 from plainres.errors import UserError
 
-TEST_BATCH = 500
+TEST_BATCH = {"cpu": 500, "cuda": 2_500}  # larger batches save launches on a GPU and overflow the caches of a CPU
 MEAN_CHUNK = 1_000  # images summed at a time in fp32: the sums stay integers below 2^24 and are therefore exact
 
 
@@ -138,12 +138,13 @@ class CifarData(pl.LightningDataModule):
     def val_dataloader(self) -> list[DataLoader]:
         return [self.views(part) for part in self.evaluated]
 
-    def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
+    def views(self, part: str, batch_size: int | None = None) -> DataLoader:
         """Return a loader of rows that show every image of a part, or of this process's share of it, once."""
         rows = unaugmented_rows(len(self.parts[part]))
+        batch_size = batch_size or TEST_BATCH.get(self.table.device.type, TEST_BATCH["cpu"])
         sampler = BatchSampler(shard_range(len(rows), self.shard), batch_size, drop_last=False)
         return DataLoader(rows.to(self.table.device), batch_size=None, sampler=sampler)
 
-    def first(self, images: int, batch_size: int = TEST_BATCH) -> tuple[Tensor, ...]:
+    def first(self, images: int, batch_size: int = TEST_BATCH["cpu"]) -> tuple[Tensor, ...]:
         """Return rows that show the first training images (at most all of them) without augmentation, in batches."""
         return unaugmented_rows(min(images, len(self.parts["train"]))).to(self.table.device).split(batch_size)

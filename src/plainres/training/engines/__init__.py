@@ -1,4 +1,4 @@
-"""Which engine computes a run."""
+"""The engines that compute the iterations of a run, and which of them a run uses."""
 
 import torch
 
@@ -6,30 +6,36 @@ from plainres.errors import UserError
 from plainres.training.config import RunConfig
 from plainres.training.distributed import get_rank_info
 from plainres.training.engines.eager import EagerEngine
-from plainres.training.engines.fast import FastEngine
+from plainres.training.engines.fast import FastEngine, FastOrEagerEngine
+
+__all__ = ["EagerEngine", "FastEngine", "FastOrEagerEngine", "choose_engine"]
 
 
 def choose_engine(name: str, config: RunConfig, device: torch.device) -> type[EagerEngine]:
-    """The engine's class; "auto" is the fast one on a CPU, for images that lie in memory.
+    """Return the class of the engine for a run.
 
-    On CUDA "auto" is eager as long as nobody has seen `make test-gpu` pass.
+    The fast engine trains on images in memory, on one device, without micro-batches. `"auto"` is the fast engine where
+    it can train the run and the eager one elsewhere. On CUDA the fast engine captures its iteration in a graph and
+    compares ten replays with the eager engine before it trains. If they differ, `"auto"` trains by the eager engine
+    and the record says why, while `"fast"` refuses to train.
+
+    Args:
+        name: `"auto"`, `"fast"` or `"eager"`.
+        config: Configuration of the run.
+        device: Device that the run is trained on.
 
     Raises:
-        UserError: there is no engine of that name, or it cannot train the run.
+        UserError: If there is no engine of that name, or if the fast engine cannot train the run.
     """
-    streamed = not config.info.has_fixed_format
-    unseen = device.type == "cuda"
-    shared = get_rank_info().size > 1
-    slow = streamed or unseen or shared or config.micro_batch
-    engines = {"auto": EagerEngine if slow else FastEngine, "fast": FastEngine, "eager": EagerEngine}
+    engines = {"auto": FastOrEagerEngine, "fast": FastEngine, "eager": EagerEngine}
     if name not in engines:
         raise UserError(f"engine must be one of {', '.join(engines)}, not {name!r}")
-    if name == "fast" and streamed:
-        raise UserError(
-            "the fast engine trains on images in memory, and ImageNet is read as it goes: use --engine eager"
-        )
-    if name == "fast" and shared:
-        raise UserError("the fast engine trains on one device: use --engine eager for a run on several")
-    if name == "fast" and config.micro_batch:
-        raise UserError("the fast engine takes a batch whole: use --engine eager for micro-batches")
-    return engines[name]
+    obstacles = {
+        "trains on images in memory, and ImageNet is read from disk during training": not config.info.has_fixed_format,
+        "trains on one device, and this run uses several": get_rank_info().size > 1,
+        "takes a batch whole, and this run uses micro-batches": bool(config.micro_batch),
+    }
+    obstacle = next((text for text, applies in obstacles.items() if applies), None)
+    if name == "fast" and obstacle:
+        raise UserError(f"the fast engine {obstacle}: use --engine eager")
+    return EagerEngine if obstacle else engines[name]

@@ -1,4 +1,4 @@
-"""What computes the iterations of a run: eager, the reference, or fast. A run's configuration does not name it."""
+"""What computes the iterations of a run, and the reference implementation of it. No configuration names an engine."""
 
 from __future__ import annotations
 
@@ -16,44 +16,51 @@ Inputs = Callable[..., tuple[Tensor, Tensor]]
 
 
 class EagerEngine:
-    """One iteration at a time, written as one would write it by hand: what every other engine must agree with.
+    """The reference: computes one iteration at a time, written as one would write it by hand.
+
+    Every other engine must agree with this one.
 
     Args:
-        net: maps images to logits, on the device it is to be trained on.
-        config: the run.
-        inputs: turns a batch as the loader has it (rows of the batch table, (B, 4)) into images and labels.
-        backward: computes gradients from a loss; Lightning's where its strategy has a say in them.
+        net: Net that maps images (B, 3, H, W) to logits (B, num_classes), on the device it is trained on.
+        config: Configuration of the run.
+        inputs: Function that turns a batch of the loader (for images in memory, rows of the batch table, int32
+            (B, 4)) into images float32 (B, 3, H, W) and labels int64 (B,).
+        backward: Function that computes gradients from a loss, Lightning's own where its strategy takes part in them.
 
     Attributes:
+        name: Engine that computes the iterations, as the record of a run names it.
+        fallback: Why this engine computes the iterations instead of the one that was chosen, or None.
         longest_span: Largest number of iterations per call of `advance`.
     """
 
     name = "eager"
+    fallback: str | None = None
     longest_span = 1
 
     def __init__(self, net: nn.Module, config: RunConfig, inputs: Inputs, backward: Callable = Tensor.backward):
         self.net, self.config, self.inputs, self.backward = net, config, inputs, backward
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """SGD over the net's parameters, as `advance` wants it."""
+        """Return the SGD optimizer of the net's parameters that `advance` expects."""
         return torch.optim.SGD(self.net.parameters(), **sgd_arguments(self.config))
 
     def prepare(self, optimizer: torch.optim.Optimizer, batches: Sequence) -> None:
-        """Do what comes once, before the first `advance` with these arguments: nothing here."""
+        """Do what must be done once, before the first `advance` with these arguments. Here this is nothing."""
 
     def advance(self, optimizer: torch.optim.Optimizer, batches: Sequence, lr: float) -> tuple[Tensor, Tensor]:
         """Train on consecutive batches.
 
         Args:
-            optimizer: from `make_optimizer`, or Lightning's wrapper of it.
-            batches: each as `inputs` wants it; the fast engine wants rows on the device, int32 (iterations, B, 4).
-            lr: learning rate of all these iterations.
+            optimizer: Optimizer from `make_optimizer`, or Lightning's wrapper of it.
+            batches: Batches as `inputs` expects them. The fast engine expects rows on the device, int32
+                (iterations, B, 4).
+            lr: Learning rate of all these iterations.
 
         Returns:
-            mean loss and number of wrong answers of each batch, before its update: two tensors (iterations,).
+            The mean loss and the number of wrong answers of each batch before its update, both (iterations,).
         """
         for group in optimizer.param_groups:
-            group |= {"lr": lr, "fused": None}  # a checkpoint of another engine brings its own
+            group |= {"lr": lr, "fused": None}  # a checkpoint of another engine has other values
         losses, wrong = zip(*(self._iterate(optimizer, batch) for batch in batches), strict=True)
         return torch.stack(losses), torch.stack(wrong)
 
@@ -65,12 +72,13 @@ class EagerEngine:
         images, labels = self.inputs(batch)
         size = self.config.micro_batch or len(labels)
         optimizer.zero_grad()
-        # Moving statistics are of a batch's first part, so that it does not matter how many devices share the parts.
+        # Only the first part updates the moving statistics, so that it does not matter how many devices share the
+        # parts.
         losses, wrong = [], []
-        for part, of_part in zip(images.split(size), labels.split(size), strict=True):
+        for part, part_labels in zip(images.split(size), labels.split(size), strict=True):
             with freeze_bn_statistics(self.net) if losses else nullcontext():
-                loss, wrong_in_part = loss_and_errors(self.net, part, of_part, self.config.precision)
-            share = loss * (len(of_part) / len(labels))
+                loss, wrong_in_part = loss_and_errors(self.net, part, part_labels, self.config.precision)
+            share = loss * (len(part_labels) / len(labels))
             self.backward(share)
             losses.append(share.detach())
             wrong.append(wrong_in_part)
@@ -80,5 +88,5 @@ class EagerEngine:
 
 
 def sgd_arguments(config: RunConfig) -> dict:
-    """The arguments of SGD for a run (section 4.2)."""
+    """Return the arguments of SGD for a run (section 4.2)."""
     return {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}

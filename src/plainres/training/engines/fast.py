@@ -1,48 +1,59 @@
-"""The fast engine: a chunk of iterations in one go, on CUDA as replays of one graph that waits for nobody."""
+"""The fast engine: a span of iterations without host synchronization, on CUDA as replays of one CUDA graph."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from plainres.errors import UserError
 from plainres.training.config import RunConfig
 from plainres.training.device import keep_freed_memory
+from plainres.training.engines.capture import capture
 from plainres.training.engines.eager import EagerEngine, Inputs, sgd_arguments
+from plainres.training.engines.self_check import CHECK_SPAN, TrainingState, compare_with_eager
 from plainres.training.loss import loss_and_errors
 
-# On CUDA long enough for Lightning's cost a step to vanish; on a CPU, where it is small, Ctrl-C should not wait.
-LONGEST_SPAN = {"cuda": 50, "cpu": 1}
-WARM_UPS = 3  # iterations before a capture: compiling, choosing convolution algorithms, filling caches
+# On CUDA a span must be long enough for Lightning's cost per step to vanish, and it divides the rows of a run of
+# 64,000 iterations. On a CPU that cost is small, and Ctrl-C should not have to wait.
+LONGEST_SPAN = {"cuda": 250, "cpu": 1}
+GRAPH_DEVICES = ("cuda",)  # device types on which iterations are captured
 
 
-class ChunkSGD(torch.optim.SGD):
-    """SGD whose `step` is a whole chunk of iterations, each of which calls `update`.
+class SpanSGD(torch.optim.SGD):
+    """SGD whose `step` with a closure runs a whole span of iterations, and without one updates the parameters once.
 
-    Lightning counts calls of `step`: for it, a chunk is one step.
+    Lightning counts the calls of `step` with a closure, so a span is one step to it.
     """
 
-    def step(self, closure: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def step(self, closure: Callable[[], tuple[Tensor, Tensor]] | None = None) -> tuple[Tensor, Tensor] | None:
+        if closure is None:
+            return super().step()
         with torch.enable_grad():
             return closure()
 
-    def update(self) -> None:
-        """One update of the parameters from their gradients."""
-        super().step()
-
 
 class FastEngine(EagerEngine):
-    """A chunk of iterations without a word between device and host.
+    """Computes a span of iterations without any communication between device and host.
 
-    Batch rows, position in the chunk, learning rate, losses and errors lie in buffers on the device, so an iteration
-    is the same work whichever it is. On CUDA the net's blocks and the gather are compiled and the whole iteration
-    (gather, forward, backward, SGD, counters) is captured in a CUDA graph at the first chunk, after any checkpoint was
-    restored; a chunk is as many replays of it. On a CPU the same iteration is called in a loop.
+    The rows of the batches, the position in the span, the learning rate, the losses and the errors are kept in
+    buffers on the device, so every iteration is the same sequence of operations. On CUDA the blocks of the net and
+    the gather of the images are compiled, and the whole iteration (gather, forward and backward pass, SGD update,
+    counters) is captured in a CUDA graph before the first span, after a checkpoint has been restored. A span is then
+    that many replays of the graph. On a CPU the same iteration is called in a loop.
 
-    Arguments as of `EagerEngine`, except that gradients are always PyTorch's own.
+    The graph is used only if `compare_with_eager` finds that it agrees with the eager engine.
+
+    Args:
+        net: As for `EagerEngine`.
+        config: As for `EagerEngine`.
+        inputs: As for `EagerEngine`.
+        backward: Ignored. Gradients are always PyTorch's own.
+
+    Raises:
+        UserError: By `prepare`, if the iteration cannot be captured or the graph does not agree with the eager engine.
     """
 
     name = "fast"
@@ -52,22 +63,26 @@ class FastEngine(EagerEngine):
         self.device = next(net.parameters()).device
         self.longest_span = LONGEST_SPAN[self.device.type]
         self._iteration: Callable[[], None] | None = None
+        self._addresses: list[int] = []  # of the tensors that the graph refers to, if there is a graph
+        self._counters: list[Tensor] = []  # of BN layers, where the iteration itself must advance them
         if self.device.type == "cpu":
             keep_freed_memory()
 
-    def make_optimizer(self) -> ChunkSGD:
-        return ChunkSGD(self.net.parameters(), fused=True, **sgd_arguments(self.config))
+    def make_optimizer(self) -> SpanSGD:
+        return SpanSGD(self.net.parameters(), fused=True, **sgd_arguments(self.config))
 
-    def prepare(self, optimizer: ChunkSGD, rows: Tensor) -> None:
-        """Lay the buffers out and, on CUDA, compile and capture, unless that is done."""
+    def prepare(self, optimizer: SpanSGD, rows: Tensor) -> None:
+        """Allocate the buffers and, on CUDA, compile, capture and check the iteration. Later calls do nothing."""
         if self._iteration is None:
             self._prepare(getattr(optimizer, "optimizer", optimizer), rows)
 
-    def advance(self, optimizer: ChunkSGD, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    def advance(self, optimizer: SpanSGD, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         self.prepare(optimizer, rows)
         return optimizer.step(lambda: self._advance(rows, lr))
 
     def _advance(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        if self._addresses and self._addresses != self._current_addresses():
+            raise RuntimeError("the net or its optimizer was moved after its iteration had been captured")
         count = len(rows)
         self._rows[:count] = rows
         self._position.zero_()
@@ -76,80 +91,92 @@ class FastEngine(EagerEngine):
             self._iteration()
         return self._losses[:count].clone(), self._wrong[:count].clone()
 
-    def _prepare(self, optimizer: ChunkSGD, rows: Tensor) -> None:
-        """Lay the buffers out, put the optimizer's state where it will stay, and on CUDA capture the graph."""
+    def _prepare(self, optimizer: SpanSGD, rows: Tensor) -> None:
+        """Allocate the buffers, put the state of the optimizer where it will stay, and on CUDA use a graph."""
         self.optimizer = optimizer
         dtype = torch.float64 if self.config.precision == "fp64" else torch.float32
-        self._rows = rows.new_zeros(max(self.longest_span, len(rows)), *rows.shape[1:])
+        self._rows = rows.new_zeros(max(self.longest_span, len(rows), CHECK_SPAN), *rows.shape[1:])
         self._position = torch.zeros(1, dtype=torch.long, device=self.device)
         lr_dtype = torch.float32 if self.device.type == "cuda" else torch.float64  # as the fused kernels read it
         self._lr = torch.tensor(self.config.lr, dtype=lr_dtype, device=self.device)
         self._losses = torch.zeros(len(self._rows), dtype=dtype, device=self.device)
         self._wrong = torch.zeros(len(self._rows), dtype=torch.long, device=self.device)
         for group in optimizer.param_groups:
-            group |= {"lr": self._lr, "fused": True}  # a checkpoint of another engine brings its own
+            group |= {"lr": self._lr, "fused": True}  # a checkpoint of another engine has other values
             for parameter in group["params"]:
                 state = optimizer.state[parameter]
                 if state.get("momentum_buffer") is None:
                     state["momentum_buffer"] = torch.zeros_like(parameter)
         self._iteration = self._iterate_in_place
-        if self.device.type == "cuda":
-            self._rows[: len(rows)] = rows
-            self._iteration = self._capture().replay
+        if self.device.type in GRAPH_DEVICES:
+            problem = self._use_graph(rows)
+            if problem is not None:
+                self._give_up(problem)
 
     def _iterate_in_place(self) -> None:
-        """One iteration: its rows are those at the position, its loss and error go there, and the position moves on."""
+        """Compute the iteration at the current position: read its rows, write its loss and error, advance."""
         images, labels = self.inputs(self._rows.index_select(0, self._position)[0])
         loss, wrong = loss_and_errors(self.net, images, labels, self.config.precision)
         self.optimizer.zero_grad()
         loss.backward()
         self._clip()
-        self.optimizer.update()
+        self.optimizer.step()
+        if self._counters:
+            torch._foreach_add_(self._counters, 1)
         self._losses.index_copy_(0, self._position, loss.detach()[None])
         self._wrong.index_copy_(0, self._position, wrong[None])
         self._position += 1
 
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        """The iteration as a CUDA graph; net and optimizer are left as they were."""
-        inputs, benchmark = self.inputs, torch.backends.cudnn.benchmark
-        kept = [*self.net.parameters(), *self.net.buffers()]
-        kept += [self.optimizer.state[parameter]["momentum_buffer"] for parameter in self.net.parameters()]
-        before = [tensor.detach().clone() for tensor in kept]
-        torch.compiler.reset()  # PyTorch compiles a function for few kinds of net only
-        gc.collect()  # a graph of an earlier net, lest it be freed inside this capture
-        torch.backends.cudnn.benchmark = True
+    def _use_graph(self, rows: Tensor) -> str | None:
+        """Capture the iteration and check the graph.
+
+        Net and optimizer keep their values in any case. If there is a problem, the iteration stays uncaptured.
+
+        Returns:
+            None if the graph is used, otherwise what is wrong with it.
+        """
+        state = TrainingState(self.net, self.optimizer)
+        count = min(len(rows), CHECK_SPAN)
+        self._rows[:count] = rows[:count]
         try:
-            self.inputs = torch.compile(inputs, dynamic=False)
-            with _compiled(self.net):
-                side = torch.cuda.Stream(self.device)
-                side.wait_stream(torch.cuda.current_stream(self.device))
-                with torch.cuda.stream(side):
-                    for _ in range(WARM_UPS):
-                        self._position.zero_()
-                        self._iterate_in_place()
-                torch.cuda.current_stream(self.device).wait_stream(side)
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.device(self.device), torch.cuda.graph(graph):
-                    self._iterate_in_place()
-        finally:
-            self.inputs, torch.backends.cudnn.benchmark = inputs, benchmark
-        with torch.no_grad():
-            for tensor, value in zip(kept, before, strict=True):
-                tensor.copy_(value)
-        return graph
+            # torch.compile and the capture fail in many ways: no compiler, an unsupported GPU, too little memory.
+            self._iteration = capture(self)
+            problem = compare_with_eager(self, state, rows[:count])
+        except Exception as error:
+            problem = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        state.restore()
+        if problem is None:
+            self._addresses = self._current_addresses()
+        else:
+            self._iteration = self._iterate_in_place
+        return problem
+
+    def _give_up(self, problem: str) -> None:
+        raise UserError(
+            f"the fast engine cannot train {self.config.name} on {self.device} ({problem}): use --engine eager"
+        )
+
+    def _current_addresses(self) -> list[int]:
+        tensors = [*self.net.parameters(), *self.net.buffers()]
+        for group in self.optimizer.param_groups:
+            tensors += [group["lr"]] if isinstance(group["lr"], Tensor) else []
+            tensors += [self.optimizer.state[parameter]["momentum_buffer"] for parameter in group["params"]]
+        return [tensor.data_ptr() for tensor in tensors]
 
 
-@contextmanager
-def _compiled(net: nn.Module) -> Iterator[None]:
-    """Have the net's blocks run compiled, all blocks of one shape by the same code.
+class FastOrEagerEngine(FastEngine):
+    """The fast engine that trains by the eager engine if the iteration cannot be captured or the graph is wrong.
 
-    Only while entered: compiled blocks would not run the hooks of probes, nor evaluate to the last bit as others do.
+    In that case `name` becomes `"eager"`, `fallback` says why, and a line on stderr tells the user. Spans stay as long
+    as they are.
     """
-    blocks = [block for stage in net.children() if isinstance(stage, nn.Sequential) for block in stage]
-    for block in blocks:
-        block.compile(dynamic=False)
-    try:
-        yield
-    finally:
-        for block in blocks:
-            block._compiled_call_impl = None  # what `compile` sets; it has no inverse
+
+    _eager: EagerEngine | None = None
+
+    def _advance(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        return super()._advance(rows, lr) if self._eager is None else self._eager.advance(self.optimizer, rows, lr)
+
+    def _give_up(self, problem: str) -> None:
+        self.name, self.fallback = EagerEngine.name, problem
+        self._eager = EagerEngine(self.net, self.config, self.inputs)
+        print(f"{self.config.name}: the eager engine trains it instead of the fast one ({problem})", file=sys.stderr)

@@ -1,0 +1,77 @@
+"""Initial weights: the same as ever for each seed, and independent of the global random state and of other threads."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from helpers import config
+
+from plainres.nets import cifar_net
+from plainres.nets.random_draws import draw_from
+from plainres.training import RunConfig
+from plainres.training.build import make_net
+
+NETS = {
+    "plain-8": {"shortcut": None},
+    "resnet-8": {},
+    "resnet-8-b": {"shortcut": "B"},
+    "resnet-8-c": {"shortcut": "C"},
+    "highway-8": {"shortcut": "highway"},
+    "preact-8": {"shortcut": "preact"},
+    "plain-14-no-bn": {"depth": 14, "shortcut": None, "norm": "none"},
+    "plain-14-naive": {"depth": 14, "shortcut": None, "norm": "none", "init": "naive"},
+    "imagenet-18": {"dataset": "imagenet", "depth": 18, "shortcut": "B", "batch_size": 256},
+}
+# Digests of the weights for seeds 0 and 3 when they were drawn from the global random state, after `manual_seed`.
+# The committed records were trained from these weights.
+GOLDEN = {
+    "plain-8": ("60274b5bd6621487", "075ad8f291773e9e"),
+    "resnet-8": ("60274b5bd6621487", "075ad8f291773e9e"),
+    "resnet-8-b": ("56764f5a4b2ba93c", "81d4d2c8a7f4f5a2"),
+    "resnet-8-c": ("c7ccd8df5e09848b", "0c36315041c5b870"),
+    "highway-8": ("0e5e27e73f3dedc8", "ed28d40abe7283a5"),
+    "preact-8": ("d97be682b673a085", "07356a566c1c3f6e"),
+    "plain-14-no-bn": ("98ef0ca32a9c3a2b", "b42c2cc05e51d999"),
+    "plain-14-naive": ("7f71006befe92729", "f51d47455a39c76d"),
+    "imagenet-18": ("9230a76b29880a71", "621237e784dbc156"),
+}
+
+
+def digest(net):
+    hashed = hashlib.sha256()
+    for name, parameter in net.named_parameters():
+        hashed.update(name.encode())
+        hashed.update(parameter.detach().numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_initial_weights_are_those_of_the_committed_records(name):
+    state = torch.get_rng_state()
+    assert (
+        tuple(digest(make_net(RunConfig(**{"depth": 8, "seed": seed} | NETS[name]))) for seed in (0, 3)) == GOLDEN[name]
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_threads_make_the_nets_of_their_own_seeds():
+    runs = [config(depth=20, seed=seed) for seed in range(4)] * 3
+    alone = [digest(make_net(run)) for run in runs[:4]] * 3
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda run: digest(make_net(run)), runs)) == alone
+
+
+def test_generator_and_manual_seed_give_the_same_weights():
+    torch.manual_seed(5)
+    expected = digest(cifar_net(8, "highway"))
+    with draw_from(torch.Generator().manual_seed(5)):
+        assert digest(cifar_net(8, "highway")) == expected
+
+
+def test_nothing_is_drawn_for_a_net_without_values():
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    with draw_from(generator), torch.device("meta"):
+        assert next(cifar_net(8).parameters()).is_meta
+    assert torch.equal(generator.get_state(), before)
