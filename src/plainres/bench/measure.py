@@ -90,7 +90,7 @@ class Stopwatch(pl.Callback):
 
 def default_timed_iterations(depth: int, device: torch.device) -> int:
     """Return the number of timed iterations, such that one round of all methods takes about a minute on a CPU."""
-    return 8 * LONGEST_SPAN["cuda"] if device.type == "cuda" else max(2, 200 // depth)
+    return 2 * LONGEST_SPAN["cuda"] if device.type == "cuda" else max(2, 200 // depth)
 
 
 def measure(
@@ -114,7 +114,7 @@ def measure(
         batch_size=batch_size,
     )
     cuda = device.type == "cuda"
-    watch = Stopwatch(2 * LONGEST_SPAN["cuda"] if cuda else 2, timed, device)
+    watch = Stopwatch(LONGEST_SPAN["cuda"] if cuda else 2, timed, device)
     net = make_net(config)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if cuda:
