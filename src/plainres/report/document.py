@@ -12,6 +12,7 @@ from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_markdown, claims_table, judge_results
 from plainres.report.degradation import verdict
 from plainres.report.ledger import CHANGES, DEVIATIONS, RECORDS, THRESHOLDS
+from plainres.report.partial import partial_markdown
 from plainres.report.records import Study
 from plainres.report.tables import (
     comparisons,
@@ -27,6 +28,7 @@ CAPTIONS = {
     "figure6": "Figure 6: training error (dashed) and test error (bold) against iterations.",
     "figure7": "Figure 7: standard deviation of layer responses, in layer order and sorted.",
     "gradients": "Gradient norms and forward variances, layer by layer.",
+    "weights": "Norms of weights relative to their initial norms, and angles to the initial weights, layer by layer.",
     "convergence_problem": "Plain nets with and without BN and He initialization.",
 }
 STYLE = """
@@ -55,12 +57,19 @@ def provenance(study: Study) -> pd.DataFrame:
 
 
 def study_section(study: Study, root: Path) -> str:
-    """One study: its figures, Table 6, statistics, convergence and provenance, as Markdown."""
+    """Return the section on one study as Markdown: figures, Table 6, statistics, convergence and provenance.
+
+    A study without finished runs has figures and the table of its runs in progress only.
+    """
     folder = study.folder.relative_to(root).as_posix()
-    parts = [f"## {study.name}", verdict(study).strip()]
+    parts = [f"## {study.name}", *([verdict(study).strip()] if study.runs else [])]
     for name, caption in CAPTIONS.items():
         if (study.folder / f"{name}.png").exists():
             parts.append(f"![{caption}]({folder}/{name}.png)")
+    if study.partial:
+        parts.append(partial_markdown(study).strip())
+    if not study.runs:
+        return "\n\n".join(parts)
     parts += [table_6_markdown(study).strip()]
     parts += ["### Statistics", markdown_table(summary(study))]
     pairs = comparisons(study)
@@ -138,7 +147,8 @@ def ledger_sections() -> list[str]:
 def report_markdown(studies: Sequence[Study], root: Path) -> str:
     """The report on all studies of CIFAR-10, largest budget first, and on ImageNet; paths are relative to `root`."""
     real = sorted(
-        (s for s in studies if s.runs and s.info.family == "cifar" and not s.info.warning), key=lambda s: -s.iterations
+        (s for s in studies if s.info.family == "cifar" and not s.info.warning and (s.runs or s.partial)),
+        key=lambda s: -s.iterations,
     )
     verdicts = judge_results(studies, root)
     return (
@@ -152,7 +162,7 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
                 claims_markdown(verdicts),
                 *(study_section(study, root) for study in real),
                 *_budget_section(root),
-                *_precision_section(real),
+                *_precision_section([study for study in real if study.runs]),
                 *_imagenet_section(studies, root),
                 "## Ledger",
                 *ledger_sections(),
