@@ -16,6 +16,7 @@ from plainres.report.figures import AxesLike
 from plainres.report.records import Run, Study
 
 PAPER_NETS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
+LINE_STYLES = ("-", "--", ":", "-.")
 CHANCE = 90  # percent, the error of a constant prediction on ten classes
 VARIANTS = {
     ("none", "naive"): "no BN, naive initialization",
@@ -171,7 +172,7 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
 def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw the training error of plain nets with and without BN and He initialization (section 1).
 
-    The curve of a run that diverged ends in a cross.
+    Lines differ by initial learning rate. The curve of a run that diverged ends in a cross.
 
     Args:
         study: Study with plain nets of at least two combinations of normalization and initialization.
@@ -187,6 +188,7 @@ def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
     if len(shown) < 2:
         return None
     styles = by_depth(overview["depth"])
+    rates = sorted(overview["lr"].unique(), reverse=True)
     panels = make_panels(axes, 1, len(shown), figsize=(2.9 * len(shown), 3.6), sharey=True)
     for panel, (norm, init) in zip(panels.axes, shown, strict=True):
         chosen = overview[(overview["norm"] == norm) & (overview["init"] == init)]
@@ -194,8 +196,10 @@ def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
             colour = styles[run.depth].colour
             rows = study.metrics[(study.metrics["net"] == run.net) & (study.metrics["seed"] == run.seed)]
             diverged = run.outcome == "diverged"
-            label = f"plain-{run.depth}" + (" (diverged)" if diverged else "")
-            panel.plot(rows["iteration"], rows["train_error"], color=colour, lw=1.5, label=label)
+            rate = "" if len(rates) == 1 else f", learning rate {run.lr:g}"
+            label = f"plain-{run.depth}{rate}" + (" (diverged)" if diverged else "")
+            ls = LINE_STYLES[rates.index(run.lr) % len(LINE_STYLES)]
+            panel.plot(rows["iteration"], rows["train_error"], color=colour, lw=1.5, ls=ls, label=label)
             if diverged:
                 panel.plot(rows["iteration"].iloc[-1:], rows["train_error"].iloc[-1:], "x", color=colour, ms=9, mew=2)
         panel.axhline(CHANCE, color="0.7", lw=1, ls=":")
