@@ -3,14 +3,19 @@
 import importlib.util
 import json
 import sys
+import warnings
 from dataclasses import asdict
 
 import pytest
+import torch
 from helpers import ROOT, one_line
 
 from plainres.cli import run_command
+from plainres.errors import UserError
 from plainres.study import context, launch
 from plainres.training import Record, RunConfig
+from plainres.training.device import choose_device
+from plainres.training.engines import choose_engine
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -40,7 +45,7 @@ def experiment(monkeypatch, capsys, tmp_path):
     module = load_script("cifar10_depth", monkeypatch)
     monkeypatch.setattr(module, "DEMO", {"plain": (8,), "residual": (8,)})
     monkeypatch.setattr(module, "DEMO_ITERATIONS", 64)
-    common = ["--device", "cpu", "--results", str(tmp_path)]
+    common = ["--device", "cpu", "--runs-per-device", "1", "--results", str(tmp_path)]
     return lambda *arguments: run_script(module, [*common, *arguments], monkeypatch, capsys)
 
 
@@ -197,3 +202,40 @@ def test_status_of_a_run_before_and_after_its_start(tmp_path):
     assert record.status() == "missing"
     record.write("running", {})
     assert record.status() == "partial"
+
+
+@pytest.mark.parametrize(
+    ("runs", "cores", "gigabytes", "expected"),
+    [(4, 2, 24, 2), (1, 8, 24, 1), (9, 8, 24, 8), (9, 8, 7, 2), (4, 8, 1, 1)],
+)
+def test_runs_at_a_time_follow_cores_runs_and_memory(runs, cores, gigabytes, expected, monkeypatch):
+    monkeypatch.setattr(launch, "available_cores", lambda: cores)
+    monkeypatch.setattr(launch, "free_memory", lambda _: gigabytes * 2**30)
+    assert launch.runs_at_a_time(runs) == expected
+
+
+def test_expected_total_of_runs_side_by_side():
+    two, cpu = [("cpu",), ("cpu",)], torch.device("cpu")
+    assert launch._expected_total([10, 10, 20, 20], 1, two, cpu) == 30
+    assert launch._expected_total([10, 50], 1, two, cpu) == 50
+    assert launch._expected_total([40], 1, [("cpu", "cpu")], cpu) == 20
+
+
+def test_unusable_gpu_is_named(monkeypatch, capsys):
+    def is_available():
+        warnings.warn(
+            "CUDA initialization: The NVIDIA driver on your system is too old (found version 1).", stacklevel=1
+        )
+        return False
+
+    monkeypatch.setattr("torch.cuda.is_available", is_available)
+    for _ in range(2):
+        assert choose_device("auto").type == "cpu"
+    assert capsys.readouterr().err.count("a GPU is present but cannot be used") == 1
+
+
+def test_mps_asked_for_but_absent(monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(UserError, match="device mps was asked for, but PyTorch cannot use it here"):
+        choose_device("mps")
+    assert choose_engine("auto", RunConfig(depth=8), torch.device("mps")).name == "eager"

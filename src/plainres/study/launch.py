@@ -2,13 +2,15 @@
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from plainres.cores import available_cores
 from plainres.errors import UserError
 from plainres.study.cluster import train_on_cluster
 from plainres.study.context import StudyContext
@@ -16,12 +18,14 @@ from plainres.study.parallel import BUSY_SECONDS, side_by_side
 from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
 from plainres.training import RunConfig
 from plainres.training.build import make_data
+from plainres.training.device import free_memory
 from plainres.training.distributed import get_rank_info, init_distributed, on_rank_zero
 from plainres.training.lock import Busy
 from plainres.training.run import prepare_data
 from plainres.training.signals import Stopped
 
 FAILURES = ("diverged", "failed", "blocked")
+RUN_MEMORY = 3 * 2**30  # bytes per run on the CPU: PyTorch, CIFAR-10 and the activations of a 56-layer net
 
 
 def run_study(
@@ -29,7 +33,7 @@ def run_study(
     context: StudyContext,
     *,
     plan_only: bool = False,
-    runs_per_device: int = 1,
+    runs_per_device: int = 0,
     devices_per_run: int = 1,
     launcher: str = "local",
     address: str | None = None,
@@ -42,7 +46,8 @@ def run_study(
         configs: Runs in the order in which they are trained, all on the same data set.
         context: Where and how the runs are trained. The device `"cuda"` without an index means all GPUs.
         plan_only: Whether to print the plan and train nothing.
-        runs_per_device: Number of runs that share a GPU, or the CPU.
+        runs_per_device: Number of runs that share a GPU, or the CPU. 0 means one per GPU, and on the CPU as many as
+            cores and memory allow.
         devices_per_run: Number of GPUs, or of processes on the CPU, that share the batches of one run.
         launcher: `"local"` for this machine, or `"ray"` for a Ray cluster.
         address: Address of the Ray cluster. None starts a cluster on this machine.
@@ -60,6 +65,8 @@ def run_study(
     runs = on_rank_zero(lambda: plan_study(configs, context.results))
     to_do = [run.config for run in runs if run.to_do]
     devices = _devices(context.device)
+    alone = ranks.size > 1 or devices_per_run > 1 or launcher != "local" or context.device.type != "cpu"
+    runs_per_device = runs_per_device or (1 if alone else runs_at_a_time(len(to_do)))
     places = _places(devices, runs_per_device, devices_per_run)
     if ranks.rank == 0:
         _print_plan(runs, to_do, context, ranks.size if ranks.size > 1 else len(devices), places, console)
@@ -90,19 +97,54 @@ def _print_plan(
     """Print the state of all runs, and the expected time of those that are to be trained."""
     expected = {}
     if to_do:
-        seconds_per_multiply_add = calibrate(to_do[0], context.device, context.engine)
+        with _threads_of_a_run(places, context.device):
+            seconds_per_multiply_add = calibrate(to_do[0], context.device, context.engine)
         sizes = _part_sizes(to_do[0], context.data_dir)
         expected = {config: estimate_seconds(config, seconds_per_multiply_add, sizes) for config in to_do}
     print_plan(runs, expected, console)
     if to_do:
-        # Runs on the same device share its speed, and so do processes on the same CPU.
-        total = sum(expected.values()) / (num_devices if context.device.type == "cuda" else 1)
+        total = _expected_total(list(expected.values()), num_devices, places, context.device)
         where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
         at_once = f", {len(places)} at a time" if len(places) > 1 else ""
         processes = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
         console.print(
             f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}: about {format_seconds(total)}"
         )
+
+
+def runs_at_a_time(runs: int) -> int:
+    """Return how many runs to train at the same time on the CPU: as many as there are cores, runs and memory for.
+
+    Runs with one thread each lose only their share of a busy core, while the threads of a single run wait for each
+    other at every operator.
+    """
+    return max(1, min(runs, available_cores(), free_memory(torch.device("cpu")) // RUN_MEMORY))
+
+
+@contextmanager
+def _threads_of_a_run(places: list[tuple[str, ...]], device: torch.device) -> Iterator[None]:
+    """Compute with as many threads as each run will have, if several share the CPU."""
+    before = torch.get_num_threads()
+    processes = sum(map(len, places))
+    if device.type == "cpu" and processes > 1:
+        torch.set_num_threads(max(1, available_cores() // processes))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _expected_total(
+    expected: list[float], num_devices: int, places: list[tuple[str, ...]], device: torch.device
+) -> float:
+    """Return the expected duration of a study in seconds.
+
+    Runs on the same GPU share its speed. On the CPU every process computes at the calibrated speed. The study lasts at
+    least as long as its longest run.
+    """
+    if device.type == "cuda":
+        return sum(expected) / num_devices
+    return max(max(expected), sum(expected) / len(places)) / len(places[0])
 
 
 def _places(devices: list[str], runs_per_device: int, devices_per_run: int) -> list[tuple[str, ...]]:

@@ -30,9 +30,10 @@ class StudyOptions:
     """Implementation of the training iterations. eager: the reference; fast: the same computation with less overhead;
     auto: the faster one of those that support the run."""
     device: str = "auto"
-    """Device: auto, cpu, cuda (all GPUs) or cuda:<index>."""
-    runs_per_device: int = 1
-    """Number of runs that are trained at the same time on each GPU, or on the CPU. Each has its own process."""
+    """Device: auto, cpu, cuda (all GPUs), cuda:<index>, or mps (a Mac's GPU; untried)."""
+    runs_per_device: int = 0
+    """Number of runs that are trained at the same time on each GPU, or on the CPU. Each has its own process and an
+    equal share of the CPU cores. 0: one per GPU; on the CPU as many as cores and memory allow."""
     devices_per_run: int = 1
     """Number of GPUs, or of processes on the CPU, that share each batch of a run (Lightning's DDP). Not needed with
     torchrun and srun, which determine it themselves."""
@@ -69,11 +70,11 @@ class StudyOptions:
         Raises:
             UserError: If the device does not exist, a number is too small, or options exclude each other.
         """
-        for name in ("runs_per_device", "devices_per_run"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {getattr(self, name)}")
+        for name, least in (("runs_per_device", 0), ("devices_per_run", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name.replace('_', '-')} must be {least} or more, not {getattr(self, name)}")
         if self.devices_per_run > 1 and self.runs_per_device > 1:
-            raise UserError("--devices-per-run and --runs-per-device exclude each other: leave one of them at 1")
+            raise UserError("--devices-per-run and --runs-per-device exclude each other: leave out one of them")
         if self.devices_per_run > 1 and self.launcher == "ray":
             raise UserError("a Ray task trains on one device: use --launcher local with --devices-per-run")
         if self.sync_bn and self.micro_batch:

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 import torch
 from rich.console import Console
 
+from plainres.cores import available_cores
 from plainres.study.context import StudyContext
 from plainres.study.plan import plan_study
 from plainres.study.watch import Watch
@@ -52,7 +53,7 @@ class ParallelTraining:
     def __init__(self, context: StudyContext, places: Sequence[tuple[str, ...]], console: Console):
         self.context, self.console = context, console
         self.num_places = len(places)
-        self.threads_per_process = max(1, len(os.sched_getaffinity(0)) // sum(map(len, places)))
+        self.threads_per_process = max(1, available_cores() // sum(map(len, places)))
         self.free_places: SimpleQueue[tuple[str, ...]] = SimpleQueue()
         for place in places:
             self.free_places.put(place)

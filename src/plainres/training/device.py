@@ -4,37 +4,64 @@ import ctypes
 import os
 import platform
 import subprocess
+import sys
+import warnings
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor, nn
 
 from plainres.errors import UserError
 from plainres.nets.activation_checkpointing import preserve_buffers
 
+DEVICE_NAMES = "auto, cpu, cuda, cuda:<index> or mps"
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of a name.
 
+    A GPU that PyTorch finds but cannot use, for example because its driver is too old, is named on stderr once.
+
     Args:
-        name: `"auto"` for a GPU if there is one, `"cpu"`, `"cuda"` or `"cuda:<index>"`.
+        name: `"auto"` for a CUDA GPU if there is one and otherwise the CPU, `"cpu"`, `"cuda"`, `"cuda:<index>"`, or
+            `"mps"` for the GPU of a Mac, which nobody has tried yet and `"auto"` therefore does not choose.
 
     Raises:
-        UserError: If the name is unknown, or if there is no such CUDA device.
+        UserError: If the name is unknown, or if there is no such device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if _cuda_is_usable() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device must be auto, cpu, cuda or cuda:<index>, not {name!r}") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device must be auto, cpu, cuda or cuda:<index>, not {name!r}")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise UserError(f"device must be {DEVICE_NAMES}, not {name!r}") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device must be {DEVICE_NAMES}, not {name!r}")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device mps was asked for, but PyTorch cannot use it here: use --device cpu or auto")
+    count = torch.cuda.device_count() if _cuda_is_usable() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise UserError(f"device {name} was asked for, but PyTorch sees {count} CUDA devices: use --device cpu or auto")
     return device
+
+
+@cache
+def _report_unusable_gpu(reason: str) -> None:
+    print(f"a GPU is present but cannot be used, so runs are trained on the CPU: {reason}", file=sys.stderr)
+
+
+def _cuda_is_usable() -> bool:
+    """Return whether PyTorch can use a CUDA GPU. If it warns about one that it cannot use, print why, once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        usable = torch.cuda.is_available()
+    if not usable:
+        for warning in caught:
+            _report_unusable_gpu(str(warning.message).splitlines()[0].partition(" (Triggered internally")[0])
+    return usable
 
 
 def fast_precision(device: torch.device) -> str:
@@ -44,6 +71,8 @@ def fast_precision(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    if device.type == "mps":
+        return "fp32"
     # PyTorch has no public names for these before 2.13.
     fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16" if fast else "fp32"
@@ -91,11 +120,7 @@ def free_memory(device: torch.device) -> int:
     """Return how many bytes of the memory of a device are free now."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():  # memory that the page cache would give back counts as free
-        (line,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
-        return int(line.split()[1]) * 1024
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return psutil.virtual_memory().available  # includes what the page cache would give back
 
 
 def keep_freed_memory() -> None:

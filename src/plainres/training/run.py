@@ -174,10 +174,11 @@ class _Run:
             warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
             # Lightning passes this argument on, and its successor exists only in the newest PyTorch.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
+            gpu_of_one_process = ranks.size == 1 and self.device.type == "cuda"
             trainer = pl.Trainer(
-                accelerator="gpu" if self.device.type == "cuda" else "cpu",
+                accelerator="gpu" if self.device.type == "cuda" else self.device.type,
                 # Of several processes, each has a GPU of its own among those that it sees.
-                devices=ranks.local_size if ranks.size > 1 or self.device.type == "cpu" else [self.device.index or 0],
+                devices=[self.device.index or 0] if gpu_of_one_process else ranks.local_size,
                 num_nodes=ranks.size // ranks.local_size,
                 # Training does not depend on buffers, and those of rank 0 are recorded: they need no broadcast.
                 strategy=DDPStrategy(broadcast_buffers=False) if ranks.size > 1 else "auto",

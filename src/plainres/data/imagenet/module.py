@@ -1,6 +1,5 @@
 """The data module of photographs: ILSVRC-2012, or folders with the same layout."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from plainres.cores import available_cores
 from plainres.data.imagenet.augmentation import AugmentationStream
 from plainres.data.imagenet.batches import MEAN, BadImages, CenterBatches, PhotoBatch, TrainBatches, normalize
 from plainres.data.imagenet.photos import Photos, require_same_classes
@@ -62,7 +62,7 @@ class ImageNetData(pl.LightningDataModule):
         self.data_dir, self.size, self.shard = Path(data_dir), size, shard
         self.seed, self.iterations, self.batch_size = seed, iterations, batch_size
         self.expected_classes = num_classes
-        self.workers = min(len(os.sched_getaffinity(0)), MAX_WORKERS) if workers is None else workers
+        self.workers = min(available_cores(), MAX_WORKERS) if workers is None else workers
         self.parts: dict[str, Photos] = {}
         self.bad = BadImages(bad_limit, bad_log)
         self.device = torch.device("cpu")

@@ -33,6 +33,7 @@ def choose_engine(name: str, config: RunConfig, device: torch.device) -> type[Ea
     obstacles = {
         "trains on images in memory, and ImageNet is read from disk during training": not config.info.has_fixed_format,
         "trains on one device, and this run uses several": get_rank_info().size > 1,
+        "computes on CPUs and CUDA GPUs, and this run uses another device": device.type not in ("cpu", "cuda"),
         "takes a batch whole, and this run uses micro-batches": bool(config.micro_batch),
     }
     obstacle = next((text for text, applies in obstacles.items() if applies), None)
