@@ -136,11 +136,11 @@ def measure(
         )
         if method.engine == "stock":
             if data_dir:
-                train = load_cifar("cifar10", data_dir, train=True)
+                images, labels = load_cifar("cifar10", data_dir, train=True)
             else:  # as many images as CIFAR-10 has, so that epochs are equally long
-                train = tuple(torch.cat([part] * 10) for part in demo_set(5_000, seed=0))
+                images, labels = (torch.cat([part] * 10) for part in demo_set(5_000, seed=0))
             workers = min(MAX_STOCK_WORKERS, os.cpu_count() or 1)
-            trainer.fit(StockModule(config, net), stock_loader(*train, batch_size, workers, pin=cuda))
+            trainer.fit(StockModule(config, net), stock_loader(images, labels, batch_size, workers, pin=cuda))
         else:
             data = CifarData(config.dataset, data_dir or ".", "50k", 0, config.iterations, batch_size)
             data.prepare_data()

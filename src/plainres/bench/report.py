@@ -47,12 +47,13 @@ def summarize(method: Method, depth: int, batch_size: int, rounds: list[Measurem
         "ratio_spread": [min(ratios), max(ratios)],
         "first_step_seconds": rounds[0].first_step,
     }
-    if rounds[0].peak_memory is not None:
+    peaks = [measurement.peak_memory for measurement in rounds if measurement.peak_memory is not None]
+    if peaks:
         element = 2 if method.precision == "bf16" else 4
         bytes_moved = PASSES * convolution_outputs(depth) * batch_size * element
         line |= {
             "dram_share": bytes_moved / BANDWIDTH / seconds,
-            "peak_memory_gib": max(measurement.peak_memory for measurement in rounds) / 2**30,
+            "peak_memory_gib": max(peaks) / 2**30,
         }
     return line
 

@@ -1,6 +1,6 @@
 """The interface between data modules and training."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,14 @@ class Part(Protocol):
     def __len__(self) -> int: ...
 
     def md5(self) -> str: ...
+
+
+class Batches(Protocol):
+    """Consecutive batches: a list of them, or a tensor whose first dimension is the iteration."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 class RunData(Protocol):
@@ -58,7 +66,7 @@ class RunData(Protocol):
                 per span. Others yield one item per iteration.
         """
 
-    def iterations_of(self, loaded: Any) -> Sequence[Any]:
+    def iterations_of(self, loaded: Any) -> Batches:
         """Split an item of `train_batches` into its iterations, each of which `inputs` accepts."""
 
     def inputs(self, batch: Any, part: str = "train") -> tuple[Tensor, Tensor]:

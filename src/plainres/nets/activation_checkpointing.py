@@ -33,7 +33,8 @@ def freeze_bn_statistics(net: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked -= 1
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked -= 1
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:

@@ -1,5 +1,7 @@
 """The building blocks of the study: the same layers with a shortcut connection (residual) or without one (plain)."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
@@ -119,7 +121,7 @@ class BasicBlock(Block):
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        if self.gate is not None:
+        if self.shortcut is not None and self.gate is not None:
             out = torch.lerp(self.shortcut(x), out, torch.sigmoid(self.gate(x)))
         elif self.shortcut is not None:
             out = out + self.shortcut(x)  # y = F(x) + x, equation 1: the one line that a plain block lacks
@@ -149,7 +151,7 @@ class PreActivationBlock(Block):
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=bias)
         self.pre_bn2 = make_norm(norm, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
-        self.shortcut = make_shortcut(shortcut, in_channels, channels, stride, norm)
+        self.shortcut = cast(nn.Module, make_shortcut(shortcut, in_channels, channels, stride, norm))
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(relu(self.pre_bn1(x)))

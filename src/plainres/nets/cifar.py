@@ -1,5 +1,6 @@
 """Plain and residual nets for 32x32 images (section 4.2)."""
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn.functional import relu
 from plainres.catalog.shortcuts import shortcuts_of
 from plainres.errors import UserError
 from plainres.nets.activation_checkpointing import run_checkpointed
-from plainres.nets.blocks import INITS, NORMS, BasicBlock, PreActivationBlock, initialize, make_norm
+from plainres.nets.blocks import INITS, NORMS, BasicBlock, Block, PreActivationBlock, initialize, make_norm
 
 
 class CifarNet(nn.Module):
@@ -27,7 +28,9 @@ class CifarNet(nn.Module):
         super().__init__()
         self.checkpointing = False
         preact = shortcut == "preact"
-        block = partial(PreActivationBlock if preact else BasicBlock, shortcut=shortcut, norm=norm)
+        block: Callable[..., Block] = partial(BasicBlock, shortcut=shortcut, norm=norm)
+        if preact:
+            block = partial(PreActivationBlock, norm=norm)
 
         def stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
             rest = (block(channels, channels) for _ in range(blocks_per_stage - 1))

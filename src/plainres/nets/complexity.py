@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,9 @@ class LayerCall(NamedTuple):
     output: Tensor
 
 
-def trace_layers(net: nn.Module, input_shape: tuple[int, int, int], kinds: tuple[type, ...]) -> list[LayerCall]:
+def trace_layers(
+    net: nn.Module, input_shape: tuple[int, int, int], kinds: tuple[type[nn.Module], ...]
+) -> list[LayerCall]:
     """Return the layers of some kinds in the order in which they run for one image.
 
     Args:
@@ -63,5 +65,5 @@ def count_complexity(net: nn.Module, input_shape: tuple[int, int, int]) -> Compl
     """
     # Every element of the output is the dot product of an input window and one row of the weight.
     calls = trace_layers(net, input_shape, (nn.Conv2d, nn.Linear))
-    multiply_adds = sum(call.output.numel() * call.module.weight[0].numel() for call in calls)
+    multiply_adds = sum(call.output.numel() * cast(Tensor, call.module.weight)[0].numel() for call in calls)
     return Complexity(sum(p.numel() for p in net.parameters()), multiply_adds)

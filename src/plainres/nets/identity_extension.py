@@ -12,6 +12,7 @@ from plainres.nets.cifar import CifarNet, cifar_net
 def _make_identity(block: BasicBlock) -> None:
     """Make a plain block return its (non-negative) input unchanged in evaluation mode."""
     for conv, bn in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
+        assert isinstance(bn, nn.BatchNorm2d) and bn.running_mean is not None and bn.running_var is not None
         nn.init.dirac_(conv.weight)
         nn.init.ones_(bn.weight)
         nn.init.zeros_(bn.bias)

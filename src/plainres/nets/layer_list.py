@@ -37,6 +37,7 @@ def layer_list(net: nn.Module, input_shape: tuple[int, int, int]) -> dict:
                 pooled = {"op": "average pool", "kernel": layers[-1]["size"], "channels": layers[-1]["channels"]}
                 layers.append(layer | pooled)
         else:
+            assert isinstance(module, nn.Conv2d | nn.MaxPool2d)
             op = "conv" if isinstance(module, nn.Conv2d) else "max pool"
             kernel, stride = (v if isinstance(v, int) else v[0] for v in (module.kernel_size, module.stride))
             layer |= {"op": op, "kernel": kernel, "stride": stride}

@@ -1,6 +1,7 @@
 """Weights of a recorded net: one safetensors file whose metadata hold the recipe."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ from plainres.nets.imagenet import check_imagenet, imagenet_net
 from plainres.nets.random_draws import draw_from
 
 # For each family of nets: the function that makes one, and the one that checks its arguments.
-ARCHITECTURES = {"cifar": cifar_net, "imagenet": imagenet_net}
-CHECKS = {"cifar": check_cifar, "imagenet": check_imagenet}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"cifar": cifar_net, "imagenet": imagenet_net}
+CHECKS: dict[str, Callable[..., None]] = {"cifar": check_cifar, "imagenet": check_imagenet}
 
 
 class Normalized(nn.Module):
@@ -30,6 +31,9 @@ class Normalized(nn.Module):
         architecture: Arguments that the net was made with.
         recipe: Configuration that the weights were trained with.
     """
+
+    mean: Tensor
+    std: Tensor | None
 
     def __init__(self, net: nn.Module, mean: Tensor, std: Tensor | None, architecture: dict, recipe: dict):
         super().__init__()

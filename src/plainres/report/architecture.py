@@ -41,7 +41,7 @@ def table_1(nets: list[dict]) -> pd.DataFrame:
     """
     rows = []
     for net in nets:
-        paper = TABLE_1.get(str(net.get("depth", net["net"])))
+        paper = TABLE_1[str(net.get("depth", net["net"]))]
         exact = net["multiply_adds"]
         rows.append(
             {

@@ -31,9 +31,9 @@ def _change(study: Study, shallow: str, deep: str) -> str:
 
 def _spread(part: Part) -> str:
     """Whether seeds tell the difference in training error from chance."""
-    if part.difference.n == 1:
+    if part.effect.n == 1:
         return ""
-    half_width = f"± {part.difference.half_width:.1f} points over {part.difference.n} seeds"
+    half_width = f"± {part.effect.half_width:.1f} points over {part.effect.n} seeds"
     return f" ({half_width})" if part.beyond_chance else f" ({half_width}, which holds zero)"
 
 
@@ -76,7 +76,7 @@ def _twins(study: Study, depths: list[int]) -> str:
         return ""
     gaps = ", ".join(
         " and ".join(
-            f"{_part(study, f'plain-{depth}', f'resnet-{depth}', column).difference.mean:+.1f}"
+            f"{_part(study, f'plain-{depth}', f'resnet-{depth}', column).effect.mean:+.1f}"
             for column in ERRORS.values()
         )
         + f" at {depth} layers"

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,8 +18,8 @@ COLOURS = plt.get_cmap("viridis")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 FEW = 4  # up to so many passes over the test set are drawn as points, because they are not a curve
 CAPTION_SIZE = 7
-TRAINING = {"ls": "--", "lw": 1.2}
-TEST = {"ls": "-", "lw": 2.2}
+TRAINING: dict[str, Any] = {"ls": "--", "lw": 1.2}
+TEST: dict[str, Any] = {"ls": "-", "lw": 2.2}
 
 
 class Style(NamedTuple):
@@ -90,7 +90,7 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def thousands(x: float, _: int = 0) -> str:
+def thousands(x: float, _: float = 0) -> str:
     """Format a number of iterations as an axis label, for example 500 or 1.5k."""
     return f"{x / 1000:g}k" if x >= 1000 else f"{x:g}"
 

@@ -6,6 +6,7 @@ existing axes, leaves out the figure's title and caption, and returns the figure
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,8 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
     top = _top(study, nets)
     for panel, column, name in zip(panels.axes, ("train_error", "test_error"), ("training", "test"), strict=True):
         ends = {net: curves(study, net, column)["mean"] for net in nets}
-        lowest = min(nets, key=lambda net, ends=ends: ends[net].iloc[-1])
+        last = {net: float(curve.iloc[-1]) for net, curve in ends.items()}
+        lowest = min(last, key=last.__getitem__)
         for net, colour in zip(nets, PAPER_COLOURS, strict=True):
             few = len(ends[net]) <= FEW
             panel.plot(ends[net].index, ends[net], color=colour, lw=1.8, marker="o" if few else None)
@@ -136,7 +138,7 @@ def draw_panels(
         ]
         finished = [net for net in members if study.of_net(net)]
         few = bool(finished) and all(len(curves(study, net, "test_error")) <= FEW for net in finished)
-        test = {"ls": "none", "marker": "o"} if few else TEST
+        test: dict[str, Any] = {"ls": "none", "marker": "o"} if few else TEST
         entries += [Line2D([], [], color="0.3", label="training", **TRAINING)]
         entries += [Line2D([], [], color="0.3", label=tested, **test)]
         iteration_axis(panel, study)

@@ -26,7 +26,7 @@ def _rows(verdicts: dict[str, Verdict], unit: str) -> list[Row]:
 
 def _draw_row(axes: Axes, y: int, part: Part) -> None:
     colour = OURS if part.comparable else GREY
-    effect = part.difference
+    effect = part.effect
     if part.bound is not None:
         axes.barh(y, 2 * part.bound, left=-part.bound, height=0.8, color=BAND, zorder=0)
     if effect.n == 1:
@@ -54,8 +54,8 @@ def _draw(axes: Axes, rows: Sequence[Row], unit: str) -> None:
     for place, (_, verdict, part) in enumerate(rows):
         y = -place
         _draw_row(axes, y, part)
-        seeds = f"{part.difference.n} seed{'s' if part.difference.n > 1 else ''}"
-        text = f"{part.study.iterations:,} iterations, {seeds}: {verdict.level}"
+        seeds = f"{part.effect.n} seed{'s' if part.effect.n > 1 else ''}"
+        text = f"{part.judged.iterations:,} iterations, {seeds}: {verdict.level}"
         axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color="0.35")
         if place and rows[place - 1][0] != rows[place][0]:
             axes.axhline(y + 0.5, color="0.88", lw=0.8, zorder=0)

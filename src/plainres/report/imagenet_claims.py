@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 
@@ -82,7 +83,7 @@ def ensembles_help(scores: Sequence[dict]) -> Verdict:
     if not verdicts:
         return Verdict(NOT_ENOUGH, reason="needs scores of an ensemble of several depths and of each of its nets")
     worst = min(real, key=lambda verdict: ORDER.index(verdict.level))
-    joined = {
+    joined: dict[str, Any] = {
         name: "; ".join(dict.fromkeys(getattr(v, name) for v in real)) for name in ("interval", "records", "reason")
     }
     return Verdict(worst.level, worst.direction, worst.magnitude, n=str(len(real)), **joined)
@@ -94,8 +95,8 @@ def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
         return None
     same = [other for other in scores if all(other[key] == score[key] for key in ("way", "data", "size"))]
     alone = {other["nets"][0]["weights_sha256"]: other["top5_error"] for other in same if len(other["nets"]) == 1}
-    members = [alone.get(net["weights_sha256"]) for net in score["nets"]]
-    if None in members:
+    members = [alone[net["weights_sha256"]] for net in score["nets"] if net["weights_sha256"] in alone]
+    if len(members) < len(score["nets"]):
         return None
     names = ", ".join(net["name"] for net in score["nets"])
     gain = min(members) - score["top5_error"]

@@ -4,6 +4,8 @@ Every function returns a matplotlib figure, or None if the study has no records 
 existing axes, leaves out the figure's title and caption, and returns the figure of these axes.
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -80,7 +82,8 @@ def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
     stds = {net: _probe_of(study, run, "max")["response_std"] for net, run in runs.items()}
     for net, run in runs.items():
         std = stds[net].to_numpy()
-        line = {"color": style[net].colour, "lw": 1.6, "ls": "--" if run.kind == "plain" else "-", "label": net}
+        ls = "--" if run.kind == "plain" else "-"
+        line: dict[str, Any] = {"color": style[net].colour, "lw": 1.6, "ls": ls, "label": net}
         layers = range(1, len(std) + 1)
         panels.axes[0].plot(layers, std, **line)
         panels.axes[1].plot(layers, sorted(std, reverse=True), **line)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from plainres.report.records import Study
 from plainres.report.statistics import Chance, Difference, Measure, chance_between_single_runs, difference
@@ -62,9 +63,21 @@ class Part:
     missing: tuple[str, ...] = ()
 
     @property
+    def judged(self) -> Study:
+        """The study of a part that has records."""
+        assert self.study is not None
+        return self.study
+
+    @property
+    def effect(self) -> Difference:
+        """The difference of a part that has records."""
+        assert self.difference is not None
+        return self.difference
+
+    @property
     def share(self) -> float:
         """The budget, as a share of the paper's."""
-        return self.study.iterations / self.study.info.paper_iterations
+        return self.judged.iterations / self.judged.info.paper_iterations
 
     @property
     def comparable(self) -> bool:
@@ -74,16 +87,16 @@ class Part:
     @property
     def as_claimed(self) -> bool:
         """Whether the mean lies where the claim has it."""
-        return self.difference.mean > 0 if self.bound is None else abs(self.difference.mean) < self.bound
+        return self.effect.mean > 0 if self.bound is None else abs(self.effect.mean) < self.bound
 
     @property
     def beyond_chance(self) -> bool:
         """Whether the interval, or for single runs what chance explains, leaves the sign of the effect certain."""
-        width = self.difference.half_width if self.difference.n > 1 else self.chance.half_width if self.chance else None
+        width = self.effect.half_width if self.effect.n > 1 else self.chance.half_width if self.chance else None
         if width is None:
             return False
         edge = 0.0 if self.bound is None else self.bound
-        return abs(abs(self.difference.mean) - edge) > width
+        return abs(abs(self.effect.mean) - edge) > width
 
     def level(self) -> tuple[str, str]:
         """Return the level of this part and the reason for it."""
@@ -98,7 +111,7 @@ class Part:
         return level, reason
 
     def _budget(self) -> str:
-        return f"{self.study.iterations:,} iterations are {self.share:.1%} of the paper's budget"
+        return f"{self.judged.iterations:,} iterations are {self.share:.1%} of the paper's budget"
 
     def _one_seed(self) -> tuple[str, str]:
         if self.chance is None:
@@ -116,7 +129,7 @@ class Part:
             if short and not self.never:
                 return NOT_ENOUGH, f"the interval contradicts the claim, but {short}"
             return NOT_REPRODUCED, "the interval contradicts the claim"
-        if self.bound is None and not short and self.reference and self.difference.high < self.reference.value:
+        if self.bound is None and not short and self.reference and self.effect.high < self.reference.value:
             return NOT_REPRODUCED, f"the interval holds zero and excludes {self.reference.source}"
         edge = "zero" if self.bound is None else f"the bound of {self.bound:.2f}"
         return NOT_ENOUGH, f"the interval holds {edge}"
@@ -127,7 +140,7 @@ class Part:
             return ""
         published = f"{self.reference.source} ({self.reference.value:+.2f})"
         if not self.comparable:
-            return f"{self.difference.mean:+.2f} here, {published} at {self.study.info.paper_iterations:,} iterations"
+            return f"{self.difference.mean:+.2f} here, {published} at {self.judged.info.paper_iterations:,} iterations"
         apart = self.difference.mean - self.reference.value
         if self.difference.n == 1:
             return f"differs by {apart:+.2f} from {published} (one seed, no interval)"
@@ -144,7 +157,7 @@ class Part:
 
 
 def is_more(
-    studies: Sequence[Study], study: Study | None, weights: dict[str, int], measure: Measure, what: str, **more: object
+    studies: Sequence[Study], study: Study | None, weights: dict[str, int], measure: Measure, what: str, **more: Any
 ) -> Part:
     """Return the part of a claim that a weighted sum over nets is positive.
 
@@ -159,6 +172,8 @@ def is_more(
     sign = " minus ".join(weights) if list(weights.values()) == [1, -1] else ", ".join(weights)
     name = more.pop("name", f"{sign}, {what}")
     effect = difference(study, weights, measure) if study else None
-    chance = chance_between_single_runs(studies, study, weights, measure) if effect and effect.n == 1 else None
+    chance = None
+    if study and effect and effect.n == 1:
+        chance = chance_between_single_runs(studies, study, weights, measure)
     missing = tuple(net for net in weights if study is None or measure(study, net).empty)
     return Part(name, study, effect, chance, missing=missing, **more)

@@ -75,7 +75,7 @@ class Run:
 
     def last(self, column: str) -> float:
         """Return the last recorded value of a column of `metrics`, NaN if there is none."""
-        values = self.metrics[column].dropna() if column in self.metrics else ()
+        values = self.metrics[column].dropna() if column in self.metrics else pd.Series(dtype=float)
         return float(values.iloc[-1]) if len(values) else float("nan")
 
 

@@ -138,7 +138,9 @@ def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
     rows = []
     for name, low in finished.items():
         full = finished.get(f"{name.removesuffix('bf16')}fp32") if name.endswith("-bf16") else None
-        for net in dict.fromkeys(run.net for run in low.runs) if full else ():
+        if full is None:
+            continue
+        for net in dict.fromkeys(run.net for run in low.runs):
             row = {"net": net, "iterations": f"{low.iterations:,}"}
             for part in ("train", "test"):
                 # The same initial weights and batches, so that these differences are paired by seed.

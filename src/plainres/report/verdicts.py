@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from plainres.report.parts import (
     NOT_ENOUGH,
@@ -83,7 +84,7 @@ def _magnitude(parts: Sequence[Part], size: Callable[[Study], str] | None) -> st
     texts = [text for part in parts if (text := part.magnitude())]
     if all(part.comparable for part in parts):
         return "; ".join(texts) or "the paper prints no figure to compare with"
-    texts = [text for text in (size(parts[0].study),) if text] if size else texts
+    texts = [text for text in (size(parts[0].judged),) if text] if size else texts
     return "cannot be compared at this budget" + (f" ({'; '.join(texts)})" if texts else "")
 
 
@@ -116,8 +117,8 @@ def conclude(
     reason = "; ".join(dict.fromkeys(filter(None, [*reasons, note])))
     if not found:
         return Verdict(NOT_ENOUGH, reason=reason)
-    studies = list({part.study.name: part.study for part in found}.values())
-    seeds = sorted({part.difference.n for part in found})
+    studies = list({part.judged.name: part.judged for part in found}.values())
+    seeds = sorted({part.effect.n for part in found})
     return Verdict(
         level,
         _direction(found),
@@ -143,7 +144,7 @@ def errors_rise(
     pairs: Sequence[tuple[str, str]],
     columns: Sequence[str],
     references: dict[tuple[str, str], Reference] | None = None,
-    **limits: object,
+    **limits: Any,
 ) -> Verdict:
     """Judge the claim that the first net of every pair has higher errors than the second.
 

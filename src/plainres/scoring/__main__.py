@@ -19,7 +19,6 @@ from plainres.errors import UserError
 from plainres.nets.weights import Normalized
 from plainres.scoring.models import adopt, labels_for, load_model
 from plainres.scoring.scores import score
-from plainres.scoring.views import VIEWS
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 from plainres.training.device import choose_device, describe_hardware, describe_software
@@ -41,7 +40,7 @@ class Score:
     """Folder that contains val/<class>/*. Default: the environment variable DATA_DIR, or ./data."""
     part: Literal["val", "train"] = "val"
     """Subfolder to score on."""
-    views: tuple[Literal["center", "10-crop", "multi-scale"], ...] = tuple(VIEWS)
+    views: tuple[Literal["center", "10-crop", "multi-scale"], ...] = ("center", "10-crop", "multi-scale")
     """Views of each photograph: center (the center crop), 10-crop (Tables 2 and 3), or multi-scale (fully convolutional
     at five scales, Tables 4 and 5)."""
     results: Path = LOCAL_RESULTS
@@ -105,6 +104,7 @@ def score_command(options: Score) -> int:
     sizes = {model.recipe.get("size") or model.recipe["config"]["image_size"] for model in models}
     if len(sizes) > 1 or any(not other.equal(labels[0]) for other in labels):
         raise UserError("the nets of an ensemble must have been trained on the same classes and crop size")
+    (size,) = sizes
     nets = [describe_model(path, model) for path, model in zip(options.weights, models, strict=True)]
     label = nets[0]["name"] if len(nets) == 1 else f"ensemble-of-{len(nets)}"
     digest = hashlib.sha256("".join(net["weights_sha256"] for net in nets).encode()).hexdigest()[:8]
@@ -116,7 +116,7 @@ def score_command(options: Score) -> int:
             photos,
             labels[0],
             view,
-            *sizes,
+            size,
             device,
             precision=options.precision,
             workers=options.workers,
@@ -126,7 +126,7 @@ def score_command(options: Score) -> int:
             "way": view,  # the key of the records since their first version
             **asdict(scores),
             "nets": nets,
-            "size": next(iter(sizes)),
+            "size": size,
             "precision": options.precision,
             "data": {"part": options.part, "classes": len(photos.classes), "md5": photos.md5()},
             "seconds": round(time.perf_counter() - begin, 1),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ def adopt(path: Path, depth: int, mean: Sequence[float], std: Sequence[float], s
     if actual_depth != depth:
         raise UserError(f"{path} holds a net of {actual_depth} layers, not {depth}")
     shortcut = "B" if "layer2.0.downsample.0.weight" in state else None
-    architecture = {
+    architecture: dict[str, Any] = {
         "depth": depth,
         "shortcut": shortcut,
         "num_classes": len(state["fc.weight"]),
@@ -104,7 +105,7 @@ def labels_for(model: Normalized, photos: Photos, path: Path) -> Tensor:
         UserError: If the folder contains other classes than the model.
     """
     names = model.recipe.get("classes")
-    outputs = model.net.fc.out_features
+    outputs = cast(ImageNetNet, model.net).fc.out_features
     if names is None:
         if len(photos.classes) != outputs:
             raise UserError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from plainres.data.imagenet.batches import BadImages
 from plainres.data.imagenet.photos import BadImage, Photos
 from plainres.errors import UserError
+from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import Normalized
 from plainres.scoring.views import VIEWS, dense_logits
 from plainres.training.device import autocast
@@ -86,12 +88,12 @@ def probabilities(
     Returns:
         Probabilities (photographs, classes) on the CPU, in double precision.
     """
-    total = torch.zeros(len(views), models[0].net.fc.out_features, dtype=torch.float64)
+    total = torch.zeros(len(views), cast(ImageNetNet, models[0].net).fc.out_features, dtype=torch.float64)
     for owners, stacked in _by_shape(views):
         pixels = stacked.to(device, non_blocking=True) / 255
         for model in models:
             with autocast(device, precision):
-                logits = dense_logits(model.net, model.normalize(pixels), size)
+                logits = dense_logits(cast(ImageNetNet, model.net), model.normalize(pixels), size)
             total.index_add_(0, owners, logits.float().softmax(1).double().cpu())
     counts = torch.tensor([len(photo_views) for photo_views in views])
     return total / (counts[:, None] * len(models))
@@ -127,7 +129,8 @@ def score(
         UserError: If no image can be read, or too many are unreadable.
     """
     for model in models:
-        model.to(device, memory_format=torch.channels_last)
+        # PyTorch's stub of `to` has no memory format beside a device.
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ranges = [range(begin, min(begin + BATCH_SIZE, len(photos))) for begin in range(0, len(photos), BATCH_SIZE)]
     loader = DataLoader(ViewDataset(photos, view, size), batch_size=None, sampler=ranges, num_workers=workers)
     images = skipped = wrong1 = wrong5 = 0

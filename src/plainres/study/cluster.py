@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 
@@ -80,7 +81,7 @@ def train_on_cluster(
     environment = {} if gpu else {"env_vars": {"OMP_NUM_THREADS": str(cores)}}
     task = ray.remote(train_task).options(max_retries=MAX_RETRIES, num_cpus=cores, runtime_env=environment, **gpu)
     shared = replace(context, data_dir=context.data_dir.absolute(), results=context.results.absolute())
-    refs = {}
+    refs: dict[RunConfig, Any] = {}
 
     def cancel(_signum: int) -> None:
         for ref in refs.values():

@@ -1,7 +1,7 @@
 """Options that the experiments on ImageNet share."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -12,7 +12,7 @@ from plainres.study.options import StudyOptions
 
 PAPER_ITERATIONS = IMAGENET.paper_iterations
 # A check of the pipeline on a sample of photographs: small crops, a few minutes per net on one CPU core.
-CHECK = {"image_size": 64, "batch_size": 16, "lr": 0.02}
+CHECK: dict[str, Any] = {"image_size": 64, "batch_size": 16, "lr": 0.02}
 CHECK_ITERATIONS = 256
 
 

@@ -150,6 +150,7 @@ class ParallelTraining:
             WorkerFailed: If its exit status is not 0.
         """
         last_line = ""
+        assert process.stderr is not None
         with process:
             for line in process.stderr:
                 self.console.print(f"{config.name}: {line.rstrip()}", markup=False, highlight=False)

@@ -68,7 +68,8 @@ def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", ite
     """
     depth, batch_size = (18, 16) if config.family == "imagenet" else (20, 128)
     config = replace(config, depth=depth, batch_size=batch_size, shortcut=None, norm="batch", init="he", micro_batch=0)
-    net = make_net(config).to(device, memory_format=torch.channels_last)
+    # PyTorch's stub of `to` has no memory format beside a device.
+    net = make_net(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.rand(batch_size, *image_shape(config), generator=torch.Generator().manual_seed(0))
     images = images.to(device, memory_format=torch.channels_last)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)

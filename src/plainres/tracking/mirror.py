@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from operator import methodcaller
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytorch_lightning as pl
 
@@ -84,7 +85,7 @@ class Connection:
         failed: Whether an error occurred.
     """
 
-    def __init__(self, mode: str, folder: Path, **identity: object):
+    def __init__(self, mode: str, folder: Path, **identity: Any):
         self.folder = folder
         self.failed = False
         self._run: wandb.Run | None = None
@@ -98,7 +99,7 @@ class Connection:
             folder.mkdir(parents=True, exist_ok=True)
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", PROJECT),
-                mode=mode,
+                mode=cast(Literal["online", "offline"], mode),
                 dir=folder,
                 settings=wandb.Settings(silent=True, console="off"),
                 **identity,
@@ -118,7 +119,12 @@ class Connection:
 
     def submit(self, action: Callable[["wandb.Run"], object]) -> None:
         """Schedule a call of `action` with the W&B run, after all earlier actions."""
-        self._jobs.put(lambda: action(self._run))
+
+        def job() -> None:
+            assert self._run is not None
+            action(self._run)
+
+        self._jobs.put(job)
 
     def close(self, exit_code: int = 0) -> None:
         """Finish the W&B run, waiting at most `CLOSE_TIMEOUT` seconds."""
@@ -159,7 +165,8 @@ class Mirror(pl.Callback):
             resume: `"allow"` to continue a W&B run with the same id, None to replace it.
         """
         config = self.record.config
-        provenance = self.record.read()["provenance"]
+        recorded = self.record.read()
+        assert recorded is not None
         self.logged = logged
         self.connection = Connection(
             self.mode,
@@ -169,7 +176,7 @@ class Mirror(pl.Callback):
             job_type="train",
             tags=[config.dataset, f"{config.iterations} iterations", *filter(None, [config.info.paper_tables])],
             config=asdict(config)
-            | {"study": config.study, "net": config.net, "kind": config.kind, "provenance": provenance},
+            | {"study": config.study, "net": config.net, "kind": config.kind, "provenance": recorded["provenance"]},
             **({} if in_sweep() else {"id": run_id(config), "resume": resume}),
         )
         self.connection.submit(lambda run: run.define_metric("iteration"))
@@ -179,7 +186,8 @@ class Mirror(pl.Callback):
         """Log the rows that have not been logged yet."""
         for row in rows[self.logged :]:
             values = {key: value for key, value in row.items() if not _is_missing(value)}
-            self.connection.submit(lambda run, values=values: run.log(values))
+            assert self.connection is not None
+            self.connection.submit(methodcaller("log", values))
         self.logged = max(self.logged, len(rows))
 
     def finish(self) -> None:
@@ -187,6 +195,7 @@ class Mirror(pl.Callback):
         if self.connection is None:
             return
         recorded = self.record.read()
+        assert recorded is not None
         ended = recorded["outcome"] != UNFINISHED
         self.send(self.record.read_metrics())
         if ended:

@@ -99,9 +99,9 @@ class RunConfig:
             raise UserError(f"batch size must be 1 or more, not {self.batch_size}")
         if self.micro_batch < 0 or (self.micro_batch and self.batch_size % self.micro_batch):
             raise UserError(f"micro-batch {self.micro_batch} must divide the batch size {self.batch_size}")
-        for name, value in (("learning rate", self.lr), ("weight decay", self.weight_decay), ("clip", self.clip)):
-            if not 0 <= value < math.inf:
-                raise UserError(f"{name} must be 0 or more, not {value:g}")
+        for name, number in (("learning rate", self.lr), ("weight decay", self.weight_decay), ("clip", self.clip)):
+            if not 0 <= number < math.inf:
+                raise UserError(f"{name} must be 0 or more, not {number:g}")
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum must be at least 0 and less than 1, not {self.momentum:g}")
         if not 0 <= self.seed < 2**63:

@@ -9,6 +9,7 @@ import warnings
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import torch
@@ -156,7 +157,7 @@ def convolves_in_tf32() -> bool:
     try:
         return torch.backends.cudnn.allow_tf32
     except RuntimeError:  # PyTorch refuses to answer once the newer setting has been made
-        return torch.backends.cudnn.conv.fp32_precision == "tf32"
+        return cast(Any, torch.backends.cudnn).conv.fp32_precision == "tf32"
 
 
 def describe_software() -> dict:
@@ -169,7 +170,7 @@ def describe_software() -> dict:
 
     here = Path(__file__).parent
 
-    def git(*command: str) -> str | None:
+    def git(*command: str | Path) -> str | None:
         try:
             done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):

@@ -165,9 +165,9 @@ def on_rank_zero(work: Callable[[], Value]) -> Value:
         except UserError as error:
             message[1] = error
     distributed.broadcast_object_list(message)
-    result, error = message
-    if error is not None:
-        raise error
+    result, problem = message
+    if problem is not None:
+        raise problem
     return result
 
 

@@ -101,9 +101,10 @@ class ClassificationModule(pl.LightningModule):
     def training_step(self, loaded: Any, _: int) -> None:
         lr = learning_rate(self.config, self.iteration, self.warmup_end is None, self.rows)
         batches = self.data.iterations_of(loaded)
+        optimizer: Any = self.optimizers()  # Lightning's wrapper of the one optimizer
         with self.outside_rows():
-            self.engine.prepare(self.optimizers(), batches)
-        losses, wrong = self.engine.advance(self.optimizers(), batches, lr)
+            self.engine.prepare(optimizer, batches)
+        losses, wrong = self.engine.advance(optimizer, batches, lr)
         if self.trainer.world_size > 1:
             losses, wrong = all_reduce_sum(torch.stack((losses / self.trainer.world_size, wrong)).double())
         self.iteration += len(batches)

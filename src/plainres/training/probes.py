@@ -60,6 +60,7 @@ class Moments:
 
     @property
     def variance(self) -> float:
+        assert isinstance(self.sums, Tensor)
         total, squares, count = self.sums.tolist()
         return max(squares / count - (total / count) ** 2, 0.0)
 

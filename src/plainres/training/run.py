@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +16,8 @@ from torch import nn
 from plainres.data import RunData
 from plainres.errors import UserError
 from plainres.nets import count_complexity
+from plainres.nets.cifar import CifarNet
+from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import weights_bytes
 from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
 from plainres.training.callbacks import ProgressBar, Recorder
@@ -114,7 +117,7 @@ class _Run:
         # With BN that sees the images of all processes, recomputing activations communicates: all do it, or none.
         needed = needs_activation_checkpointing(module.net, config, self.device, self.ranks.size)
         (checkpointing,) = all_reduce_max(int(needed))
-        module.net.checkpointing = bool(checkpointing)
+        cast(CifarNet | ImageNetNet, module.net).checkpointing = bool(checkpointing)
         # On rank 0 first: the first record that is written says that the run has begun.
         facts = on_rank_zero(lambda: self._begin(module, data))
         try:
@@ -131,7 +134,8 @@ class _Run:
             return on_rank_zero(write_diverged)
 
         net = make_net(config)  # the module's own net may have BN layers that communicate
-        net.to(self.device, next(module.net.parameters()).dtype, memory_format=torch.channels_last)
+        # PyTorch's stub of `to` has no memory format beside a device.
+        net.to(self.device, next(module.net.parameters()).dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         net.load_state_dict(module.net.state_dict())
         broadcast_buffers(net)
         data.to(self.device)

@@ -100,7 +100,7 @@ def check_contents(records: Sequence[PublishedRecord], data: Data, findings: Fin
         metrics, same_data = check_metrics(record), data.check(record)
         findings.add(record.name, "metrics", metrics)
         findings.add(record.name, "data", same_data)
-        loaded, _ = data.load(record.config)
+        loaded, _ = data.load(record.valid_config)
         if (record.folder / "weights.safetensors").exists():
             findings.console.print(f"{record.name}: evaluating its weights")
         usable = loaded if same_data.status == PASSED else same_data

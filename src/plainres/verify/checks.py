@@ -66,7 +66,7 @@ def check_metrics(record: PublishedRecord) -> Result:
 
 
 def _metrics_problems(record: PublishedRecord, rows: list[dict[str, str]]) -> Iterator[str]:
-    config, run, final = record.config, record.run, record.run["final"]
+    config, run, final = record.valid_config, record.run, record.run["final"]
     ends = row_ends(config)
     expected = ends if run["outcome"] == "finished" else ends[: len(rows)]
     if not rows or [row["iteration"] for row in rows] != [str(end) for end in expected]:
@@ -148,7 +148,7 @@ class Data:
 
     def check(self, record: PublishedRecord) -> Result:
         """Check that a run was trained on the data that are here."""
-        data, here = self.load(record.config)
+        data, here = self.load(record.valid_config)
         if isinstance(data, Result):
             return data
         recorded = record.run["provenance"].get("data_md5", {})
@@ -176,15 +176,17 @@ def check_weights(record: PublishedRecord, data: RunData | Result) -> Result:
         problems = _metadata_problems(record, net)
     except UNREADABLE as error:
         return Result(FAILED, f"the weights cannot be loaded ({error})")
-    if problems or isinstance(data, Result):
-        return judge(problems, "") if problems else Result(SKIPPED, f"metadata agree; not evaluated: {data.detail}")
+    if problems:
+        return judge(problems, "")
+    if isinstance(data, Result):
+        return Result(SKIPPED, f"metadata agree; not evaluated: {data.detail}")
     if not torch.equal(net.mean, data.mean):
         return Result(FAILED, "the mean of the preprocessing is not that of the training images")
     return _evaluate(record, net, data)
 
 
 def _metadata_problems(record: PublishedRecord, net: Normalized) -> list[str]:
-    config, recipe = record.config, net.recipe
+    config, recipe = record.valid_config, net.recipe
     problems = [
         f"{name} is not that of run.json" for name in ("final", "provenance") if recipe[name] != record.run[name]
     ]
@@ -199,7 +201,8 @@ def _metadata_problems(record: PublishedRecord, net: Normalized) -> list[str]:
 def _evaluate(record: PublishedRecord, net: Normalized, data: RunData) -> Result:
     final, device = record.run["final"], record.device
     data.to(device)
-    inner = net.net.to(device, memory_format=torch.channels_last)  # the layout of the recorded passes
+    # The layout of the recorded passes. PyTorch's stub of `to` has no memory format beside a device.
+    inner = net.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     differences = record.differences()
     parts = {"test": "test", "clean_train": "train"}
     problems, told = [], []
@@ -207,7 +210,7 @@ def _evaluate(record: PublishedRecord, net: Normalized, data: RunData) -> Result
         for prefix, part in parts.items():
             if f"{prefix}_error" not in final:
                 continue
-            tally = evaluate(inner, data, part, record.config.precision)
+            tally = evaluate(inner, data, part, record.valid_config.precision)
             for name, value, tolerance in (
                 (f"{prefix}_error", tally.error, ERROR_TOLERANCE),
                 (f"{prefix}_loss", tally.mean_loss, LOSS_TOLERANCE),

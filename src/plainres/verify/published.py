@@ -60,6 +60,12 @@ class PublishedRecord:
     problem: str = ""
 
     @property
+    def valid_config(self) -> RunConfig:
+        """Configuration of a record in which it is a valid one."""
+        assert self.config is not None, self.problem
+        return self.config
+
+    @property
     def results(self) -> Path:
         return self.folder.parents[2]
 

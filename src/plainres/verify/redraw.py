@@ -58,8 +58,8 @@ def check_drawn(results: Path, records: Sequence[PublishedRecord], whole: bool) 
             if not own and name == results.name:
                 continue
             checked.append((name, "tables", _compare_tables(results, copy, own)))
-            folder = results / name if name in studies else None
-            checked.append((name, "figures", _compare_figures(results, copy, own, folder)))
+            drawn = results / name if name in studies else None
+            checked.append((name, "figures", _compare_figures(results, copy, own, drawn)))
     return checked
 
 
@@ -77,8 +77,7 @@ def _compare_tables(results: Path, copy: Path, names: Sequence[Path]) -> Result:
 def _compare_figures(results: Path, copy: Path, names: Sequence[Path], folder: Path | None) -> Result:
     names = [name for name in names if name.suffix in PICTURES]
     problems = [f"{name} is missing" for name in names if not (results / name).is_file()]
-    for stem in {*FIGURES, *IMAGENET_FIGURES} if folder else ():
-        stale = folder / f"{stem}.svg"
+    for stale in [folder / f"{stem}.svg" for stem in {*FIGURES, *IMAGENET_FIGURES}] if folder else []:
         if stale.exists() and stale.relative_to(results) not in names:
             problems.append(f"{stale.relative_to(results)} is not drawn from these records")
     versions = set()

@@ -52,7 +52,7 @@ class StopAfter(pl.Callback):
 
 def reason_to_skip(record: PublishedRecord) -> str:
     """Return why the first rows of a record cannot be trained again, or an empty text."""
-    if record.config.kind == "highway" and "averaged_bn_test_error" not in record.run["final"]:
+    if record.valid_config.kind == "highway" and "averaged_bn_test_error" not in record.run["final"]:
         return "recorded before 2026-11-21, when the initialization of highway gates changed"
     return ""
 
@@ -74,8 +74,9 @@ def estimate(records: Sequence[PublishedRecord], data: Data, rows: int) -> list[
     """
     speeds, costs = {}, []
     for record in records:
-        config, engine = record.config, recorded_engine(record)
+        config, engine = record.valid_config, recorded_engine(record)
         loaded, _ = data.load(config)
+        assert not isinstance(loaded, Result)
         sizes = {name: len(part) for name, part in loaded.parts.items()}
         kind = (config.dataset, config.image_size, config.precision, record.hardware.get("threads"), engine)
         if kind not in speeds:
@@ -107,8 +108,8 @@ def check_first_rows(record: PublishedRecord, data_dir: Path, rows: int) -> Resu
         )
         try:
             with suppress(Reached):
-                train_run(record.config, context, [StopAfter(rows)])
-            trained = read_rows(Path(folder) / record.config.folder / "metrics.csv")
+                train_run(record.valid_config, context, [StopAfter(rows)])
+            trained = read_rows(Path(folder) / record.valid_config.folder / "metrics.csv")
         except UserError as error:
             return Result(SKIPPED, str(error))
     differences = record.differences()
@@ -128,7 +129,8 @@ def compare_rows(
         trained: At least as many rows that were trained again.
         differences: Reasons why digits may differ. Without any, the rows must be equal as they are printed.
     """
-    problems, largest = [], {}
+    problems: list[str] = []
+    largest: dict[str, float] = {}
     for old, new in zip(recorded, trained[: len(recorded)], strict=True):
         for name in old:
             if name in TIMES or old[name] == new.get(name):

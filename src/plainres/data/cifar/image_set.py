@@ -60,6 +60,6 @@ class ImageSet:
 
     def md5(self) -> str:
         """Return the MD5 digest of pixels and labels, in hexadecimal."""
-        digest = hashlib.md5(self.pixels.cpu().numpy(), usedforsecurity=False)
-        digest.update(self.labels.cpu().numpy())
+        digest = hashlib.md5(self.pixels.cpu().numpy().data, usedforsecurity=False)
+        digest.update(self.labels.cpu().numpy().data)
         return digest.hexdigest()

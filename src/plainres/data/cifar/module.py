@@ -1,11 +1,13 @@
 """The data module of small images: CIFAR-10, CIFAR-100 and the demo set."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from plainres.catalog import DATASETS
 from plainres.catalog.datasets import TRAIN_SETS
@@ -83,9 +85,10 @@ class CifarData(pl.LightningDataModule):
             train, test = demo_set(sizes["train"], seed=0), demo_set(sizes["test"], seed=1)
         parts = {"train": train, "test": test}
         if self.train_set == "45k":
-            training, validation = validation_split(train[1])
-            parts["train"] = tuple(t[training] for t in train)
-            parts["val"] = tuple(t[validation] for t in train)
+            images, labels = train
+            training, validation = validation_split(labels)
+            parts["train"] = images[training], labels[training]
+            parts["val"] = images[validation], labels[validation]
         pixels = parts["train"][0]
         mean = sum(chunk.float().sum(0) for chunk in pixels.split(MEAN_CHUNK)) / len(pixels)
         self.parts = {name: ImageSet(*part, mean) for name, part in parts.items()}
@@ -123,10 +126,12 @@ class CifarData(pl.LightningDataModule):
         """
         return self.parts[part].gather(batch)
 
-    def train_batches(self, spans: list[slice]) -> DataLoader:
+    def train_batches(self, spans: Sequence[slice]) -> DataLoader:
         """Return a loader that yields the rows of each span of iterations, int32 (iterations, B, 4)."""
         shard = shard_range(self.batch_size, self.shard)
-        return DataLoader(self.table[:, shard.start : shard.stop], batch_size=None, sampler=spans)
+        # A loader accepts whatever can be indexed.
+        rows = cast(Dataset, self.table[:, shard.start : shard.stop])
+        return DataLoader(rows, batch_size=None, sampler=spans)
 
     def iterations_of(self, loaded: Tensor) -> Tensor:
         """Return the rows as they are: their first dimension is the iteration."""
@@ -143,7 +148,7 @@ class CifarData(pl.LightningDataModule):
         rows = unaugmented_rows(len(self.parts[part]))
         batch_size = batch_size or TEST_BATCH.get(self.table.device.type, TEST_BATCH["cpu"])
         sampler = BatchSampler(shard_range(len(rows), self.shard), batch_size, drop_last=False)
-        return DataLoader(rows.to(self.table.device), batch_size=None, sampler=sampler)
+        return DataLoader(cast(Dataset, rows.to(self.table.device)), batch_size=None, sampler=sampler)
 
     def first(self, images: int, batch_size: int = TEST_BATCH["cpu"]) -> tuple[Tensor, ...]:
         """Return rows that show the first training images (at most all of them) without augmentation, in batches."""

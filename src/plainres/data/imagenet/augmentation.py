@@ -22,7 +22,7 @@ class Augmentations(NamedTuple):
         colour: Coefficient of each principal component of the colours, drawn from N(0, 0.1^2), float32 (B, 3).
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides the method of tuple, which nobody calls
     crop: Tensor
     flip: Tensor
     colour: Tensor
@@ -72,4 +72,4 @@ class AugmentationStream:
         return {name: getattr(self, name) for name in ("seed", "images", "batch_size")}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
+        AugmentationStream.__init__(self, **state)

@@ -108,8 +108,8 @@ class ImageNetData(pl.LightningDataModule):
             UserError: If more images than the limit could not be read.
         """
         self.bad.add(self.parts[part].folder, batch.bad)
-        tensors = (tensor.to(self.device, non_blocking=True) for tensor in batch[:-1])
-        batch = PhotoBatch(*tensors, batch.bad)
+        pixels, labels, flip, colour = (tensor.to(self.device, non_blocking=True) for tensor in batch[:-1])
+        batch = PhotoBatch(pixels, labels, flip, colour, batch.bad)
         return normalize(batch, self._mean.to(self.device)), batch.labels
 
     def _loader(self, dataset: Dataset, keys: list[int] | list[Sequence[int]], workers: int) -> DataLoader:

@@ -92,7 +92,7 @@ def without_bn_counters(net: nn.Module) -> Iterator[list[Tensor]]:
         The counters, for the caller to advance all at once.
     """
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d) and m.num_batches_tracked is not None]
-    counters = [norm.num_batches_tracked for norm in norms]
+    counters = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
     for norm in norms:
         norm.num_batches_tracked = None
     try:

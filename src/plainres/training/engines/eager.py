@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from plainres.data.protocol import Batches
 from plainres.nets.activation_checkpointing import freeze_bn_statistics
 from plainres.training.config import RunConfig
 from plainres.training.loss import loss_and_errors
@@ -44,10 +45,10 @@ class EagerEngine:
         """Return the SGD optimizer of the net's parameters that `advance` expects."""
         return torch.optim.SGD(self.net.parameters(), **sgd_arguments(self.config))
 
-    def prepare(self, optimizer: torch.optim.Optimizer, batches: Sequence) -> None:
+    def prepare(self, optimizer: torch.optim.Optimizer, batches: Batches) -> None:
         """Do what must be done once, before the first `advance` with these arguments. Here this is nothing."""
 
-    def advance(self, optimizer: torch.optim.Optimizer, batches: Sequence, lr: float) -> tuple[Tensor, Tensor]:
+    def advance(self, optimizer: torch.optim.Optimizer, batches: Batches, lr: float) -> tuple[Tensor, Tensor]:
         """Train on consecutive batches.
 
         Args:
@@ -74,7 +75,8 @@ class EagerEngine:
         optimizer.zero_grad()
         # Only the first part updates the moving statistics, so that it does not matter how many devices share the
         # parts.
-        losses, wrong = [], []
+        losses: list[Tensor] = []
+        wrong: list[Tensor] = []
         for part, part_labels in zip(images.split(size), labels.split(size), strict=True):
             with freeze_bn_statistics(self.net) if losses else nullcontext():
                 loss, wrong_in_part = loss_and_errors(self.net, part, part_labels, self.config.precision)

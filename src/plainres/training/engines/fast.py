@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -78,11 +79,12 @@ class FastEngine(EagerEngine):
 
     def advance(self, optimizer: SpanSGD, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         self.prepare(optimizer, rows)
-        return optimizer.step(lambda: self._advance(rows, lr))
+        return cast(tuple[Tensor, Tensor], optimizer.step(lambda: self._advance(rows, lr)))
 
     def _advance(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         if self._addresses and self._addresses != self._current_addresses():
             raise RuntimeError("the net or its optimizer was moved after its iteration had been captured")
+        assert self._iteration is not None
         count = len(rows)
         self._rows[:count] = rows
         self._position.zero_()
