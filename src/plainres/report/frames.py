@@ -85,6 +85,8 @@ OVERVIEW = {
     "averaged_bn_test_error": "Test error with BN statistics averaged over augmented training images, in percent.",
     "averaged_bn_images": "Number of images that these BN statistics are averaged over.",
     "exact_bn_test_error": "The same over images without augmentation, in records made before 2026-11-21.",
+    "exact_bn_images": "Number of these images, where the record has it.",
+    "exact_bn_clean_train_error": "Clean training error with these BN statistics, in percent, in the first records.",
     "warmup_end": "Iteration at which the warm-up ended; 0 without one.",
     "seconds": "Training time.",
     "hardware": "GPU, or CPU and its number of threads.",
