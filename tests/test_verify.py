@@ -86,6 +86,13 @@ def test_all_published_records_are_found(results):
     assert len(find_published(results)) == 2
 
 
+def test_runs_in_progress_are_left_out_unless_named(results):
+    alter(results / RECORD / "run.json", '"outcome": "finished"', '"outcome": "running"')
+    assert find_published(results) == []
+    with pytest.raises(UserError, match="has not ended"):
+        read_record(results / RECORD)
+
+
 @pytest.mark.parametrize("column", ["train_error", "lr", "epoch", "iteration"])
 def test_altered_row_is_found(results, column):
     metrics = results / RECORD / "metrics.csv"

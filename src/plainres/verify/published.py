@@ -160,10 +160,21 @@ def git(folder: Path, *command: str) -> list[str] | None:
     return done.stdout.splitlines()
 
 
+def _has_ended(folder: Path) -> bool:
+    """Return whether a run has ended. A record that cannot be read counts as ended, so that it is checked."""
+    try:
+        return json.loads((folder / "run.json").read_text())["outcome"] != UNFINISHED
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
 def find_published(results: Path) -> list[Path]:
-    """Return the folders of all published records: those that are committed, or all of them where nothing is."""
+    """Return the folders of all published records of runs that have ended.
+
+    These are the records that are committed, or all records if none is committed.
+    """
     pattern = "*/*/seed-*/run.json"
     # The asterisks of git match slashes too.
     committed = [Path(line) for line in git(results, "ls-files", "--", pattern) or [] if line.count("/") == 3]
     found = [results / path for path in committed] or sorted(results.glob(pattern))
-    return [path.parent for path in found]
+    return [path.parent for path in found if _has_ended(path.parent)]
