@@ -3,17 +3,16 @@
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 from plainres.errors import UserError
-from plainres.training.distributed import exit_process, get_rank_info, report_lost_rank
-from plainres.training.signals import Stopped
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
 
-def run_command(main: Callable[[], int]) -> None:
-    """Run the main function of a command and exit with its status.
+def run_command(main: Callable[[], int]) -> NoReturn:
+    """Run the main function of a command that may train, and exit with its status.
 
     A `UserError` is printed as one line on stderr and gives status 2. A run that a signal has stopped gives 128 plus
     the number of the signal, and an interrupt outside a run gives 130. Any other exception keeps its traceback.
@@ -21,6 +20,9 @@ def run_command(main: Callable[[], int]) -> None:
     Args:
         main: Function that returns the exit status.
     """
+    from plainres.training.distributed import exit_process, get_rank_info, report_lost_rank
+    from plainres.training.signals import Stopped
+
     status = USAGE_ERROR
     try:
         with report_lost_rank():
@@ -40,3 +42,21 @@ def run_command(main: Callable[[], int]) -> None:
             raise
         traceback.print_exc()
     exit_process(status)
+
+
+def run_report_command(main: Callable[[], int]) -> NoReturn:
+    """Run the main function of a command that works from records alone, without importing PyTorch.
+
+    Exit statuses are those of `run_command`.
+
+    Args:
+        main: Function that returns the exit status.
+    """
+    status = USAGE_ERROR
+    try:
+        status = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    sys.exit(status)

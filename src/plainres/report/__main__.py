@@ -1,10 +1,14 @@
 """Command line of the report: `python -m plainres.report [RESULTS]` redraws everything from records."""
 
-import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
+
+from plainres.cli import run_report_command
+from plainres.errors import UserError
 from plainres.report import claims
 from plainres.report.document import write_report
 from plainres.report.imagenet import read_scores
@@ -45,19 +49,31 @@ def print_claims(results: Path, studies: list[Study]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Redraw:
+    """Redraw figures, tables, verdicts and the report from records."""
+
+    results: tyro.conf.Positional[Path] = Path("results")
+    """Results folder."""
+    readme: Path | None = None
+    """File in which the figure, table and verdict of the largest study are updated."""
+    claims: bool = False
+    """Only judge the paper's claims and print the verdicts."""
+
+
 def main() -> int:
-    """Run the command line and return its exit status: 2 if there are no records, 1 if a claim is lost, else 0."""
-    parser = argparse.ArgumentParser(
-        prog="python -m plainres.report", description="Redraw figures, tables, verdicts and the report from records."
-    )
-    parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="results folder")
-    parser.add_argument("--readme", type=Path, help="update the figure, table and verdict in this file")
-    parser.add_argument("--claims", action="store_true", help="only judge the paper's claims and print the verdicts")
-    options = parser.parse_args()
+    """Run the command line.
+
+    Returns:
+        Exit status: 1 if a claim has lost its level, else 0.
+
+    Raises:
+        UserError: If there are no records.
+    """
+    options = tyro.cli(Redraw, prog="python -m plainres.report")
     studies = write_all(options.results, draw=not options.claims)
     if not studies and not read_scores(options.results):
-        print(f"error: no records below {options.results.absolute()}: train some with `make demo`", file=sys.stderr)
-        return 2
+        raise UserError(f"no records below {options.results.absolute()}: train some with `make demo`")
     if options.claims:
         return print_claims(options.results, studies)
     for study in studies:
@@ -75,4 +91,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_report_command(main)
