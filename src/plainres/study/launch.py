@@ -80,7 +80,8 @@ def run_study(
     elif launcher == "ray":
         outcomes = train_on_cluster(to_do, context, runs_per_device, address, console)
     elif len(places) > 1 or devices_per_run > 1:
-        outcomes = side_by_side(to_do, context, places, console)
+        # The longest runs first, so that no core is idle for long at the end.
+        outcomes = side_by_side(sorted(to_do, key=lambda config: -config.depth), context, places, console)
     else:
         outcomes = _train_sequentially(to_do, context)
     return _summarize(runs, outcomes, console)
