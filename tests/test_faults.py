@@ -188,7 +188,8 @@ def test_lock_of_a_dead_process_is_free(tmp_path):
 
 @pytest.mark.slow
 def test_two_concurrent_studies_train_each_run_once(tmp_path):
-    command = [*STUDY, "--results", str(tmp_path), "--iterations", "64"]
+    # One run at a time: a process that trains several shows the progress of all runs, including those of others.
+    command = [*STUDY, "--results", str(tmp_path), "--iterations", "64", "--runs-per-device", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     outputs = [process.communicate(timeout=280)[0] for process in pair]
