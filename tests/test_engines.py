@@ -114,6 +114,7 @@ def test_clipped_update_is_as_long_as_its_bound(name):
     assert torch.cat([part.flatten() for part in moved]).norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_engine_may_change_on_resuming_in_fp32(tmp_path):
     """Rounding differences grow with each iteration, to about one percent after 128 of them at a rate of 0.1."""
     eager = train(tmp_path / "eager", run_of("fp32"), "eager")

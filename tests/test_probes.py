@@ -237,6 +237,7 @@ def test_nets_without_bn_have_biases_and_naive_initial_weights_are_small():
     assert (signal - signal.mean(0)).abs().max() < 1e-6  # the signal has vanished: all images give the same logits
 
 
+@pytest.mark.slow
 def test_variants_of_the_nets_train_and_load(tmp_path):
     for changes in ({"shortcut": "highway"}, {"shortcut": None, "norm": "none", "init": "naive"}):
         run_config = config(**changes)

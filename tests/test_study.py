@@ -56,6 +56,7 @@ def test_plan_trains_nothing(experiment, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_study_ends_with_figures_and_is_not_repeated(experiment, tmp_path, monkeypatch):
     status, out, _ = experiment("--demo")
     assert status == 0
@@ -159,6 +160,7 @@ def test_strict_stops_without_data(experiment, offline, monkeypatch):
     assert status == 2 and "could not be downloaded" in err and "DATA_DIR=" in err
 
 
+@pytest.mark.slow
 def test_missing_data_falls_back_to_the_demo_set(experiment, offline, tmp_path, monkeypatch):
     trained = []
     train = context.train_run

@@ -57,6 +57,7 @@ def test_schema_refuses_an_invalid_sweep():
 
 
 @pytest.mark.usefixtures("small_demo")
+@pytest.mark.slow
 def test_arguments_of_the_agent_train_and_an_invalid_value_is_one_line(monkeypatch, capsys, tmp_path):
     script = load_script("train", monkeypatch)
     line = ["--dataset=demo", "--iterations=64", "--batch_size=32", "--wandb=off", "--results", str(tmp_path)]

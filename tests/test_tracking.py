@@ -101,6 +101,7 @@ def test_resumed_run_logs_each_row_once_over_its_segments(tmp_path, monkeypatch)
     assert iterations == list(range(1, 65))
 
 
+@pytest.mark.slow
 def test_failing_wandb_is_reported_once_and_stops_nothing(tmp_path, monkeypatch, capsys):
     def fail(**_options):
         raise OSError(28, "No space left on device")
@@ -110,6 +111,7 @@ def test_failing_wandb_is_reported_once_and_stops_nothing(tmp_path, monkeypatch,
     assert capsys.readouterr().err.count("W&B failed and is no longer used") == 1
 
 
+@pytest.mark.slow
 def test_sweep_chooses_the_id(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")

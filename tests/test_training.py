@@ -119,6 +119,7 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, crash_at, finished):
     assert_same_run(tmp_path, uninterrupted, config())
 
 
+@pytest.mark.slow
 def test_seed_determines_all_results(finished, tmp_path):
     _, run = finished
     assert train(tmp_path, config())["final"] == run["final"]
