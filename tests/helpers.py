@@ -9,7 +9,7 @@ import torch
 
 from plainres.catalog.datasets import DEMO
 from plainres.nets import load_net
-from plainres.training import RunConfig, RunContext, train_run
+from plainres.training import RunConfig, RunContext, evaluation, probes, train_run
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -18,8 +18,11 @@ SMALL_DEMO = {"train": 640, "test": 160}
 
 
 def shrink_demo(patch: pytest.MonkeyPatch, train: int = 640, test: int = 160) -> None:
-    """Make the demo set so small that a run takes seconds."""
+    """Make the demo set, and the sets of images that nets are probed on, so small that a run takes seconds."""
     patch.setitem(DEMO.sizes, "50k", {"train": train, "test": test})
+    patch.setattr(probes, "RESPONSE_IMAGES", 32)
+    patch.setattr(probes, "GRADIENT_IMAGES", 16)
+    patch.setattr(evaluation, "BN_IMAGES", 96)
 
 
 def config(**changes) -> RunConfig:

@@ -18,7 +18,7 @@ from helpers import CPU, Interrupt, config, context, metrics, shrink_demo
 from plainres.data import CifarData
 from plainres.errors import UserError
 from plainres.nets import load_net
-from plainres.training import probes, schedule, train_run
+from plainres.training import schedule, train_run
 from plainres.training.build import make_net
 from plainres.training.device import convolves_in_tf32
 from plainres.training.engines import choose_engine, fast, self_check
@@ -31,8 +31,6 @@ SPANS = ((slice(0, 4), 0.1), (slice(4, 12), 0.1), (slice(12, 15), 0.01))
 def make_small(patch):
     """Few images to evaluate and to probe, 8 passes over the test set, and spans of several iterations."""
     shrink_demo(patch, 160, 40)
-    patch.setattr(probes, "RESPONSE_IMAGES", 16)
-    patch.setattr(probes, "GRADIENT_IMAGES", 16)
     patch.setattr(schedule, "TEST_SHARE", 2.0)
     patch.setitem(fast.LONGEST_SPAN, "cpu", 50)
 

@@ -11,7 +11,7 @@ from helpers import CPU, Interrupt, config, context, shrink_demo
 
 from plainres.data import CifarData
 from plainres.nets import load_net
-from plainres.training import RunConfig, probes, schedule, train_run
+from plainres.training import RunConfig, schedule, train_run
 from plainres.training.build import make_net
 from plainres.training.engines import FastEngine, FastOrEagerEngine, choose_engine
 from plainres.training.engines import fast as engine_fast
@@ -72,8 +72,6 @@ def train_with_crash(folder, run_config, before, after, device=CPU):
 def small(monkeypatch):
     """Few images to evaluate and to probe, and 8 passes over the test set."""
     shrink_demo(monkeypatch, 160, 40)
-    monkeypatch.setattr(probes, "RESPONSE_IMAGES", 16)
-    monkeypatch.setattr(probes, "GRADIENT_IMAGES", 16)
     monkeypatch.setattr(schedule, "TEST_SHARE", 2.0)
     monkeypatch.setitem(engine_fast.LONGEST_SPAN, "cpu", 50)
 

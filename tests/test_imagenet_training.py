@@ -16,7 +16,7 @@ from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.scoring import score
 from plainres.scoring.models import labels_for, load_model
-from plainres.training import RunConfig, RunContext, train_run
+from plainres.training import RunConfig, RunContext, evaluation, train_run
 from plainres.training.build import make_net
 from plainres.training.engines import choose_engine
 from plainres.training.signals import Stopped
@@ -41,30 +41,34 @@ class Signal(pl.Callback):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The folder of the photographs, and the records of an uninterrupted and of a resumed run of one configuration."""
+def run(tmp_path_factory):
+    """The folder of the photographs, and the record of one finished run."""
     root = tmp_path_factory.mktemp("imagenet")
     folder = make_photos(root / "photos")
     (folder / "train" / "n02" / "1.JPEG").write_bytes(b"no image")
-    for name in ("uninterrupted", "resumed"):
-        context = RunContext(data_dir=folder, results=root / name, device=CPU)
-        if name == "resumed":
-            with pytest.raises(Stopped):
-                train_run(config(), context, (Signal(41),))
-        train_run(config(), context)
-    return folder, root / "uninterrupted" / config().folder, root / "resumed" / config().folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "BN_IMAGES", 12)
+        train_run(config(), RunContext(data_dir=folder, results=root, device=CPU))
+    return folder, root / config().folder
 
 
-def test_resumed_run_equals_an_uninterrupted_one(runs):
-    _, uninterrupted, resumed = runs
-    first, second = (load_file(folder / "weights.safetensors") for folder in (uninterrupted, resumed))
+@pytest.mark.slow
+def test_resumed_run_equals_an_uninterrupted_one(run, tmp_path, monkeypatch):
+    photos, uninterrupted = run
+    monkeypatch.setattr(evaluation, "BN_IMAGES", 12)
+    context = RunContext(data_dir=photos, results=tmp_path, device=CPU)
+    with pytest.raises(Stopped):
+        train_run(config(), context, (Signal(41),))
+    train_run(config(), context)
+    folders = (uninterrupted, tmp_path / config().folder)
+    first, second = (load_file(folder / "weights.safetensors") for folder in folders)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    rows = [pd.read_csv(folder / "metrics.csv").drop(columns=["images_per_second", "seconds"]) for folder in runs[1:]]
+    rows = [pd.read_csv(folder / "metrics.csv").drop(columns=["images_per_second", "seconds"]) for folder in folders]
     pd.testing.assert_frame_equal(*rows)
 
 
-def test_record_has_the_top_5_error_and_lists_unreadable_images(runs):
-    _, uninterrupted, _ = runs
+def test_record_has_the_top_5_error_and_lists_unreadable_images(run):
+    _, uninterrupted = run
     rows = pd.read_csv(uninterrupted / "metrics.csv")
     assert rows["test_top5_error"].dropna().tolist() == [0]  # there are only three classes
     assert rows["train_loss"].iloc[-8:].mean() < rows["train_loss"].iloc[:8].mean()
@@ -73,8 +77,8 @@ def test_record_has_the_top_5_error_and_lists_unreadable_images(runs):
     assert "n02/1.JPEG\t" in line
 
 
-def test_recorded_weights_give_the_recorded_test_error(runs):
-    folder, uninterrupted, _ = runs
+def test_recorded_weights_give_the_recorded_test_error(run):
+    folder, uninterrupted = run
     path = uninterrupted / "weights.safetensors"
     model, photos = load_model(path), Photos(folder / "val")
     assert load_net(path).recipe["classes"] == list(CLASSES)

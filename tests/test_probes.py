@@ -13,7 +13,7 @@ from plainres.data import CifarData
 from plainres.nets import cifar_net, extend_with_identity, load_net
 from plainres.report import read_study
 from plainres.report.write import write_study
-from plainres.training import Record
+from plainres.training import Record, probes
 from plainres.training.build import needs_activation_checkpointing
 from plainres.training.device import activation_bytes
 from plainres.training.probes import PROBES, initial_weights, layers_3x3, probe, probe_points
@@ -59,7 +59,7 @@ def test_responses_are_measured_after_bn(data):
     hook = net.bn1.register_forward_hook(lambda *arguments: outputs.append(arguments[-1]))
     with torch.no_grad():
         net.eval()
-        for batch in data.first(1_000):
+        for batch in data.first(probes.RESPONSE_IMAGES):
             net(data.inputs(batch)[0])
     hook.remove()
     assert rows["response_std"].iloc[0] == pytest.approx(torch.cat(outputs).std(correction=0).item(), rel=1e-4)
@@ -68,7 +68,7 @@ def test_responses_are_measured_after_bn(data):
 def test_gradients_and_variances_are_measured_in_training_mode(data):
     net = cifar_net(8, None).double()
     rows = pd.DataFrame(probe(net, initial(net), data, 0, "fp64"))
-    (batch,) = data.first(128)
+    (batch,) = data.first(probes.GRADIENT_IMAGES)
     images, labels = data.inputs(batch)
     nn.functional.cross_entropy(net(images.double()), labels).backward()
     assert rows["gradient_norm"].iloc[0] == pytest.approx(net.conv1.weight.grad.norm().item(), rel=1e-9)

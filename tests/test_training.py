@@ -74,7 +74,6 @@ def test_recorded_weights_give_the_recorded_test_error(finished):
 
 
 def test_averaged_bn_statistics_are_those_of_augmented_training_images(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "BN_IMAGES", 96)
     data = CifarData("demo", tmp_path, iterations=64, batch_size=32)
     data.setup()
     net = make_net(config())

@@ -1,8 +1,9 @@
 """The worker process of `plainres.study`, on a demo set reduced to seconds."""
 
+import pytest
 import torch
+from helpers import shrink_demo
 
-from plainres.catalog.datasets import DEMO
 from plainres.study.worker import main
 from plainres.training.distributed import exit_process
 
@@ -10,7 +11,7 @@ from plainres.training.distributed import exit_process
 def shrink():
     """Use one thread and a small demo set, as the fixtures of the tests do."""
     torch.set_num_threads(1)
-    DEMO.sizes["50k"].update(train=640, test=160)
+    shrink_demo(pytest.MonkeyPatch())
 
 
 if __name__ == "__main__":
