@@ -20,6 +20,8 @@ from typing import Literal
 
 import tyro
 
+from plainres.catalog.datasets import CIFAR10
+from plainres.catalog.datasets import DEMO as DEMO_SET
 from plainres.cli import run_command
 from plainres.data import DataMissing
 from plainres.experiment import run_experiment
@@ -28,10 +30,10 @@ from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 
 PAPER = {"plain": (20, 32, 44, 56), "residual": (20, 32, 44, 56, 110)}
-CPU = {"plain": (20, 44), "residual": (20, 44)}
-CPU_ITERATIONS = 1_000
-DEMO = {"plain": (8, 20), "residual": (8, 20)}
-DEMO_ITERATIONS = 256
+CPU = {"plain": (20, 56), "residual": (20, 56)}
+CPU_ITERATIONS = 1_500
+DEMO = {"plain": (8, 32), "residual": (8, 32)}
+DEMO_ITERATIONS = 1_800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Options(StudyOptions):
     """Train plain and residual nets of several depths on CIFAR-10, and draw Figure 6 and Table 6."""
 
     depths: tuple[int, ...] = ()
-    """Depths of the nets, each 6n+2. Default: the paper's with a GPU, 20 and 44 without."""
+    """Depths of the nets, each 6n+2. Default: the paper's with a GPU, 20 and 56 without."""
     kinds: tuple[Literal["plain", "residual"], ...] = ("plain", "residual")
     """Kinds of nets."""
     demo: bool = False
@@ -49,8 +51,13 @@ class Options(StudyOptions):
 def study(options: Options) -> int:
     """Train the runs that the options describe, draw their figures, and return the exit status."""
     if options.demo:
-        device, common = options.resolve(DEMO_ITERATIONS, DEMO_ITERATIONS)
-        common["dataset"] = "demo"
+        device, common = options.resolve(DEMO_ITERATIONS, DEMO_ITERATIONS, DEMO_SET.batch_size)
+        common |= {"dataset": DEMO_SET.name, "batch_size": DEMO_SET.batch_size}
+        print(
+            f"Demo: drawn images of {DEMO_SET.image_size} x {DEMO_SET.image_size} pixels in batches of "
+            f"{DEMO_SET.batch_size}, {common['iterations']:,} iterations. The paper has CIFAR-10, 32 x 32 pixels, "
+            f"batches of {CIFAR10.batch_size}, and {CIFAR10.paper_iterations:,} iterations; all else follows the paper."
+        )
     else:
         device, common = options.resolve(CPU_ITERATIONS)
     default = DEMO if options.demo else PAPER if device.type == "cuda" else CPU

@@ -65,6 +65,6 @@ def test_convolution_outputs_of_resnet_20():
 
 
 def test_stock_loop_crops_and_flips_as_torchvision_does():
-    pixels, labels = measure.demo_set(20, seed=0)
+    pixels, labels = measure.demo_set(20, seed=0, size=32)
     (images, batch_labels), *_ = measure.stock_loader(pixels, labels, 16, 0, pin=False)
     assert images.shape == (16, 3, 32, 32) and batch_labels.shape == (16,)

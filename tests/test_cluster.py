@@ -9,7 +9,6 @@ import time
 
 import pytest
 from helpers import CPU, ROOT, assert_same_run, config, one_line
-from rich.console import Console
 
 from plainres.study import StudyContext, cluster
 from plainres.training import Record
@@ -51,7 +50,7 @@ def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
     killer = Thread(target=kill)
     killer.start()
     context = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
-    outcomes = cluster.train_on_cluster([doomed, other], context, 2, None, Console(quiet=True))
+    outcomes = cluster.train_on_cluster([doomed, other], context, 2, None)
     killer.join()
     assert killed and outcomes == {doomed: ("finished", ""), other: ("finished", "")}
     assert_same_run(tmp_path, finished[0], doomed)
@@ -74,5 +73,5 @@ def test_interrupted_study_writes_checkpoints(tmp_path):
 def test_missing_ray_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match="pip install 'plainres") as refused:
-        cluster.train_on_cluster([], StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU), 1, None, Console())
+        cluster.train_on_cluster([], StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU), 1, None)
     assert one_line(f"error: {refused.value}\n")

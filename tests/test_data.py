@@ -55,7 +55,8 @@ def test_table_depends_only_on_its_arguments_and_begins_like_shorter_ones(seed, 
 def reference_augmentation(image, mean, dy, dx, flip):
     """Augment one image as section 4.2 describes it: subtract the mean, pad by 4, crop, flip."""
     padded = pad((image.float() - mean).permute(2, 0, 1) / 255, (4, 4, 4, 4))
-    crop = padded[:, dy : dy + 32, dx : dx + 32]
+    height, width = image.shape[:2]
+    crop = padded[:, dy : dy + height, dx : dx + width]
     return crop.flip(2) if flip else crop
 
 
@@ -115,7 +116,13 @@ def test_demo_set_depends_on_its_seed():
     assert torch.equal(pixels, demo_set(50, seed=0)[0])
     assert not torch.equal(pixels, demo_set(50, seed=1)[0])
     assert labels.bincount().tolist() == [5] * 10
-    assert pixels.shape == (50, 32, 32, 3) and pixels.dtype == torch.uint8
+    assert pixels.shape == (50, 16, 16, 3) and pixels.dtype == torch.uint8
+
+
+def test_small_demo_images_are_averages_of_large_ones():
+    large, small = (demo_set(20, seed=0, size=size)[0].double() for size in (32, 16))
+    means = large.unflatten(1, (16, 2)).unflatten(3, (16, 2)).mean((2, 4))
+    assert (small - means).abs().max() <= 1  # both are rounded
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from train_small import small_config, train_small
 
 from plainres.report import read_study
 from plainres.study import StudyContext, parallel
+from plainres.study.watch import Watch
 from plainres.training import Record, record, train_run
 from plainres.training.checkpoints import list_checkpoints
 from plainres.training.lock import Busy, exclusive_writer
@@ -363,7 +364,8 @@ def test_killed_worker_does_not_affect_other_runs(tmp_path, monkeypatch):
     printed = io.StringIO()
     console = Console(file=printed, width=200)
     monkeypatch.setattr(parallel.subprocess, "Popen", start)
-    outcomes = parallel.side_by_side([doomed, other], context, [("cpu",)] * 2, console)
+    with Watch([doomed, other], tmp_path, console):
+        outcomes = parallel.side_by_side([doomed, other], context, [("cpu",)] * 2, console)
     assert outcomes == {doomed: ("failed", "the process was killed by SIGKILL"), other: ("finished", "")}
     assert re.search(
         r"^resnet-8-batch32 seed 0  64/64  train .+%  test .+%  .+ images/s  0 s left$", printed.getvalue(), re.M

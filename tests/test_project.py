@@ -29,7 +29,8 @@ def split(requirement):
 
 
 def requirements():
-    return dict(map(split, PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["notebooks"] + EXTRAS["dashboard"]))
+    installed = [line for extra in ("dev", "notebooks", "dashboard", "terminal") for line in EXTRAS[extra]]
+    return dict(map(split, PROJECT["dependencies"] + installed))
 
 
 def imported_modules(path):

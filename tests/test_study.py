@@ -96,7 +96,7 @@ def test_diverged_run_is_reported(experiment, monkeypatch):
 
 
 def test_record_of_another_configuration_blocks_only_its_run(experiment, monkeypatch, tmp_path):
-    config = RunConfig(depth=8, shortcut=None, iterations=64, dataset="demo", precision="fp32")
+    config = RunConfig(depth=8, shortcut=None, iterations=64, dataset="demo", batch_size=64, precision="fp32")
     folder = tmp_path / "demo" / config.folder
     folder.mkdir(parents=True)
     recorded = {"outcome": "finished", "config_hash": "x", "config": asdict(config) | {"momentum": 0.5}}

@@ -8,10 +8,13 @@ import torch
 from plainres.report import find_studies, read_study, write_study
 from plainres.report.write import study_markdown, write_budgets
 from plainres.study import StudyContext, StudyOptions, run_study
+from plainres.terminal import show_figure
 from plainres.tracking.backfill import mirror_report
 from plainres.tracking.mirror import WANDB_FOLDER, in_sweep, resolve_mode
 from plainres.training import RunConfig
 from plainres.training.distributed import get_rank_info
+
+MAIN_FIGURES = ("figure6.png", "figure4.png")  # of CIFAR and of ImageNet
 
 
 def run_experiment(
@@ -50,6 +53,10 @@ def run_experiment(
         if study.runs:
             write_study(study)
             print(f"\n{study_markdown(study)}\nFigures and tables: {study.folder}/")
+            figure = next((study.folder / name for name in MAIN_FIGURES if (study.folder / name).exists()), None)
+            if figure:
+                show_figure(figure)
+                print(f"Figure: {figure}")
             # The agent of a sweep allows one W&B run per process.
             if mode != "off" and not in_sweep():
                 mirror_report(study, mode, results / WANDB_FOLDER)

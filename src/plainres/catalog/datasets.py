@@ -20,7 +20,7 @@ class DatasetInfo:
             decides which nets and which data module a run uses.
         num_classes: Number of classes. Folders of photographs may have another number.
         image_size: Height and width of the images that a net is trained on, in pixels.
-        batch_size: Batch size of the paper's protocol.
+        batch_size: Batch size of the paper's protocol, or of the demo. Names of nets mention any other.
         sizes: Number of images of each part, for each training set (`RunConfig.train_set`). Empty if only the files
             can tell.
         test_pass_cost: Training iterations that take as long as one pass over the test set, measured on a CPU. On a GPU
@@ -85,9 +85,10 @@ DEMO = DatasetInfo(
     title="demo set",
     family="cifar",
     num_classes=10,
-    image_size=32,
+    image_size=16,
+    batch_size=64,
     sizes={"50k": {"train": 5_120, "test": 1_280}},
-    test_pass_cost=26,
+    test_pass_cost=7,
     warning="DEMO SET, not CIFAR-10",
 )
 IMAGENET = DatasetInfo(

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console
-
 from plainres.errors import UserError
 from plainres.study.context import StudyContext, from_task
 from plainres.study.parallel import BUSY_SECONDS
-from plainres.study.watch import Watch
 from plainres.training import RunConfig
 from plainres.training.device import choose_device
 from plainres.training.lock import Busy, exclusive_writer
@@ -45,7 +42,7 @@ def train_task(task: str) -> tuple[str, str]:
 
 
 def train_on_cluster(
-    configs: Sequence[RunConfig], context: StudyContext, runs_per_device: int, address: str | None, console: Console
+    configs: Sequence[RunConfig], context: StudyContext, runs_per_device: int, address: str | None
 ) -> dict[RunConfig, tuple[str, str]]:
     """Train every run as a separate Ray task, and return the outcome and the reason of each.
 
@@ -58,7 +55,6 @@ def train_on_cluster(
         runs_per_device: Number of runs that share a GPU, or the CPU of this machine.
         address: Address of a running cluster, or `"auto"` for the cluster that this machine belongs to. None starts
             a cluster on this machine.
-        console: Console that shows the progress of the runs.
 
     Raises:
         Stopped: If a signal arrived. Every run has written its checkpoint.
@@ -94,7 +90,7 @@ def train_on_cluster(
             return "failed", f"{type(error).__name__}: {error}".strip().splitlines()[-1]
 
     try:
-        with StopRequest(cancel) as stop, Watch(configs, context.results, console):
+        with StopRequest(cancel) as stop:
             refs = {config: task.remote(shared.to_task(config)) for config in configs}
             outcomes = {config: outcome(ref) for config, ref in refs.items()}
             if stop.signum is not None:

@@ -16,6 +16,7 @@ from plainres.study.cluster import train_on_cluster
 from plainres.study.context import StudyContext
 from plainres.study.parallel import BUSY_SECONDS, side_by_side
 from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
+from plainres.study.watch import Watch
 from plainres.training import RunConfig
 from plainres.training.build import make_data
 from plainres.training.device import free_memory
@@ -68,22 +69,23 @@ def run_study(
     alone = ranks.size > 1 or devices_per_run > 1 or launcher != "local" or context.device.type != "cpu"
     runs_per_device = runs_per_device or (1 if alone else runs_at_a_time(len(to_do)))
     places = _places(devices, runs_per_device, devices_per_run)
+    expected = None
     if ranks.rank == 0:
-        _print_plan(runs, to_do, context, ranks.size if ranks.size > 1 else len(devices), places, console)
+        expected = _print_plan(runs, to_do, context, ranks.size if ranks.size > 1 else len(devices), places, console)
     if plan_only:
         return 0
     on_rank_zero(lambda: _require_writable(context.results))
-    if to_do:
-        prepare_data(make_data(to_do[0], context.data_dir), ranks)
-    if ranks.size > 1:
-        outcomes = _train_sequentially(to_do, context)
-    elif launcher == "ray":
-        outcomes = train_on_cluster(to_do, context, runs_per_device, address, console)
-    elif len(places) > 1 or devices_per_run > 1:
-        # The longest runs first, so that no core is idle for long at the end.
-        outcomes = side_by_side(sorted(to_do, key=lambda config: -config.depth), context, places, console)
-    else:
-        outcomes = _train_sequentially(to_do, context)
+    if not to_do:
+        return _summarize(runs, {}, console)
+    prepare_data(make_data(to_do[0], context.data_dir), ranks)
+    with Watch(to_do, context.results, console, expected):
+        if launcher == "ray":
+            outcomes = train_on_cluster(to_do, context, runs_per_device, address)
+        elif ranks.size == 1 and (len(places) > 1 or devices_per_run > 1):
+            # The longest runs first, so that no core is idle for long at the end.
+            outcomes = side_by_side(sorted(to_do, key=lambda config: -config.depth), context, places, console)
+        else:
+            outcomes = _train_sequentially(to_do, context)
     return _summarize(runs, outcomes, console)
 
 
@@ -94,8 +96,8 @@ def _print_plan(
     num_devices: int,
     places: list[tuple[str, ...]],
     console: Console,
-) -> None:
-    """Print the state of all runs, and the expected time of those that are to be trained."""
+) -> float | None:
+    """Print the state of all runs, and return the expected time in seconds of those that are to be trained, if any."""
     expected = {}
     if to_do:
         with _threads_of_a_run(places, context.device):
@@ -103,14 +105,16 @@ def _print_plan(
         sizes = _part_sizes(to_do[0], context.data_dir)
         expected = {config: estimate_seconds(config, seconds_per_multiply_add, sizes) for config in to_do}
     print_plan(runs, expected, console)
-    if to_do:
-        total = _expected_total(list(expected.values()), num_devices, places, context.device)
-        where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
-        at_once = f", {len(places)} at a time" if len(places) > 1 else ""
-        processes = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
-        console.print(
-            f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}: about {format_seconds(total)}"
-        )
+    if not to_do:
+        return None
+    total = _expected_total(list(expected.values()), num_devices, places, context.device)
+    where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
+    at_once = f", {len(places)} at a time" if len(places) > 1 else ""
+    processes = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
+    console.print(
+        f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}: about {format_seconds(total)}"
+    )
+    return total
 
 
 def runs_at_a_time(runs: int) -> int:

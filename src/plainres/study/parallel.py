@@ -15,7 +15,6 @@ from rich.console import Console
 from plainres.cores import available_cores
 from plainres.study.context import StudyContext
 from plainres.study.plan import plan_study
-from plainres.study.watch import Watch
 from plainres.training import RunConfig
 from plainres.training.distributed import rank_environments
 from plainres.training.signals import StopRequest
@@ -47,7 +46,7 @@ class ParallelTraining:
         context: Where and how the runs are trained, except for the device.
         places: Devices of each run that is trained at the same time, one device per process: `("cpu",)`,
             `("cuda:0", "cuda:1")`, and so on. A device may belong to several places.
-        console: Console that shows the progress of the runs.
+        console: Console that shows what the runs write to stderr.
     """
 
     def __init__(self, context: StudyContext, places: Sequence[tuple[str, ...]], console: Console):
@@ -71,8 +70,7 @@ class ParallelTraining:
         Raises:
             Stopped: If a signal arrived.
         """
-        watch = Watch(configs, self.context.results, self.console)
-        with self.stop, watch, ThreadPoolExecutor(self.num_places) as pool:
+        with self.stop, ThreadPoolExecutor(self.num_places) as pool:
             outcomes = dict(zip(configs, pool.map(self._train_when_free, configs), strict=True))
         self.stop.synchronize()
         self.stop.raise_if_stopped("every run has written its checkpoint")

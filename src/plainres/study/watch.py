@@ -1,6 +1,7 @@
-"""Progress of runs in other processes or on other machines, read from their records."""
+"""Progress of the runs of a study, read from their records, whichever process or machine trains them."""
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,32 +9,43 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from plainres.study.plan import format_seconds, plan_study
+from plainres.study.plan import PlannedRun, format_seconds, plan_study
 from plainres.training import Record, RunConfig
+from plainres.training.config import ROWS
+from plainres.training.schedule import row_ends
 
 REFRESH_SECONDS = 2.0
 LINES_PER_RUN = 8  # outside a terminal
-STATES = {"partial": "training", "missing": "waiting"}
+BARS = "▁▂▃▄▅▆▇█"
+CURVE_WIDTH = 16
 
 
 class Watch:
     """Context manager that shows a live table of runs on a terminal, and otherwise prints eight lines per run.
 
+    The table has plain and residual nets of the same depth in adjacent rows.
+
     Args:
         configs: Runs to show.
         results: Results folder, shared with the processes that train the runs.
         console: Console to print on.
+        expected: Expected duration of all runs in seconds, None if it is unknown.
     """
 
-    def __init__(self, configs: Sequence[RunConfig], results: Path, console: Console):
-        self.configs, self.results, self.console = configs, results, console
+    def __init__(self, configs: Sequence[RunConfig], results: Path, console: Console, expected: float | None = None):
+        self.configs = sorted(configs, key=lambda config: (config.seed, config.depth))
+        self.results, self.console, self.expected = results, console, expected
         self.lines_printed = dict.fromkeys(configs, 0)
+        self.started = time.time()
         self._finished = threading.Event()
         self._thread = threading.Thread(target=self._refresh, daemon=True)
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal and not console.quiet else None
 
     def __enter__(self) -> "Watch":
-        if self._live:
+        if not self._live:  # what earlier sessions have done is not progress of this one
+            for config in self.configs:
+                self.lines_printed[config] = _lines_due(config, _last_row(Record(self.results, config)))
+        else:
             self._live.start()
         self._thread.start()
         return self
@@ -50,49 +62,97 @@ class Watch:
             self._show()
 
     def _show(self) -> None:
+        if self.console.quiet:
+            return
         if self._live:
             self._live.update(self.table(), refresh=True)
             return
         for config in self.configs:
             row = _last_row(Record(self.results, config))
-            due = int(row["iteration"] * LINES_PER_RUN // config.iterations) if row else 0
+            due = _lines_due(config, row)
             if row and due > self.lines_printed[config]:
                 self.lines_printed[config] = due
                 self.console.print(_line(config, row), highlight=False, soft_wrap=True)
 
     def table(self) -> Table:
-        """Return one row per run: iteration, errors in percent, images per second, time left and state."""
-        table = Table()
-        for name in ("net", "seed", "iteration", "train error", "test error", "images/s", "time left", "state"):
-            table.add_column(name, justify="left" if name in ("net", "state") else "right")
-        for run in plan_study(self.configs, self.results):
-            row = _last_row(Record(self.results, run.config)) if run.status != "missing" else None
-            net = (run.config.net, str(run.config.seed))
-            table.add_row(*net, *_cells(run.config, row), STATES.get(run.status, run.status))
+        """Return one row per run: iteration, curve of the training error, errors in percent, speed, time left, state.
+
+        Records have 64 rows of metrics, so the iteration and the time left of a run in progress are extrapolated from
+        its last row, at most to the next one. Curves are bars between 0 and 100%.
+        """
+        table = Table(caption_justify="left")
+        for name in ("net", "seed", "iteration", "training error", "", "test error", "images/s", "time left", "state"):
+            table.add_column(name, justify="left" if name in ("net", "training error", "state") else "right")
+        runs = plan_study(self.configs, self.results)
+        for run in runs:
+            record = Record(self.results, run.config)
+            rows = record.read_metrics() if run.status != "missing" else []
+            state = self._state(run, record)
+            cells = [f"0/{run.config.iterations:,}", "", "", "", "", ""]
+            if rows:
+                row = _with_last_test(rows)
+                ahead = _iterations_since(record, run.config, row) if state == "training" else 0
+                iteration, *errors, speed, left = _cells(run.config, row, ahead)
+                cells = [iteration, _curve(rows), *errors, speed, left if run.to_do else ""]
+            table.add_row(run.config.net, str(run.config.seed), *cells, state)
+        ended = sum(not run.to_do for run in runs)
+        elapsed = format_seconds(time.time() - self.started)
+        of = f" of about {format_seconds(self.expected)}" if self.expected else ""
+        table.caption = f"{ended} of {len(runs)} runs have ended, after {elapsed}{of}"
         return table
+
+    def _state(self, run: PlannedRun, record: Record) -> str:
+        """Return the state of a run. A run whose record is older than this object is still waiting to be resumed."""
+        if not run.to_do:
+            return run.status
+        changed = max((path.stat().st_mtime for path in record.folder.glob("*.*")), default=0.0)
+        return "training" if changed >= self.started else "waiting"
+
+
+def _with_last_test(rows: list[dict]) -> dict:
+    """Return the last row, with the last test error that is known."""
+    test_errors = [row["test_error"] for row in rows if row.get("test_error", float("nan")) >= 0]
+    return rows[-1] | {"test_error": test_errors[-1] if test_errors else None}
 
 
 def _last_row(record: Record) -> dict | None:
     """Return the last row of metrics.csv with the last known test error, or None if there is no row yet."""
     rows = record.read_metrics()
-    if not rows:
-        return None
-    test_errors = [row["test_error"] for row in rows if row.get("test_error", float("nan")) >= 0]
-    return rows[-1] | {"test_error": test_errors[-1] if test_errors else None}
+    return _with_last_test(rows) if rows else None
 
 
-def _cells(config: RunConfig, row: dict | None) -> list[str]:
+def _lines_due(config: RunConfig, row: dict | None) -> int:
+    """Return how many of its lines a run has reached."""
+    return int(row["iteration"] * LINES_PER_RUN // config.iterations) if row else 0
+
+
+def _iterations_since(record: Record, config: RunConfig, row: dict) -> float:
+    """Return the expected number of iterations since the last row was written, at most up to the next row."""
+    try:
+        seconds = time.time() - (record.folder / "metrics.csv").stat().st_mtime
+    except OSError:
+        return 0
+    following = min((end for end in row_ends(config) if end > row["iteration"]), default=config.iterations)
+    return min(max(seconds, 0) * row["images_per_second"] / config.batch_size, following - row["iteration"])
+
+
+def _curve(rows: list[dict]) -> str:
+    """Return the training error as a row of bars between 0 and 100%, each of them the mean of several rows."""
+    per_bar = ROWS // CURVE_WIDTH
+    errors = [row["train_error"] for row in rows]
+    means = [sum(part) / len(part) for part in (errors[i : i + per_bar] for i in range(0, len(errors), per_bar))]
+    return "".join(BARS[min(int(mean / 100 * len(BARS)), len(BARS) - 1)] for mean in means)
+
+
+def _cells(config: RunConfig, row: dict, ahead: float = 0) -> list[str]:
     """Return iteration, training error, test error, images per second and time left."""
-    if row is None:
-        return [f"0/{config.iterations:,}", "", "", "", ""]
-    speed = row["images_per_second"]
-    remaining = (config.iterations - row["iteration"]) * config.batch_size
+    speed, iteration = row["images_per_second"], row["iteration"] + ahead
     return [
-        f"{row['iteration']:,.0f}/{config.iterations:,}",
+        f"{iteration:,.0f}/{config.iterations:,}",
         f"{row['train_error']:.1f}%",
         "" if row["test_error"] is None else f"{row['test_error']:.1f}%",
         f"{speed:,.0f}",
-        format_seconds(remaining / speed),
+        format_seconds((config.iterations - iteration) * config.batch_size / speed),
     ]
 
 

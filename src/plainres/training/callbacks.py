@@ -1,10 +1,8 @@
-"""Callbacks that write the record and the checkpoints of a run, and show its progress."""
+"""The callback that writes the record and the checkpoints of a run."""
 
-import sys
 import time
 
 import pytorch_lightning as pl
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from plainres.training.checkpoints import checkpoint_path, prune
 from plainres.training.module import ClassificationModule
@@ -61,47 +59,3 @@ class Recorder(pl.Callback):
         self.stop.raise_if_stopped(
             f"{module.config.name} at iteration {module.iteration:,} of {module.config.iterations:,}"
         )
-
-
-class ProgressBar(pl.Callback):
-    """Shows a live bar with errors and the time left on a terminal, and elsewhere a line per eighth of the run."""
-
-    def __init__(self) -> None:
-        self.bar: Progress | None = None
-
-    def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
-        self.rows_printed = len(module.rows)
-        if sys.stdout.isatty():
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
-            self.bar = Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[errors]}"))
-            self.bar.start()
-            self.task = self.bar.add_task(
-                module.config.name, total=module.config.iterations, completed=module.iteration, errors=""
-            )
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
-        if self.bar is not None:
-            tally = module.since_row
-            running = f"train {tally.error:.1f}%" if tally.images else ""
-            tests = [row["test_error"] for row in module.rows if "test_error" in row]
-            test = f" test {tests[-1]:.1f}%" if tests else ""
-            self.bar.update(self.task, completed=module.iteration, errors=(running or self._errors(module)) + test)
-        elif len(module.rows) >= self.rows_printed + 8:
-            self.rows_printed = len(module.rows)
-            c = module.config
-            print(f"{c.name}  {module.iteration}/{c.iterations}  {self._errors(module)}", flush=True)
-
-    @staticmethod
-    def _errors(module: ClassificationModule) -> str:
-        row = module.rows[-1]
-        return f"train {row['train_error']:.1f}%  {row['images_per_second']:.0f} images/s"
-
-    def _stop(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def on_train_end(self, *_: object) -> None:
-        self._stop()
-
-    def on_exception(self, *_: object) -> None:
-        self._stop()

@@ -20,7 +20,7 @@ from plainres.nets.cifar import CifarNet
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import weights_bytes
 from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
-from plainres.training.callbacks import ProgressBar, Recorder
+from plainres.training.callbacks import Recorder
 from plainres.training.checkpoints import AtomicCheckpointIO, iteration_of, latest_usable
 from plainres.training.config import RunConfig
 from plainres.training.context import RunContext
@@ -168,7 +168,6 @@ class _Run:
             module.load_state_dict(saved["state_dict"])
             module.on_load_checkpoint(saved)
             return
-        bar = [ProgressBar()] if ranks.rank == 0 else []
         recorder = Recorder(record, self.context.checkpoint_seconds, self.stop)
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         with warnings.catch_warnings():
@@ -196,7 +195,7 @@ class _Run:
                 enable_model_summary=False,
                 use_distributed_sampler=False,
                 plugins=[AtomicCheckpointIO(), cluster_environment()],
-                callbacks=[Prober(record), recorder, *bar, *callbacks],
+                callbacks=[Prober(record), recorder, *callbacks],
             )
             trainer.fit(module, ckpt_path=checkpoint)
 

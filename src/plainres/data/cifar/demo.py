@@ -1,12 +1,18 @@
-"""The embedded demo set: synthetic images of ten shapes, generated when they are needed, without any download."""
+"""The embedded demo set: synthetic images of ten shapes, generated when they are needed, without any download.
+
+The images of the demo set itself have 16 x 16 pixels, a quarter of CIFAR-10's, so that nets learn them in minutes.
+"""
 
 import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from plainres.catalog.datasets import DEMO
 
 CLASSES = ("disc", "ring", "square", "frame", "triangle", "cross", "tee", "bars", "crescent", "star")
-SIZE = 32
+DRAWN_SIZE = 32  # smaller images are averaged from drawings of this size, so that their edges are smooth
 
 
 def _inside(label: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -40,15 +46,16 @@ def _inside(label: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return shapes[label, torch.arange(len(label))]
 
 
-def demo_set(images: int, seed: int) -> tuple[Tensor, Tensor]:
+def demo_set(images: int, seed: int, size: int = DEMO.image_size) -> tuple[Tensor, Tensor]:
     """Draw shapes of random position, size, rotation and colour on uneven, noisy backgrounds.
 
     Args:
         images: Number of images. The classes alternate, so all have the same number of images, give or take one.
         seed: Seed of the images. The same seed gives the same images.
+        size: Height and width of the images, 32 or a divisor of it.
 
     Returns:
-        Pixels uint8 (images, 32, 32, 3) and labels int64 (images,).
+        Pixels uint8 (images, size, size, 3) and labels int64 (images,).
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -56,7 +63,7 @@ def demo_set(images: int, seed: int) -> tuple[Tensor, Tensor]:
         return low + (high - low) * torch.rand(shape, generator=generator)
 
     labels = torch.arange(images) % len(CLASSES)
-    axis = torch.linspace(-1, 1, SIZE)
+    axis = torch.linspace(-1, 1, DRAWN_SIZE)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     centre = uniform(images, 2, low=-0.35, high=0.35)
     scale = uniform(images, low=0.4, high=0.65)[:, None, None]
@@ -68,9 +75,10 @@ def demo_set(images: int, seed: int) -> tuple[Tensor, Tensor]:
 
     # The background covers half the range of the foreground's colours: most shapes stand out, and a few hardly do.
     coarse = uniform(images, 3, 4, 4, low=0.25, high=0.75)
-    background = torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear", align_corners=True)
+    background = interpolate(coarse, size=(DRAWN_SIZE, DRAWN_SIZE), mode="bilinear", align_corners=True)
     background = background.permute(0, 2, 3, 1)  # (N, 32, 32, 3)
     foreground = uniform(images, 1, 1, 3)
-    noise = torch.randn((images, SIZE, SIZE, 3), generator=generator) * 0.05
+    noise = torch.randn((images, DRAWN_SIZE, DRAWN_SIZE, 3), generator=generator) * 0.05
     pixels = (torch.where(mask, foreground, background) + noise).clamp(0, 1)
+    pixels = avg_pool2d(pixels.permute(0, 3, 1, 2), DRAWN_SIZE // size).permute(0, 2, 3, 1).contiguous()
     return (pixels * 255).round().to(torch.uint8), labels
