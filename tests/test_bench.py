@@ -1,13 +1,15 @@
 """The benchmark on a small net: its tables and its JSON file."""
 
 import json
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from plainres.bench import __main__ as bench
-from plainres.bench import measure
+from plainres.bench import measure, side_by_side
 from plainres.bench.measure import Measurement, Method
 from plainres.bench.report import convolution_outputs, project, summarize
 
@@ -68,3 +70,37 @@ def test_stock_loop_crops_and_flips_as_torchvision_does():
     pixels, labels = measure.demo_set(20, seed=0, size=32)
     (images, batch_labels), *_ = measure.stock_loader(pixels, labels, 16, 0, pin=False)
     assert images.shape == (16, 3, 32, 32) and batch_labels.shape == (16,)
+
+
+def test_side_by_side_is_compared_with_in_turn_under_each_condition(tmp_path, monkeypatch, capsys):
+    """A net trains 30 images per second per thread, so that both arrangements are equally fast."""
+    monkeypatch.setattr(bench, "fast_precision", lambda _: "fp32")
+    monkeypatch.setattr(side_by_side, "available_cores", lambda: 2)
+    monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", FakePool)
+    monkeypatch.setattr(sys, "argv", ["bench", "--side-by-side", "--rounds", "2", "--results", str(tmp_path)])
+    assert bench.main() == 0
+    out = capsys.readouterr().out
+    (path,) = (tmp_path / "bench").glob("*-side-by-side.json")
+    quiet, busy = json.loads(path.read_text())["lines"]
+    assert quiet["in_turn"] == [60.0, 60.0] and quiet["side_by_side"] == [60.0, 60.0]
+    assert (quiet["ratio"], busy["condition"]) == (1.0, "beside one busy process")
+    assert "1.00 (1.00 to 1.00)" in out
+
+
+class FakePool(ThreadPoolExecutor):
+    """A process that trains 30 images per second per thread."""
+
+    def __init__(self, size, _, initializer, initargs):
+        super().__init__(size)
+        self.threads = initargs[0]
+
+    def submit(self, *_):
+        return super().submit(lambda: Measurement(128 / (30 * self.threads), 1.0, None))
+
+
+def test_busy_processes_end_with_their_block():
+    with side_by_side.busy_processes(2):
+        running = subprocess.run(["ps", "-o", "args", "--ppid", str(os.getpid())], capture_output=True, text=True)
+        assert running.stdout.count("while True: pass") == 2
+    ended = subprocess.run(["ps", "-o", "args", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    assert "while True" not in ended.stdout

@@ -15,6 +15,7 @@ import tyro
 
 from plainres.bench.measure import Measurement, Method, default_timed_iterations, measure
 from plainres.bench.report import format_tables, project, summarize
+from plainres.bench.side_by_side import compare_arrangements, format_table
 from plainres.catalog.datasets import CIFAR10, DEMO
 from plainres.cli import run_command
 from plainres.data import default_data_dir
@@ -40,6 +41,8 @@ class Options:
     """Number of timed iterations. Default: 400 on a GPU, 200 / depth on a CPU."""
     full: bool = False
     """More rounds, and the shallowest net with other batch sizes."""
+    side_by_side: bool = False
+    """Instead, compare runs side by side on the CPU, one thread each, with runs in turn that have all threads."""
     device: str = "auto"
     """Device: auto, cpu, cuda or cuda:<index>."""
     results: Path = LOCAL_RESULTS
@@ -49,7 +52,8 @@ class Options:
 def main() -> int:
     """Run the benchmark with the options of the command line."""
     options = tyro.cli(Options, prog="python -m plainres.bench")
-    path = run(options, choose_device(options.device))
+    device = choose_device("cpu" if options.side_by_side else options.device)
+    path = (run_side_by_side if options.side_by_side else run)(options, device)
     print(f"\n{path}")
     return 0
 
@@ -89,6 +93,19 @@ def run(options: Options, device: torch.device) -> Path:
         "projection": projection,
     }
     path = options.results / "bench" / f"{file_stem(hardware)}.json"
+    write_atomic(path, json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def run_side_by_side(options: Options, device: torch.device) -> Path:
+    """Compare runs side by side with runs in turn; return the path of the JSON file."""
+    data_dir = _cifar_dir()
+    method = Method("fast", fast_precision(device))
+    lines = compare_arrangements(method, options.rounds or (7 if options.full else 3), options.timed, data_dir)
+    print(format_table(lines))
+    hardware = describe_hardware(device)
+    content = {"hardware": hardware, "software": describe_software(), "method": str(method), "lines": lines}
+    path = options.results / "bench" / f"{file_stem(hardware)}-side-by-side.json"
     write_atomic(path, json.dumps(content, indent=2) + "\n")
     return path
 
