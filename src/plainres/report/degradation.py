@@ -85,6 +85,12 @@ def _twins(study: Study, depths: list[int]) -> str:
     return f"Plain minus residual twin, in points of training and test error: {gaps}."
 
 
+def finding(study: Study) -> list[str]:
+    """Return one sentence on the plain nets of a study and, if two residual nets have finished, one on those."""
+    plain, residual = (_depths(study, kind) for kind in PREFIXES)
+    return [sentence for sentence in (_plain(study, plain), _residual(study, residual)) if sentence]
+
+
 def verdict(study: Study) -> str:
     """Return one paragraph on degradation and its cure, from the last iteration of the study's finished runs.
 

@@ -1,17 +1,15 @@
-"""The whole report as one Markdown file and one self-contained HTML page."""
+"""The whole report as one Markdown file, beside the page of `plainres.report.page`."""
 
-import base64
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from markdown_it import MarkdownIt
 
 from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_markdown, claims_table, judge_results
 from plainres.report.degradation import verdict
 from plainres.report.ledger import CHANGES, DEVIATIONS, RECORDS, THRESHOLDS
+from plainres.report.page import write_page
 from plainres.report.partial import partial_markdown
 from plainres.report.records import Study
 from plainres.report.tables import (
@@ -31,13 +29,6 @@ CAPTIONS = {
     "weights": "Norms of weights relative to their initial norms, and angles to the initial weights, layer by layer.",
     "convergence_problem": "Plain nets with and without BN and He initialization.",
 }
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; color: #222; }
-img { max-width: 100%; height: auto; }
-table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }
-th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
-"""
 
 
 def provenance(study: Study) -> pd.DataFrame:
@@ -172,26 +163,8 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
     )
 
 
-def report_html(markdown: str, root: Path) -> str:
-    """The report as one page that needs no other file: figures are inlined."""
-
-    def inline(match: re.Match) -> str:
-        image = base64.b64encode((root / match[1]).read_bytes()).decode()
-        return f'src="data:image/png;base64,{image}"'
-
-    body = MarkdownIt("commonmark").enable("table").render(markdown)
-    body = re.sub(r'src="([^":]+\.png)"', inline, body)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>plainres</title><style>{STYLE}</style></head>\n<body>\n{body}</body></html>\n"
-    )
-
-
 def write_report(studies: Sequence[Study], root: Path) -> list[Path]:
     """Write REPORT.md and report.html into the results folder `root`."""
-    markdown = report_markdown(studies, root)
-    written = [root / "REPORT.md", root / "report.html"]
-    for path, text in zip(written, (markdown, report_html(markdown, root)), strict=True):
-        path.write_text(text)
-    return written
+    markdown = root / "REPORT.md"
+    markdown.write_text(report_markdown(studies, root))
+    return [markdown, write_page(studies, root)]

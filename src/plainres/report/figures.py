@@ -62,7 +62,7 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
         return None
     nets = list(PAPER_PAIR) if set(PAPER_PAIR) <= set(nets) else [nets[0], nets[-1]]
     panels = make_panels(axes, 1, 2, figsize=(7.2, 3.2), sharey=True)
-    top = _top(study, nets)
+    top = error_top(study, nets)
     for panel, column, name in zip(panels.axes, ("train_error", "test_error"), ("training", "test"), strict=True):
         ends = {net: curves(study, net, column)["mean"] for net in nets}
         last = {net: float(curve.iloc[-1]) for net, curve in ends.items()}
@@ -112,7 +112,7 @@ def figure_6(study: Study, axes: AxesLike = None) -> Figure | None:
     groups = {title: nets for title, nets in groups.items() if nets}
     if not groups:
         return None
-    top = _top(study, [net for nets in groups.values() for net in nets])
+    top = error_top(study, [net for nets in groups.values() for net in nets])
     return draw_panels(study, groups, top, "test", "Training and test error during training (Figure 6)", axes)
 
 
@@ -209,7 +209,7 @@ def paper_nets(study: Study, kind: str) -> list[str]:
     return [f"{prefix}-{depth}" for depth in depths]
 
 
-def _top(study: Study, nets: list[str]) -> float:
+def error_top(study: Study, nets: list[str]) -> float:
     """Return the upper end of the error axis: the paper's 20% if every net ends well below, else one that fits."""
     runs = [run for run in (*study.runs, *study.partial) if run.net in nets]
     ends = [run.last(column) for run in runs for column in ("train_error", "test_error")]

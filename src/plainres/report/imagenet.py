@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -64,8 +65,8 @@ def is_result(study: Study) -> bool:
     return is_ilsvrc(study) and study.iterations >= IMAGENET_ITERATIONS
 
 
-def finals_markdown(study: Study) -> str:
-    """Return the errors at the last iteration as a Markdown table, one row per net, and what they were measured on."""
+def finals_table(study: Study) -> pd.DataFrame:
+    """Return the errors at the last iteration, one row per net."""
     rows = [
         {
             "net": net,
@@ -77,10 +78,15 @@ def finals_markdown(study: Study) -> str:
         }
         for net, runs in study.finals().groupby("net", sort=False)
     ]
+    return pd.DataFrame(rows)
+
+
+def finals_markdown(study: Study) -> str:
+    """Return the errors at the last iteration as a Markdown table, one row per net, and what they were measured on."""
     lines = [f"**Errors in percent at the last iteration, centre crop.** {study.describe()}."]
     if not is_result(study):
         lines[0] += " A check of the pipeline, not a result: nothing here can be compared with the paper."
-    return "\n".join([*lines, "", markdown_table(pd.DataFrame(rows)), *not_in_the_table(study)]) + "\n"
+    return "\n".join([*lines, "", markdown_table(finals_table(study)), *not_in_the_table(study)]) + "\n"
 
 
 def read_scores(results: Path) -> list[dict]:
@@ -92,7 +98,7 @@ def read_scores(results: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted((results / SCORES).glob("*.json"))]
 
 
-def _ours(scores: Sequence[dict], only: Sequence[str] | None) -> pd.DataFrame:
+def single_nets(scores: Sequence[dict], only: Sequence[str] | None = None) -> pd.DataFrame:
     """Return one row per score of a single net, restricted to the nets in `only` unless it is None."""
     rows = [
         {"net": net, "top1": score["top1_error"], "top5": score["top5_error"]}
@@ -106,7 +112,7 @@ def _ours(scores: Sequence[dict], only: Sequence[str] | None) -> pd.DataFrame:
 def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the paper's errors beside ours, one row per net: its peers, its own nets, then other nets of ours."""
     known = {net: published[net] for net in only} if only else published
-    ours = _ours(scores, only)
+    ours = single_nets(scores, only)
     rows = [
         {"net": f"{net} (paper's table)", "paper top-1": _paper(a), "paper top-5": _paper(b)}
         for net, (a, b) in peers.items()
@@ -145,8 +151,57 @@ def table_5(scores: Sequence[dict]) -> pd.DataFrame:
     ).fillna(NOTHING)
 
 
-def tables_markdown(scores: Sequence[dict]) -> str:
-    """Return Tables 2 to 5 beside the paper's as Markdown, once per set of images and combination of studies.
+@dataclass(frozen=True)
+class ScoreSet:
+    """The scores on one set of images, of nets from one combination of studies.
+
+    Attributes:
+        studies: Names of the studies, separated by commas.
+        scores: Scores from `read_scores`.
+    """
+
+    studies: str
+    scores: list[dict]
+
+    @property
+    def is_result(self) -> bool:
+        """Whether the scores can be compared with the paper's."""
+        return all(map(_is_real, self.scores))
+
+    def of(self, way: str) -> list[dict]:
+        """Return the scores of one way of testing, for example `"10-crop"`."""
+        return [score for score in self.scores if score["way"] == way]
+
+    def describe(self) -> str:
+        """Return the images, seeds, precision and hardware in one line, and whether this is a result."""
+        data, images = self.scores[0]["data"], self.scores[0]["images"]
+        note = (
+            ""
+            if self.is_result
+            else " A check of the pipeline, not a result: it cannot be compared with the paper's columns."
+        )
+        seeds = ", ".join(
+            map(str, sorted({net["seed"] for score in self.scores for net in score["nets"] if "seed" in net}))
+        )
+        scored_in = ", ".join(sorted({f"{score['precision']} on {hardware_name(score)}" for score in self.scores}))
+        return (
+            f"Errors in percent on {images:,} images of {data['classes']} classes, "
+            f"seeds {seeds or 'unknown'}, scored in {scored_in}.{note}"
+        )
+
+    def tables(self) -> dict[str, tuple[str, pd.DataFrame]]:
+        """Return the way of testing and the table for each title: Tables 2 to 5 beside the paper's."""
+        crops, scales = self.of("10-crop"), self.of("multi-scale")
+        return {
+            "Table 2: 10-crop, 18 and 34 layers": ("10-crop", _table(crops, TABLE_3, {}, TABLE_2)),
+            "Table 3: 10-crop": ("10-crop", _table(crops, TABLE_3, TABLE_3_PEERS)),
+            "Table 4: fully convolutional, five scales": ("multi-scale", _table(scales, TABLE_4, TABLE_4_PEERS)),
+            "Table 5: ensembles, five scales": ("multi-scale", table_5(scales)),
+        }
+
+
+def score_sets(scores: Sequence[dict]) -> list[ScoreSet]:
+    """Return the scores by set of images and combination of studies.
 
     Args:
         scores: Scores from `read_scores`.
@@ -155,29 +210,17 @@ def tables_markdown(scores: Sequence[dict]) -> str:
     for score in scores:
         studies = sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]})
         sets.setdefault((score["data"]["md5"], ", ".join(studies)), []).append(score)
+    return [ScoreSet(studies, members) for (_, studies), members in sets.items()]
+
+
+def tables_markdown(scores: Sequence[dict]) -> str:
+    """Return Tables 2 to 5 beside the paper's as Markdown, once per set of images and combination of studies.
+
+    Args:
+        scores: Scores from `read_scores`.
+    """
     parts = []
-    for (_, studies), members in sets.items():
-        data, images = members[0]["data"], members[0]["images"]
-        note = (
-            ""
-            if all(map(_is_real, members))
-            else " A check of the pipeline, not a result: it cannot be compared with the paper's columns."
-        )
-        seeds = ", ".join(
-            map(str, sorted({net["seed"] for score in members for net in score["nets"] if "seed" in net}))
-        )
-        scored_in = ", ".join(sorted({f"{score['precision']} on {hardware_name(score)}" for score in members}))
-        parts.append(
-            f"## {studies}\n\nErrors in percent on {images:,} images of {data['classes']} classes, "
-            f"seeds {seeds or 'unknown'}, scored in {scored_in}.{note}"
-        )
-        crops = [score for score in members if score["way"] == "10-crop"]
-        scales = [score for score in members if score["way"] == "multi-scale"]
-        tables = {
-            "Table 2: 10-crop, 18 and 34 layers": _table(crops, TABLE_3, {}, TABLE_2),
-            "Table 3: 10-crop": _table(crops, TABLE_3, TABLE_3_PEERS),
-            "Table 4: fully convolutional, five scales": _table(scales, TABLE_4, TABLE_4_PEERS),
-            "Table 5: ensembles, five scales": table_5(scales),
-        }
-        parts += [f"**{title}**\n\n{markdown_table(frame)}" for title, frame in tables.items()]
+    for scored in score_sets(scores):
+        parts.append(f"## {scored.studies}\n\n{scored.describe()}")
+        parts += [f"**{title}**\n\n{markdown_table(frame)}" for title, (_, frame) in scored.tables().items()]
     return "\n\n".join(parts) + "\n"

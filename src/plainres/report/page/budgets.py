@@ -1,0 +1,66 @@
+"""Interactive version of the figure of final errors against the budget."""
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+
+from plainres.report.page.palette import DASHES, HEIGHT, ROWS, depth_colour, depth_shape, finish
+from plainres.report.records import Study
+
+ERRORS = {"train_error": "training error", "test_error": "test error"}
+
+
+def budget_groups(studies: Sequence[Study]) -> dict[str, list[Study]]:
+    """Return the CIFAR studies with finished runs by data set, training set and precision.
+
+    Args:
+        studies: Studies in any order.
+    """
+    groups: dict[str, list[Study]] = {}
+    for study in studies:
+        if study.runs and not study.is_imagenet:
+            trained_on = f"{study.dataset}, {study.config['train_set']} images, {study.config['precision']}"
+            groups.setdefault(trained_on, []).append(study)
+    return groups
+
+
+def budgets_chart(studies: Sequence[Study]) -> dict | None:
+    """Return the final errors of nets against the number of iterations as a Vega-Lite specification.
+
+    Points are runs, lines go through the means over seeds.
+
+    Args:
+        studies: Studies on one data set and training set, in one precision.
+
+    Returns:
+        None if no two nets were trained at several budgets that they share.
+    """
+    columns = ["net", "kind", "depth", "seed", "iterations", *ERRORS]
+    runs = pd.concat([study.overview.loc[study.overview["outcome"] == "finished", columns] for study in studies])
+    several = runs[runs.groupby("net")["iterations"].transform("nunique") > 1]
+    several = several[several.groupby("iterations")["net"].transform("nunique") > 1]
+    if several.empty:
+        return None
+    rows = several.melt(columns[:-2], [*ERRORS], var_name="error").dropna(subset="value").replace({"error": ERRORS})
+    depths, kinds = sorted(rows["depth"].unique()), list(dict.fromkeys(rows["kind"]))
+    budgets = sorted(int(n) for n in rows["iterations"].unique())
+    base = alt.Chart().encode(
+        x=alt.X(
+            "iterations:Q", scale=alt.Scale(type="log", base=2, nice=False, padding=12),
+            axis=alt.Axis(values=budgets, format=",", grid=False, labelOverlap=True),
+            title="iterations of the whole training",
+        ),
+        y=alt.Y("value:Q", title="final error (%)", scale=alt.Scale(zero=True)),
+        color=depth_colour(depths),
+    )  # fmt: skip
+    dashes = alt.Scale(domain=kinds, range=DASHES[: len(kinds)])
+    lines = base.mark_line().encode(
+        y=alt.Y("mean(value):Q", title="final error (%)"), detail="net:N",
+        strokeDash=alt.StrokeDash("kind:N", scale=dashes, title="kind", legend=alt.Legend(symbolType="stroke")),
+    )  # fmt: skip
+    tooltip = ["net:N", "seed:N", alt.Tooltip("iterations:Q", format=","), alt.Tooltip("value:Q", format=".2f")]
+    points = base.mark_point(filled=True, size=50, opacity=0.9).encode(shape=depth_shape(depths), tooltip=tooltip)
+    chart = alt.layer(lines, points, data=ROWS).properties(height=HEIGHT)
+    panels = chart.facet(alt.Facet("error:N", sort=[*ERRORS.values()], header=alt.Header(title=None)), columns=2)
+    return finish(panels, rows.to_dict("records"))
