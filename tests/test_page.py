@@ -219,7 +219,7 @@ def test_page_of_the_committed_records(tmp_path):
     page = tmp_path / "report.html"
     page.write_text(text)
     assert page.stat().st_size < MOST_BYTES
-    markup = text[: text.index('<script type="application/json"')]
+    markup = text[: text.index('<script type="text/plain"')]
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#|data:)|@import|url\(""", markup)
     found = explore(page)
     for frame in found.values():

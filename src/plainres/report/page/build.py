@@ -1,5 +1,7 @@
 """Putting the page together."""
 
+import base64
+import gzip
 import json
 import re
 from collections.abc import Sequence
@@ -46,6 +48,12 @@ def _in_script(text: str) -> str:
     return re.sub("</(?=script)|<(?=!--)", lambda found: found[0].replace("<", r"\u003c"), text, flags=re.IGNORECASE)
 
 
+def _pack(charts: dict[str, dict]) -> str:
+    """Return the specifications of all charts as JSON, compressed with gzip, in base64."""
+    text = json.dumps(charts, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
 def page_html(studies: Sequence[Study], results: Path) -> str:
     """Return the page as HTML.
 
@@ -77,7 +85,7 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
         style=(HERE / "page.css").read_text(),
         script=_in_script((HERE / "page.js").read_text()),
         libraries=_in_script(vl_convert.javascript_bundle(EXPORTS)),
-        specifications=_in_script(json.dumps(charts, separators=(",", ":"), allow_nan=False)),
+        specifications=_pack(charts),
     )
     return page.lstrip()
 

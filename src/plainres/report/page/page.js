@@ -3,8 +3,14 @@ const WIDE = 680; // width from which two panels fit side by side, in pixels
 const MARGIN = 66; // of the first panel of a row, for its axis
 const GAP = 22; // between two panels
 const ERRORS_ONLY = 1; // log level of Vega; its warnings would report empty panels, for example when no net is chosen
-const specifications = JSON.parse(document.getElementById("specifications").textContent);
-const drawnWidths = new WeakMap();
+const specifications = unpack(document.getElementById("specifications").textContent);
+const drawings = new WeakMap(); // the width at which each chart is drawn, and the promise that it is
+
+// The data of all charts are compressed, so that the page stays small enough to be sent.
+async function unpack(base64) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
 
 // Vega-Lite fits single views to their container, but not facets, so that the page sets widths and columns.
 function fit(node, columns) {
@@ -12,11 +18,15 @@ function fit(node, columns) {
   for (const child of [node.spec, ...(node.vconcat ?? [])]) if (child) fit(child, columns);
 }
 
-async function draw(element) {
+function draw(element) {
   const width = element.clientWidth;
-  if (!width || drawnWidths.get(element) === width) return;
-  drawnWidths.set(element, width);
-  const spec = structuredClone(specifications[element.dataset.chart]);
+  if (!width) return;
+  if (drawings.get(element)?.width !== width) drawings.set(element, { width, done: drawAt(element, width) });
+  return drawings.get(element).done;
+}
+
+async function drawAt(element, width) {
+  const spec = structuredClone((await specifications)[element.dataset.chart]);
   const facets = Boolean(spec.facet || spec.vconcat);
   const columns = facets && width >= WIDE ? 2 : 1;
   fit(spec, columns);
