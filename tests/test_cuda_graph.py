@@ -10,6 +10,7 @@ import inspect
 import json
 import textwrap
 
+import cpu_graph
 import pytest
 import torch
 from cpu_graph import pretend_cuda_graphs
@@ -108,6 +109,20 @@ def test_replays_equal_eager_iterations(graphs, expected):
     assert not training.engine._counters and training.net.bn1.num_batches_tracked == 15
 
 
+@pytest.mark.parametrize("changes", [{}, {"shortcut": "highway"}, {"shortcut": None, "norm": "none", "clip": 0.1}])
+def test_copies_of_all_weights_in_bf16_equal_those_of_autocast_bit_for_bit(changes):
+    run_config = run_of("bf16", **changes)
+    by_autocast = Training("fast", run_config).advance(SPANS[:2])
+    with pretend_cuda_graphs() as graphs:
+        training = Training("fast", run_config)
+        results = training.advance(SPANS[:2])
+    for result, expected in zip(results, by_autocast, strict=True):
+        assert torch.equal(result, expected)
+    cast = torch.ops.aten._to_copy.default
+    cast_one_by_one = {args[0].shape for operation, (args, _), _ in graphs[0].operations if operation == cast}
+    assert cast_one_by_one.isdisjoint(parameter.shape for parameter in training.net.parameters())
+
+
 def record(folder, engine, *callbacks):
     """Train a whole run; return its record, its losses in training and on the test set, and its weights."""
     run_config = run_of()
@@ -174,6 +189,35 @@ def test_self_check_finds_a_fault_and_auto_trains_by_the_eager_engine(monkeypatc
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "the eager engine trains it instead" in said and training.engine.fallback in said
     assert difference(results, expected) < 1e-12 and torch.equal(results[1], expected[1])
+
+
+def no_compiler(*_, **__):
+    raise RuntimeError("Failed to find C compiler")
+
+
+def test_graph_of_eager_kernels_is_used_if_nothing_can_be_compiled(capsys, expected):
+    with pretend_cuda_graphs(no_compiler):
+        training = Training("auto", run_of())
+        results = training.advance()
+    assert training.engine.name == "fast"
+    assert training.engine.fallback == "its kernels are not compiled: RuntimeError: Failed to find C compiler"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and training.engine.fallback in said
+    assert difference(results, expected) < 1e-12 and torch.equal(results[1], expected[1])
+
+
+def test_error_at_the_end_of_a_capture_does_not_hide_the_one_before(monkeypatch, graphs):
+    leave = cpu_graph.Recorder.__exit__
+
+    def fail(*arguments):
+        leave(*arguments)
+        raise RuntimeError("operation failed due to a previous error during capture\nand more")
+
+    monkeypatch.setattr(cpu_graph.Recorder, "__exit__", fail)
+    plant(monkeypatch, *FAULTS["the host reads the loss"])
+    training = Training("auto", run_of())
+    training.advance(SPANS[:1])
+    assert "previous error during capture, after RuntimeError: aten._local_scalar_dense" in training.engine.fallback
 
 
 # Faults that show only in what follows the self-check.
