@@ -8,6 +8,8 @@ import __future__
 
 import inspect
 import json
+import math
+import re
 import textwrap
 
 import cpu_graph
@@ -19,7 +21,8 @@ from helpers import CPU, Interrupt, config, context, metrics, shrink_demo
 from plainres.data import CifarData
 from plainres.errors import UserError
 from plainres.nets import load_net
-from plainres.training import schedule, train_run
+from plainres.study import StudyContext, launch, plan
+from plainres.training import Record, callbacks, schedule, train_run
 from plainres.training.build import make_net
 from plainres.training.device import convolves_in_tf32
 from plainres.training.engines import choose_engine, fast, self_check
@@ -222,7 +225,7 @@ def test_error_at_the_end_of_a_capture_does_not_hide_the_one_before(monkeypatch,
 
 # Faults that show only in what follows the self-check.
 SILENT_FAULTS = {
-    "warm-up and check are not undone": (fast.FastEngine, "_use_graph", "    state.restore()\n", ""),
+    "warm-up and check are not undone": (fast.FastEngine, "_use_graph", "state.restore()", "pass"),
     "weights are not put back": (self_check.TrainingState, "__init__", "list(net.parameters()),", "[],"),
     "BN statistics are not put back": (
         self_check.TrainingState,
@@ -278,6 +281,36 @@ def test_record_says_that_the_eager_engine_computed_the_run(tmp_path, monkeypatc
     assert written["provenance"] == run["provenance"]
     assert capsys.readouterr().err.count("trains it instead of the fast one") == 1
     assert torch.equal(fallback_losses, losses) and torch.equal(fallback_weights, weights)
+
+
+def test_study_is_planned_without_compiling_and_estimated_from_its_first_run(tmp_path, monkeypatch, capsys, graphs):
+    monkeypatch.setattr(plan, "GRAPH_DEVICES", ("cpu",))
+    monkeypatch.setattr(launch, "calibrate", None)
+    monkeypatch.setenv("COLUMNS", "200")
+    configs = [config(iterations=64, batch_size=4, shortcut=shortcut) for shortcut in (None, "A")]
+    where = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
+    assert launch.run_study(configs, where, runs_per_device=1, plan_only=True) == 0
+    assert not graphs and "2 of 2 runs to train on cpu\n" in capsys.readouterr().out
+    assert launch.run_study(configs, where, runs_per_device=1) == 0
+    estimates = re.findall(
+        r"^plain-8-batch4 seed 0: about (\d+) s; all 2 runs: about (\d+) s$", capsys.readouterr().out, re.M
+    )
+    ((own, total),) = estimates
+    assert int(own) < int(total) <= 2 * int(own) + 2
+
+
+def test_metrics_are_written_seldom_on_a_gpu_and_are_complete_in_the_end(tmp_path, monkeypatch):
+    monkeypatch.setitem(callbacks.METRICS_SECONDS, "cpu", math.inf)
+    written, write = [], Record.write_metrics
+
+    def count(record, rows):
+        written.append(len(rows))
+        write(record, rows)
+
+    monkeypatch.setattr(Record, "write_metrics", count)
+    with pytest.raises(RuntimeError, match="crash"):
+        train_run(run_of(), context(tmp_path), [Interrupt(CRASH_AT)])
+    assert written == [1, CRASH_AT // 2] and len(metrics(tmp_path, run_of())) == written[-1]
 
 
 def round_differently(block, **_):
