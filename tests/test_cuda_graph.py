@@ -112,12 +112,14 @@ def test_replays_equal_eager_iterations(graphs, expected):
     assert not training.engine._counters and training.net.bn1.num_batches_tracked == 15
 
 
-@pytest.mark.parametrize("changes", [{}, {"shortcut": "highway"}, {"shortcut": None, "norm": "none", "clip": 0.1}])
-def test_copies_of_all_weights_in_bf16_equal_those_of_autocast_bit_for_bit(changes):
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("changes", [{"shortcut": "highway"}, {"shortcut": None, "norm": "none", "clip": 0.1}])
+def test_copies_of_all_weights_in_bf16_equal_those_of_autocast_bit_for_bit(changes, checkpointing):
     run_config = run_of("bf16", **changes)
     by_autocast = Training("fast", run_config).advance(SPANS[:2])
     with pretend_cuda_graphs() as graphs:
         training = Training("fast", run_config)
+        training.net.checkpointing = checkpointing
         results = training.advance(SPANS[:2])
     for result, expected in zip(results, by_autocast, strict=True):
         assert torch.equal(result, expected)
@@ -191,6 +193,15 @@ def test_self_check_finds_a_fault_and_auto_trains_by_the_eager_engine(monkeypatc
     assert training.engine.name == "eager" and training.engine.fallback
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "the eager engine trains it instead" in said and training.engine.fallback in said
+    assert difference(results, expected) < 1e-12 and torch.equal(results[1], expected[1])
+
+
+def test_net_with_activation_checkpointing_is_captured_without_compiling(expected):
+    with pretend_cuda_graphs(no_compiler) as graphs:
+        training = Training("auto", run_of())
+        training.net.checkpointing = True
+        results = training.advance()
+    assert len(graphs) == 1 and training.engine.fallback is None
     assert difference(results, expected) < 1e-12 and torch.equal(results[1], expected[1])
 
 

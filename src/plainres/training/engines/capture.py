@@ -85,18 +85,19 @@ def compiled_parts(engine: FastEngine) -> Iterator[None]:
     net = cast(CifarNet, engine.net)  # no other net is trained on images in memory
     blocks = [block for stage in (net.layer1, net.layer2, net.layer3) for block in stage]
     inputs, score = engine.inputs, engine.score
-    for block in blocks:
-        block.compile(**COMPILE_ARGUMENTS)
-    # Attributes of the net hide its methods of the same names.
-    for owner, name in ((engine, "inputs"), (engine, "score"), (net, "stem"), (net, "head")):
-        setattr(owner, name, torch.compile(getattr(owner, name), **COMPILE_ARGUMENTS))
     try:
+        for block in blocks:
+            block.compile(**COMPILE_ARGUMENTS)
+        # Attributes of the net hide its methods of the same names.
+        for owner, name in ((engine, "inputs"), (engine, "score"), (net, "stem"), (net, "head")):
+            setattr(owner, name, torch.compile(getattr(owner, name), **COMPILE_ARGUMENTS))
         yield
     finally:
         for block in blocks:
             block._compiled_call_impl = None  # set by `compile`, which has no inverse
         engine.inputs, engine.score = inputs, score
-        del net.stem, net.head
+        for name in ("stem", "head"):
+            vars(net).pop(name, None)
 
 
 @contextmanager
@@ -127,11 +128,10 @@ def weights_in_bf16(net: nn.Module) -> Iterator[None]:
     """
     layers = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     weights = [(layer, *named) for layer in layers for named in layer.named_parameters(recurse=False)]
-    originals = [weight for _, _, weight in weights]
+    originals: list[Tensor] = [weight for _, _, weight in weights]
+    copies = [nn.Parameter(torch.empty_like(weight, dtype=torch.bfloat16)) for weight in originals]
     with torch.no_grad():
-        copies = [torch.empty_like(weight, dtype=torch.bfloat16) for weight in originals]
-        torch._foreach_copy_(copies, originals)
-    copies = [nn.Parameter(copy) for copy in copies]
+        torch._foreach_copy_(cast(list[Tensor], copies), originals)
     for (layer, name, _), copy in zip(weights, copies, strict=True):
         setattr(layer, name, copy)
     try:
@@ -139,6 +139,7 @@ def weights_in_bf16(net: nn.Module) -> Iterator[None]:
     finally:
         for layer, name, weight in weights:
             setattr(layer, name, weight)
-    for weight in originals:
-        weight.grad = torch.empty_like(weight)
-    torch._foreach_copy_([weight.grad for weight in originals], [cast(Tensor, copy.grad) for copy in copies])
+    gradients = [torch.empty_like(weight) for weight in originals]
+    torch._foreach_copy_(gradients, [cast(Tensor, copy.grad) for copy in copies])
+    for original, gradient in zip(originals, gradients, strict=True):
+        original.grad = gradient

@@ -144,7 +144,9 @@ class FastEngine(EagerEngine):
         count = min(len(rows), CHECK_SPAN)
         self._rows[:count] = rows[:count]
         problems: list[str] = []
-        for compiled in (True, False):
+        # PyTorch compiles a block that runs twice for each backward pass in two ways, which save different tensors.
+        attempts = (False,) if getattr(self.net, "checkpointing", False) else (True, False)
+        for compiled in attempts:
             try:
                 # torch.compile and the capture fail in many ways: no compiler, an unsupported GPU, too little memory.
                 self._iteration = capture(self, compiled)
