@@ -9,6 +9,7 @@ import re
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -28,8 +29,10 @@ from torch._inductor.graph import GraphLowering
 from torch._inductor.runtime import triton_helpers
 from torch._inductor.virtualized import V
 from torch._subclasses.fake_tensor import FakeTensorMode
-from triton.backends.compiler import GPUTarget
-from triton.runtime import driver
+
+# PyTorch brings Triton where it can use it.
+driver = import_module("triton.runtime").driver
+GPUTarget = import_module("triton.backends.compiler").GPUTarget
 
 CUDA = torch.device("cuda", 0)
 H200 = SimpleNamespace(

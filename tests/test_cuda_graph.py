@@ -35,7 +35,7 @@ SPANS = ((slice(0, 4), 0.1), (slice(4, 12), 0.1), (slice(12, 15), 0.01))
 def make_small(patch):
     """Few images to evaluate and to probe, 8 passes over the test set, and spans of several iterations."""
     shrink_demo(patch, 160, 40)
-    patch.setattr(schedule, "TEST_SHARE", 2.0)
+    patch.setattr(schedule, "TEST_SHARE", 0.5)
     patch.setitem(fast.LONGEST_SPAN, "cpu", 50)
 
 

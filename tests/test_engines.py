@@ -72,7 +72,7 @@ def train_with_crash(folder, run_config, before, after, device=CPU):
 def small(monkeypatch):
     """Few images to evaluate and to probe, and 8 passes over the test set."""
     shrink_demo(monkeypatch, 160, 40)
-    monkeypatch.setattr(schedule, "TEST_SHARE", 2.0)
+    monkeypatch.setattr(schedule, "TEST_SHARE", 0.5)
     monkeypatch.setitem(engine_fast.LONGEST_SPAN, "cpu", 50)
 
 
@@ -88,7 +88,7 @@ def distance(one, other):
 
 
 # Losses by row, recorded once. Any change of the mathematics, the data, the initialization or their order alters them.
-GOLDEN = {0: 2.746072216749, 1: 3.493743360119, 3: 3.918126230238, 7: 3.071324036610, 31: 2.283116750128}
+GOLDEN = {0: 2.864759108696, 1: 3.618224914102, 3: 4.179100097963, 7: 3.661406411883, 31: 2.359679009700}
 
 
 def test_fast_equals_eager_in_fp64_across_rate_falls_test_passes_and_a_resume(tmp_path):

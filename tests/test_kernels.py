@@ -8,7 +8,7 @@ import torch
 from helpers import config
 from torch._inductor.utils import fresh_cache
 
-from plainres.data import CifarData
+from plainres.data import CifarData, ImageSet, batch_table, demo_set
 from plainres.training.build import make_net
 from plainres.training.engines import FastEngine
 from plainres.training.engines.capture import compiled_parts, weights_in_bf16, without_bn_counters
@@ -32,11 +32,12 @@ def graphs():
     """The code for an H200 of two iterations of ResNet-8 in bf16, as they are before the capture."""
     from kernel_count import record_graphs
 
-    run_config = config(iterations=128, batch_size=128, precision="bf16")
-    data = CifarData("demo", ".", "50k", 0, 128, 128)
-    data.setup()
+    run_config = config(dataset="cifar10", iterations=128, batch_size=128, precision="bf16")
+    data = CifarData("cifar10")
+    pixels, labels = demo_set(640, seed=0, size=32)
+    data.parts = {"train": ImageSet(pixels, labels, pixels.float().mean(0))}
     engine = FastEngine(make_net(run_config).to(memory_format=torch.channels_last), run_config, data.inputs)
-    engine.prepare(engine.make_optimizer(), data.table[:1])
+    engine.prepare(engine.make_optimizer(), batch_table(0, 1, 640, 128))
     engine._weights = weights_in_bf16
     with (
         fresh_cache(),
