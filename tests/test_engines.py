@@ -15,6 +15,7 @@ from plainres.training import RunConfig, schedule, train_run
 from plainres.training.build import make_net
 from plainres.training.engines import FastEngine, FastOrEagerEngine, choose_engine
 from plainres.training.engines import fast as engine_fast
+from plainres.training.engines.capture import capture
 
 CRASH_AT = 66
 
@@ -233,6 +234,15 @@ def test_self_check_accepts_the_graph_of_each_kind_of_net_on_a_gpu(cuda, shortcu
     run_config = config(iterations=128, depth=56, shortcut=shortcut, precision=precision)
     losses, _ = engine_at_start("fast", run_config, cuda)(slice(0, 10))  # raises if the check fails
     assert losses.isfinite().all()
+
+
+@pytest.mark.gpu
+def test_graph_of_eager_kernels_equals_eager_on_a_gpu(monkeypatch, cuda):
+    """What the fast engine uses where nothing can be compiled."""
+    monkeypatch.setattr(engine_fast, "capture", lambda engine, compiled: capture(engine, False))
+    run_config = run_of("fp64", lr=EXACT_LR)
+    fast, eager = engine_at_start("fast", run_config, cuda), engine_at_start("eager", run_config, cuda)
+    torch.testing.assert_close(fast(slice(0, 10))[0], eager(slice(0, 10))[0], rtol=1e-6, atol=0)
 
 
 @pytest.mark.gpu
