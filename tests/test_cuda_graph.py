@@ -8,8 +8,11 @@ import __future__
 
 import inspect
 import json
+import math
+import re
 import textwrap
 
+import cpu_graph
 import pytest
 import torch
 from cpu_graph import pretend_cuda_graphs
@@ -18,7 +21,8 @@ from helpers import CPU, Interrupt, config, context, metrics, shrink_demo
 from plainres.data import CifarData
 from plainres.errors import UserError
 from plainres.nets import load_net
-from plainres.training import schedule, train_run
+from plainres.study import StudyContext, launch, plan
+from plainres.training import Record, callbacks, schedule, train_run
 from plainres.training.build import make_net
 from plainres.training.device import convolves_in_tf32
 from plainres.training.engines import choose_engine, fast, self_check
@@ -31,7 +35,7 @@ SPANS = ((slice(0, 4), 0.1), (slice(4, 12), 0.1), (slice(12, 15), 0.01))
 def make_small(patch):
     """Few images to evaluate and to probe, 8 passes over the test set, and spans of several iterations."""
     shrink_demo(patch, 160, 40)
-    patch.setattr(schedule, "TEST_SHARE", 2.0)
+    patch.setattr(schedule, "TEST_SHARE", 0.5)
     patch.setitem(fast.LONGEST_SPAN, "cpu", 50)
 
 
@@ -108,6 +112,22 @@ def test_replays_equal_eager_iterations(graphs, expected):
     assert not training.engine._counters and training.net.bn1.num_batches_tracked == 15
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("changes", [{"shortcut": "highway"}, {"shortcut": None, "norm": "none", "clip": 0.1}])
+def test_copies_of_all_weights_in_bf16_equal_those_of_autocast_bit_for_bit(changes, checkpointing):
+    run_config = run_of("bf16", **changes)
+    by_autocast = Training("fast", run_config).advance(SPANS[:2])
+    with pretend_cuda_graphs() as graphs:
+        training = Training("fast", run_config)
+        training.net.checkpointing = checkpointing
+        results = training.advance(SPANS[:2])
+    for result, expected in zip(results, by_autocast, strict=True):
+        assert torch.equal(result, expected)
+    cast = torch.ops.aten._to_copy.default
+    cast_one_by_one = {args[0].shape for operation, (args, _), _ in graphs[0].operations if operation == cast}
+    assert cast_one_by_one.isdisjoint(parameter.shape for parameter in training.net.parameters())
+
+
 def record(folder, engine, *callbacks):
     """Train a whole run; return its record, its losses in training and on the test set, and its weights."""
     run_config = run_of()
@@ -176,9 +196,47 @@ def test_self_check_finds_a_fault_and_auto_trains_by_the_eager_engine(monkeypatc
     assert difference(results, expected) < 1e-12 and torch.equal(results[1], expected[1])
 
 
+def test_net_with_activation_checkpointing_is_captured_without_compiling(expected):
+    with pretend_cuda_graphs(no_compiler) as graphs:
+        training = Training("auto", run_of())
+        training.net.checkpointing = True
+        results = training.advance()
+    assert len(graphs) == 1 and training.engine.fallback is None
+    assert difference(results, expected) < 1e-12 and torch.equal(results[1], expected[1])
+
+
+def no_compiler(*_, **__):
+    raise RuntimeError("Failed to find C compiler")
+
+
+def test_graph_of_eager_kernels_is_used_if_nothing_can_be_compiled(capsys, expected):
+    with pretend_cuda_graphs(no_compiler):
+        training = Training("auto", run_of())
+        results = training.advance()
+    assert training.engine.name == "fast"
+    assert training.engine.fallback == "its kernels are not compiled: RuntimeError: Failed to find C compiler"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and training.engine.fallback in said
+    assert difference(results, expected) < 1e-12 and torch.equal(results[1], expected[1])
+
+
+def test_error_at_the_end_of_a_capture_does_not_hide_the_one_before(monkeypatch, graphs):
+    leave = cpu_graph.Recorder.__exit__
+
+    def fail(*arguments):
+        leave(*arguments)
+        raise RuntimeError("operation failed due to a previous error during capture\nand more")
+
+    monkeypatch.setattr(cpu_graph.Recorder, "__exit__", fail)
+    plant(monkeypatch, *FAULTS["the host reads the loss"])
+    training = Training("auto", run_of())
+    training.advance(SPANS[:1])
+    assert "previous error during capture, after RuntimeError: aten._local_scalar_dense" in training.engine.fallback
+
+
 # Faults that show only in what follows the self-check.
 SILENT_FAULTS = {
-    "warm-up and check are not undone": (fast.FastEngine, "_use_graph", "    state.restore()\n", ""),
+    "warm-up and check are not undone": (fast.FastEngine, "_use_graph", "state.restore()", "pass"),
     "weights are not put back": (self_check.TrainingState, "__init__", "list(net.parameters()),", "[],"),
     "BN statistics are not put back": (
         self_check.TrainingState,
@@ -234,6 +292,36 @@ def test_record_says_that_the_eager_engine_computed_the_run(tmp_path, monkeypatc
     assert written["provenance"] == run["provenance"]
     assert capsys.readouterr().err.count("trains it instead of the fast one") == 1
     assert torch.equal(fallback_losses, losses) and torch.equal(fallback_weights, weights)
+
+
+def test_study_is_planned_without_compiling_and_estimated_from_its_first_run(tmp_path, monkeypatch, capsys, graphs):
+    monkeypatch.setattr(plan, "GRAPH_DEVICES", ("cpu",))
+    monkeypatch.setattr(launch, "calibrate", None)
+    monkeypatch.setenv("COLUMNS", "200")
+    configs = [config(iterations=64, batch_size=4, shortcut=shortcut) for shortcut in (None, "A")]
+    where = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
+    assert launch.run_study(configs, where, runs_per_device=1, plan_only=True) == 0
+    assert not graphs and "2 of 2 runs to train on cpu\n" in capsys.readouterr().out
+    assert launch.run_study(configs, where, runs_per_device=1) == 0
+    estimates = re.findall(
+        r"^plain-8-batch4 seed 0: about (\d+) s; all 2 runs: about (\d+) s$", capsys.readouterr().out, re.M
+    )
+    ((own, total),) = estimates
+    assert int(own) < int(total) <= 2 * int(own) + 2
+
+
+def test_metrics_are_written_seldom_on_a_gpu_and_are_complete_in_the_end(tmp_path, monkeypatch):
+    monkeypatch.setitem(callbacks.METRICS_SECONDS, "cpu", math.inf)
+    written, write = [], Record.write_metrics
+
+    def count(record, rows):
+        written.append(len(rows))
+        write(record, rows)
+
+    monkeypatch.setattr(Record, "write_metrics", count)
+    with pytest.raises(RuntimeError, match="crash"):
+        train_run(run_of(), context(tmp_path), [Interrupt(CRASH_AT)])
+    assert written == [1, CRASH_AT // 2] and len(metrics(tmp_path, run_of())) == written[-1]
 
 
 def round_differently(block, **_):

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,6 +201,44 @@ def test_cifar100_files_are_checked_and_read(made_cifar100):
     (made_cifar100 / CIFAR100.base_folder / "test").write_bytes(b"")
     with pytest.raises(ValueError, match="cifar-100-python/test: expected md5"):
         require_cifar("cifar100", made_cifar100)
+
+
+def run_on_cifar100(data_dir, seed=0):
+    data = CifarData("cifar100", data_dir, seed=seed, iterations=64, batch_size=8)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_second_run_of_a_process_neither_reads_nor_hashes_the_files_again(made_cifar100, monkeypatch):
+    first = run_on_cifar100(made_cifar100)
+    md5 = first.parts["train"].md5()
+    with monkeypatch.context() as patch:
+        for name in ("parts.load_cifar", "files.calculate_md5", "image_set.hashlib.md5"):
+            patch.setattr(f"plainres.data.cifar.{name}", None)
+        patch.chdir(made_cifar100)
+        second = run_on_cifar100(Path("."))
+        assert second.table is first.table and second.parts["train"].md5() == md5
+        second.to("meta")
+        assert first.parts["train"].pixels.device.type == "cpu", "a run that moves its images moves only its own"
+        assert not torch.equal(run_on_cifar100(made_cifar100, seed=1).table, first.table)
+    assert torch.equal(run_on_cifar100(made_cifar100).table, first.table)
+
+
+def test_changed_file_or_folder_is_noticed_by_the_next_run(made_cifar100, tmp_path_factory, monkeypatch):
+    first = run_on_cifar100(made_cifar100)
+    path = made_cifar100 / CIFAR100.base_folder / "test"
+    content = pickle.loads(path.read_bytes())
+    content["fine_labels"].reverse()
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match="cifar-100-python/test: expected md5"):
+        run_on_cifar100(made_cifar100)
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", calculate_md5(path)]])
+    changed = run_on_cifar100(made_cifar100).parts["test"]
+    assert changed.labels.tolist() == first.parts["test"].labels.tolist()[::-1]
+    with pytest.raises(DataMissing):
+        monkeypatch.setattr("plainres.data.cifar.files.CIFAR100.download", fail_to_download)
+        run_on_cifar100(tmp_path_factory.mktemp("empty"))
 
 
 def test_cifar100_run_is_reported_without_published_figures(made_cifar100, monkeypatch):

@@ -48,17 +48,25 @@ class CifarNet(nn.Module):
         self.fc = nn.Linear(64, num_classes)
         initialize(self, init)
 
+    def stem(self, x: Tensor) -> Tensor:
+        """Compute what comes before the first block: (B, 3, 32, 32) -> (B, 16, 32, 32)."""
+        return relu(self.bn1(self.conv1(x)))
+
+    def head(self, x: Tensor) -> Tensor:
+        """Compute what comes after the last block: (B, 64, 8, 8) -> (B, num_classes)."""
+        if self.last_bn is not None:
+            x = relu(self.last_bn(x))
+        return self.fc(x.mean((2, 3)))
+
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, 32, 32)
-        x = relu(self.bn1(self.conv1(x)))  # (B, 16, 32, 32)
+        x = self.stem(x)  # (B, 16, 32, 32)
         if self.checkpointing:
             x = run_checkpointed((*self.layer1, *self.layer2, *self.layer3), x)
         else:
             x = self.layer1(x)  # (B, 16, 32, 32)
             x = self.layer2(x)  # (B, 32, 16, 16)
             x = self.layer3(x)  # (B, 64, 8, 8)
-        if self.last_bn is not None:
-            x = relu(self.last_bn(x))
-        return self.fc(x.mean((2, 3)))  # (B, num_classes)
+        return self.head(x)  # (B, num_classes)
 
 
 def check_cifar(depth: int, shortcut: str | None = "A", norm: str = "batch", init: str = "he") -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +16,16 @@ from plainres.errors import UserError
 from plainres.study.cluster import train_on_cluster
 from plainres.study.context import StudyContext
 from plainres.study.parallel import BUSY_SECONDS, side_by_side
-from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
+from plainres.study.plan import (
+    PlannedRun,
+    StudyEstimate,
+    calibrate,
+    estimate_seconds,
+    estimates_while_training,
+    format_seconds,
+    plan_study,
+    print_plan,
+)
 from plainres.study.watch import Watch
 from plainres.training import RunConfig
 from plainres.training.build import make_data
@@ -97,9 +107,12 @@ def _print_plan(
     places: list[tuple[str, ...]],
     console: Console,
 ) -> float | None:
-    """Print the state of all runs, and return the expected time in seconds of those that are to be trained, if any."""
+    """Print the state of all runs, and return the expected time in seconds of those that are to be trained.
+
+    It is None if there are none, and where `StudyEstimate` prints the time later.
+    """
     expected = {}
-    if to_do:
+    if to_do and not estimates_while_training(to_do[0], context):
         with _threads_of_a_run(places, context.device):
             seconds_per_multiply_add = calibrate(to_do[0], context.device, context.engine)
         sizes = _part_sizes(to_do[0], context.data_dir)
@@ -107,13 +120,12 @@ def _print_plan(
     print_plan(runs, expected, console)
     if not to_do:
         return None
-    total = _expected_total(list(expected.values()), num_devices, places, context.device)
+    total = _expected_total(list(expected.values()), num_devices, places, context.device) if expected else None
     where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
     at_once = f", {len(places)} at a time" if len(places) > 1 else ""
     processes = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
-    console.print(
-        f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}: about {format_seconds(total)}"
-    )
+    about = f": about {format_seconds(total)}" if total is not None else ""
+    console.print(f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}{about}")
     return total
 
 
@@ -204,12 +216,13 @@ def _require_writable(results: Path) -> None:
 def _train_sequentially(configs: Sequence[RunConfig], context: StudyContext) -> dict[RunConfig, tuple[str, str]]:
     """Train the runs in turn, postponing those that another process is training."""
     outcomes: dict[RunConfig, tuple[str, str]] = {}
+    callbacks = [StudyEstimate(configs)] if configs and estimates_while_training(configs[0], context) else []
     waiting, reported = list(configs), set()
     while waiting:
         busy = []
         for config in waiting:
             try:
-                outcomes[config] = _train(config, context)
+                outcomes[config] = _train(config, context, callbacks)
             except Busy as error:
                 busy.append(config)
                 if config not in reported:
@@ -221,10 +234,10 @@ def _train_sequentially(configs: Sequence[RunConfig], context: StudyContext) -> 
     return outcomes
 
 
-def _train(config: RunConfig, context: StudyContext) -> tuple[str, str]:
+def _train(config: RunConfig, context: StudyContext, callbacks: Sequence[pl.Callback]) -> tuple[str, str]:
     """Train one run, and return its outcome and reason."""
     try:
-        run = context.train(config)
+        run = context.train(config, callbacks)
     except (Busy, Stopped):
         raise
     except UserError as error:

@@ -1,20 +1,23 @@
 """The plan of a study: its runs, the state of each, and the expected time of the rest."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from plainres.errors import UserError
 from plainres.nets import count_complexity
-from plainres.training import Record, RunConfig
+from plainres.training import Record, RunConfig, RunContext
 from plainres.training.build import image_shape, make_net
-from plainres.training.engines import choose_engine
+from plainres.training.engines import FastEngine, choose_engine
+from plainres.training.engines.fast import GRAPH_DEVICES
 from plainres.training.evaluation import BN_IMAGES
+from plainres.training.module import ClassificationModule
 from plainres.training.schedule import test_points
 
 # A forward pass costs about a third of an iteration. At its end, a run evaluates the training set, the images for its
@@ -57,8 +60,8 @@ def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
 def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", iterations: int = 5) -> float:
     """Return the seconds per multiply-add of one training image, from a few iterations of a plain net.
 
-    The net is plain-20 for small images and plain-18 for ImageNet. On CUDA this includes compiling the net, which
-    takes longer than the timing itself; PyTorch keeps the compiled kernels on disk for the runs that follow.
+    The net is plain-20 for small images and plain-18 for ImageNet. On CUDA the fast engine compiles it first, which
+    takes longer than the timing itself, so studies use `StudyEstimate` where `estimates_while_training` says so.
 
     Args:
         config: Configuration of a run, which decides on data set and precision.
@@ -87,20 +90,70 @@ def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", ite
     return seconds / (batch_size * count_complexity(net, image_shape(config)).multiply_adds)
 
 
-def estimate_seconds(config: RunConfig, seconds_per_multiply_add: float, sizes: dict[str, int] | None = None) -> float:
+def multiply_adds(config: RunConfig) -> int:
+    """Return the number of multiply-adds of a run's net for one image."""
+    with torch.device("meta"):
+        return count_complexity(make_net(config), image_shape(config)).multiply_adds
+
+
+def estimate_seconds(
+    config: RunConfig,
+    seconds_per_multiply_add: float,
+    sizes: dict[str, int] | None = None,
+    evaluation_cost: float = FORWARD_SHARE,
+) -> float:
     """Return the expected duration of a whole run in seconds, including all evaluations.
 
     Args:
         config: Configuration of the run.
         seconds_per_multiply_add: Seconds per multiply-add of one training image, from `calibrate`.
         sizes: Number of images in the parts `"train"` and `"test"`, if the data set has no fixed sizes.
+        evaluation_cost: Time to evaluate an image, divided by the time to train on one.
     """
-    with torch.device("meta"):
-        multiply_adds = count_complexity(make_net(config), image_shape(config)).multiply_adds
     sizes = sizes or config.info.sizes[config.train_set]
-    tests = len(test_points(config)) * sizes["test"] * FORWARD_SHARE
-    end = (sizes["train"] + min(BN_IMAGES, sizes["train"]) + sizes["test"]) * FORWARD_SHARE
-    return (config.iterations * config.batch_size + tests + end) * multiply_adds * seconds_per_multiply_add
+    evaluated = len(test_points(config)) * sizes["test"]
+    evaluated += sizes["train"] + min(BN_IMAGES, sizes["train"]) + sizes["test"]
+    images = config.iterations * config.batch_size + evaluated * evaluation_cost
+    return images * multiply_adds(config) * seconds_per_multiply_add
+
+
+def estimates_while_training(config: RunConfig, context: RunContext) -> bool:
+    """Return whether nothing can be timed without compiling it, so that `StudyEstimate` must replace `calibrate`."""
+    engine = choose_engine(context.engine, config, context.device)
+    return context.device.type in GRAPH_DEVICES and issubclass(engine, FastEngine)
+
+
+class StudyEstimate(pl.Callback):
+    """Prints how long the runs of a study will take, after the first pass over the test set in the first of them.
+
+    Passes are timed as well as iterations, because a captured iteration is faster and a pass is not.
+
+    Args:
+        configs: Runs that are trained one after the other. Pass the same callback to each.
+    """
+
+    def __init__(self, configs: Sequence[RunConfig]):
+        self.configs = configs
+        self.printed = False
+
+    def on_validation_start(self, *_: object) -> None:
+        self.begin = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+        if self.printed or not trainer.is_global_zero:
+            return
+        self.printed = True
+        speed = module.rows[-1]["images_per_second"]
+        sizes = {name: len(part) for name, part in module.data.parts.items()}
+        evaluated = sum(sizes[name] for name in module.data.evaluated)
+        evaluation_cost = (time.perf_counter() - self.begin) * speed / evaluated
+        seconds_per_multiply_add = 1 / (speed * multiply_adds(module.config))
+        seconds = {
+            config: estimate_seconds(config, seconds_per_multiply_add, sizes, evaluation_cost)
+            for config in self.configs
+        }
+        own, total = format_seconds(seconds[module.config]), format_seconds(sum(seconds.values()))
+        print(f"{module.config.name}: about {own}; all {len(seconds)} runs: about {total}", flush=True)
 
 
 def format_seconds(seconds: float) -> str:

@@ -35,7 +35,11 @@ def loss_and_errors(net: nn.Module, images: Tensor, labels: Tensor, precision: s
     Returns:
         The differentiable loss in fp32 (fp64 at that precision), and the number of wrong answers, both 0-dim.
     """
-    logits = predict(net, images, precision)
+    return score(predict(net, images, precision), labels)
+
+
+def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean cross entropy of logits (B, num_classes) and the number of wrong answers, both 0-dim."""
     return cross_entropy(logits, labels), (logits.argmax(1) != labels).sum()
 
 
@@ -78,7 +82,7 @@ class Tally:
 
     def add_logits(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch of logits (B, num_classes) with its labels (B,), including the five best guesses."""
-        self.add(cross_entropy(logits, labels), (logits.argmax(1) != labels).sum(), len(labels))
+        self.add(*score(logits, labels), len(labels))
         self.wrong_of_five += count_wrong(logits, labels, 5)
 
     @property

@@ -1,7 +1,9 @@
 """CIFAR-10 and CIFAR-100, read with torchvision. Errors name the file that is missing or damaged."""
 
 import socket
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import URLError
 
 import torch
@@ -21,8 +23,36 @@ class DataMissing(UserError):
     """The data set is neither on disk nor can it be downloaded."""
 
 
+class FileState(NamedTuple):
+    """A file as it is now. If it is written again, its state is another one."""
+
+    path: Path
+    size: int
+    modified: int  # nanoseconds
+
+
+def cifar_files(dataset: str, data_dir: Path) -> tuple[FileState, ...]:
+    """Return the state of those files of CIFAR-10 or CIFAR-100 below `data_dir` that are there."""
+    paths = [path for path in _expected_md5s(dataset, data_dir) if path.is_file()]
+    return tuple(FileState(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+
+
+def _expected_md5s(dataset: str, data_dir: Path) -> dict[Path, str]:
+    source = SOURCES[dataset]
+    folder = data_dir.absolute() / source.base_folder
+    meta = (source.meta["filename"], source.meta["md5"])
+    return {folder / name: md5 for name, md5 in (*source.train_list, *source.test_list, meta)}
+
+
+@lru_cache(maxsize=32)  # both data sets together have ten files
+def _md5(file: FileState) -> str:
+    return calculate_md5(file.path)
+
+
 def require_cifar(dataset: str, data_dir: Path) -> None:
     """Check the files of CIFAR-10 or CIFAR-100 below `data_dir`, and download them if the folder is absent.
+
+    Files that have not been written since this process checked them are not read again.
 
     Args:
         dataset: Key of `SOURCES`.
@@ -36,10 +66,9 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
     folder = data_dir / source.base_folder
     if not folder.exists():
         _download(dataset, data_dir)
-    meta = (source.meta["filename"], source.meta["md5"])
-    for name, expected in (*source.train_list, *source.test_list, meta):
-        path = folder / name
-        md5 = calculate_md5(path) if path.is_file() else None
+    files = {file.path: file for file in cifar_files(dataset, data_dir)}
+    for path, expected in _expected_md5s(dataset, data_dir).items():
+        md5 = _md5(files[path]) if path in files else None
         if md5 != expected:
             problem = f"the file has {md5}" if md5 else "there is no such file"
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 
 import torch
@@ -33,14 +34,16 @@ class ImageSet:
         # The mean is padded like the images, so the border is zero after subtraction, as if padded afterwards.
         self.mean = pad(mean, border)
         self.labels = labels
+        self._md5: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """Move all tensors to `device`, in place."""
-        self.pixels, self.mean, self.labels = (t.to(device) for t in (self.pixels, self.mean, self.labels))
-        return self
+        """Return this set on `device`, as `Tensor.to` does: tensors that are there already are shared."""
+        moved = copy.copy(self)
+        moved.pixels, moved.mean, moved.labels = (t.to(device) for t in (self.pixels, self.mean, self.labels))
+        return moved
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Crop, flip and normalize one batch.
@@ -59,7 +62,9 @@ class ImageSet:
         return images.permute(0, 3, 1, 2), self.labels[index[:, 0]]
 
     def md5(self) -> str:
-        """Return the MD5 digest of pixels and labels, in hexadecimal."""
-        digest = hashlib.md5(self.pixels.cpu().numpy().data, usedforsecurity=False)
-        digest.update(self.labels.cpu().numpy().data)
-        return digest.hexdigest()
+        """Return the MD5 digest of pixels and labels, in hexadecimal. It is computed once."""
+        if self._md5 is None:
+            digest = hashlib.md5(self.pixels.cpu().numpy().data, usedforsecurity=False)
+            digest.update(self.labels.cpu().numpy().data)
+            self._md5 = digest.hexdigest()
+        return self._md5

@@ -30,7 +30,7 @@ class EagerEngine:
 
     Attributes:
         name: Engine that computes the iterations, as the record of a run names it.
-        fallback: Why this engine computes the iterations instead of the one that was chosen, or None.
+        fallback: Why the iterations are not computed in the way that was chosen, or None.
         longest_span: Largest number of iterations per call of `advance`.
     """
 

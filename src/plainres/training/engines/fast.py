@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -15,7 +16,7 @@ from plainres.training.device import keep_freed_memory
 from plainres.training.engines.capture import capture
 from plainres.training.engines.eager import EagerEngine, Inputs, sgd_arguments
 from plainres.training.engines.self_check import CHECK_SPAN, TrainingState, compare_with_eager
-from plainres.training.loss import loss_and_errors
+from plainres.training.loss import predict, score
 
 # On CUDA a span must be long enough for Lightning's cost per step to vanish, and it divides the rows of a run of
 # 64,000 iterations. On a CPU that cost is small, and Ctrl-C should not have to wait.
@@ -40,12 +41,13 @@ class FastEngine(EagerEngine):
     """Computes a span of iterations without any communication between device and host.
 
     The rows of the batches, the position in the span, the learning rate, the losses and the errors are kept in
-    buffers on the device, so every iteration is the same sequence of operations. On CUDA the blocks of the net and
-    the gather of the images are compiled, and the whole iteration (gather, forward and backward pass, SGD update,
-    counters) is captured in a CUDA graph before the first span, after a checkpoint has been restored. A span is then
-    that many replays of the graph. On a CPU the same iteration is called in a loop.
+    buffers on the device, so every iteration is the same sequence of operations. On CUDA the gather of the images,
+    the parts of the net and the loss are compiled, and the whole iteration (gather, forward and backward pass, SGD
+    update, counters) is captured in a CUDA graph before the first span, after a checkpoint has been restored. A span
+    is then that many replays of the graph. On a CPU the same iteration is called in a loop.
 
-    The graph is used only if `compare_with_eager` finds that it agrees with the eager engine.
+    The graph is used only if `compare_with_eager` finds that it agrees with the eager engine. If it does not, or if
+    nothing can be compiled, a graph of PyTorch's own kernels is tried. `fallback` then says why.
 
     Args:
         net: As for `EagerEngine`.
@@ -65,7 +67,11 @@ class FastEngine(EagerEngine):
         self.longest_span = LONGEST_SPAN[self.device.type]
         self._iteration: Callable[[], None] | None = None
         self._addresses: list[int] = []  # of the tensors that the graph refers to, if there is a graph
-        self._counters: list[Tensor] = []  # of BN layers, where the iteration itself must advance them
+        self.score = score
+        # What `capture` replaces: the context of forward and backward pass, and the counters of BN layers, where the
+        # iteration itself must advance them.
+        self._weights: Callable[[nn.Module], AbstractContextManager] = nullcontext
+        self._counters: list[Tensor] = []
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -111,16 +117,15 @@ class FastEngine(EagerEngine):
                     state["momentum_buffer"] = torch.zeros_like(parameter)
         self._iteration = self._iterate_in_place
         if self.device.type in GRAPH_DEVICES:
-            problem = self._use_graph(rows)
-            if problem is not None:
-                self._give_up(problem)
+            self._use_graph(rows)
 
     def _iterate_in_place(self) -> None:
         """Compute the iteration at the current position: read its rows, write its loss and error, advance."""
         images, labels = self.inputs(self._rows.index_select(0, self._position)[0])
-        loss, wrong = loss_and_errors(self.net, images, labels, self.config.precision)
-        self.optimizer.zero_grad()
-        loss.backward()
+        with self._weights(self.net):
+            loss, wrong = self.score(predict(self.net, images, self.config.precision), labels)
+            self.optimizer.zero_grad()
+            loss.backward()
         self._clip()
         self.optimizer.step()
         if self._counters:
@@ -129,29 +134,37 @@ class FastEngine(EagerEngine):
         self._wrong.index_copy_(0, self._position, wrong[None])
         self._position += 1
 
-    def _use_graph(self, rows: Tensor) -> str | None:
-        """Capture the iteration and check the graph.
+    def _use_graph(self, rows: Tensor) -> None:
+        """Capture the iteration and check the graph, with compiled kernels and, if that fails, with PyTorch's own.
 
-        Net and optimizer keep their values in any case. If there is a problem, the iteration stays uncaptured.
-
-        Returns:
-            None if the graph is used, otherwise what is wrong with it.
+        Net and optimizer keep their values in any case. If no graph can be used, the iteration stays uncaptured and
+        `_give_up` is called.
         """
         state = TrainingState(self.net, self.optimizer)
         count = min(len(rows), CHECK_SPAN)
         self._rows[:count] = rows[:count]
-        try:
-            # torch.compile and the capture fail in many ways: no compiler, an unsupported GPU, too little memory.
-            self._iteration = capture(self)
-            problem = compare_with_eager(self, state, rows[:count])
-        except Exception as error:
-            problem = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-        state.restore()
-        if problem is None:
-            self._addresses = self._current_addresses()
-        else:
-            self._iteration = self._iterate_in_place
-        return problem
+        problems: list[str] = []
+        # PyTorch compiles a block that runs twice for each backward pass in two ways, which save different tensors.
+        attempts = (False,) if getattr(self.net, "checkpointing", False) else (True, False)
+        for compiled in attempts:
+            try:
+                # torch.compile and the capture fail in many ways: no compiler, an unsupported GPU, too little memory.
+                self._iteration = capture(self, compiled)
+                problem = compare_with_eager(self, state, rows[:count])
+            except Exception as error:
+                problem = _describe(error)
+            state.restore()
+            if problem is None:
+                break
+            self._iteration = self._iterate_in_place  # frees the graph
+            problems.append(problem)
+        if problem is not None:
+            self._give_up("; without torch.compile: ".join(dict.fromkeys(problems)))
+            return
+        self._addresses = self._current_addresses()
+        if problems:
+            self.fallback = f"its kernels are not compiled: {problems[0]}"
+            print(f"{self.config.name}: the fast engine is slower than it should be ({self.fallback})", file=sys.stderr)
 
     def _give_up(self, problem: str) -> None:
         raise UserError(
@@ -164,6 +177,14 @@ class FastEngine(EagerEngine):
             tensors += [group["lr"]] if isinstance(group["lr"], Tensor) else []
             tensors += [self.optimizer.state[parameter]["momentum_buffer"] for parameter in group["params"]]
         return [tensor.data_ptr() for tensor in tensors]
+
+
+def _describe(error: BaseException) -> str:
+    """Return an error as one line, with the one that it followed: a failing capture hides what made it fail."""
+    errors = [one for one in (error, error.__context__) if one is not None]
+    return ", after ".join(
+        f"{type(one).__name__}: {(str(one).strip() or 'no message').splitlines()[0]}" for one in errors
+    )
 
 
 class FastOrEagerEngine(FastEngine):
