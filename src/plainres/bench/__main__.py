@@ -16,7 +16,7 @@ import tyro
 from plainres.bench.measure import Measurement, Method, default_timed_iterations, measure
 from plainres.bench.report import format_tables, project, summarize
 from plainres.bench.side_by_side import compare_arrangements, format_table
-from plainres.catalog.datasets import CIFAR10, DEMO
+from plainres.catalog.datasets import CIFAR10
 from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.data.cifar.files import require_cifar
@@ -88,7 +88,7 @@ def run(options: Options, device: torch.device) -> Path:
     content = {
         "hardware": hardware,
         "software": describe_software(),
-        "data": (CIFAR10 if data_dir else DEMO).title,
+        "data": CIFAR10.title if data_dir else "drawn images",
         "lines": lines,
         "projection": projection,
     }

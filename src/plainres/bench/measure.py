@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from plainres.bench.stock import StockModule, stock_loader
-from plainres.data import CifarData, demo_set
+from plainres.catalog.datasets import CIFAR10
+from plainres.data import CifarData, ImageSet, demo_set
 from plainres.data.cifar.files import load_cifar
 from plainres.training import ClassificationModule, RunConfig
 from plainres.training.build import make_net
@@ -93,6 +95,12 @@ def default_timed_iterations(depth: int, device: torch.device) -> int:
     return 2 * LONGEST_SPAN["cuda"] if device.type == "cuda" else max(2, 200 // depth)
 
 
+def drawn_images() -> tuple[Tensor, Tensor]:
+    """Return drawn images of CIFAR-10's size, and as many of them, so that epochs are equally long."""
+    images, labels = demo_set(5_000, seed=0, size=CIFAR10.image_size)
+    return images.repeat(10, 1, 1, 1), labels.repeat(10)
+
+
 def measure(
     method: Method, depth: int, batch_size: int, timed: int, data_dir: Path | None, device: torch.device
 ) -> Measurement:
@@ -103,13 +111,12 @@ def measure(
         depth: Depth of the net, 6n+2.
         batch_size: Number of images per iteration.
         timed: Number of timed iterations.
-        data_dir: Folder that holds CIFAR-10. None means the demo set, whose iterations cost the same.
+        data_dir: Folder that holds CIFAR-10. None means drawn images of the same size, whose iterations cost the same.
         device: Device to train on.
     """
     config = RunConfig(
         depth=depth,
         iterations=RUN_ITERATIONS[device.type],
-        dataset="cifar10" if data_dir else "demo",
         precision=method.precision,
         batch_size=batch_size,
     )
@@ -135,15 +142,16 @@ def measure(
             callbacks=[watch],
         )
         if method.engine == "stock":
-            if data_dir:
-                images, labels = load_cifar("cifar10", data_dir, train=True)
-            else:  # as many images as CIFAR-10 has, so that epochs are equally long
-                images, labels = (torch.cat([part] * 10) for part in demo_set(5_000, seed=0))
+            images, labels = load_cifar("cifar10", data_dir, train=True) if data_dir else drawn_images()
             workers = min(MAX_STOCK_WORKERS, os.cpu_count() or 1)
             trainer.fit(StockModule(config, net), stock_loader(images, labels, batch_size, workers, pin=cuda))
         else:
-            data = CifarData(config.dataset, data_dir or ".", "50k", 0, config.iterations, batch_size)
-            data.prepare_data()
+            data = CifarData("cifar10", data_dir or ".", "50k", 0, config.iterations, batch_size)
+            if data_dir:
+                data.prepare_data()
+            else:
+                images, labels = drawn_images()
+                data.parts = {"train": ImageSet(images, labels, images.float().mean(0))}
             data.setup()
             trainer.fit(ClassificationModule(config, net, data, method.engine))
     peak = torch.cuda.max_memory_allocated(device) if cuda else None

@@ -18,12 +18,14 @@ from plainres.cores import available_cores
 DEPTH, BATCH_SIZE = 20, 128
 TIMED = 30  # iterations: long enough that the processes overlap for most of the time
 CONDITIONS = {"quiet": 0, "beside one busy process": 1}
+# A process whose parent has been killed gets another one: it must not go on for ever.
+BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
     """Keep `count` other processes computing, each of them on one core."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         yield
     finally:

@@ -42,7 +42,7 @@ class CifarData(pl.LightningDataModule):
         shard: `(rank, size)` of this process, if several processes divide each batch among them.
 
     Attributes:
-        parts: `ImageSet` of `"train"`, `"test"` and, with the 45k split, `"val"`. Filled by `setup`.
+        parts: `ImageSet` of `"train"`, `"test"` and, with the 45k split, `"val"`. Filled by `setup` if it is empty.
 
     Raises:
         UserError: If the data set or the training set is unknown.
@@ -77,9 +77,8 @@ class CifarData(pl.LightningDataModule):
             require_cifar(self.info.name, self.data_dir)
 
     def setup(self, stage: str | None = None) -> None:
-        if self.parts:
-            return
-        self.parts = load_parts(self.info.name, self.data_dir, self.train_set)
+        if not self.parts:
+            self.parts = load_parts(self.info.name, self.data_dir, self.train_set)
         self.table = shared_batch_table(self.seed, self.iterations, len(self.parts["train"]), self.batch_size)
 
     def to(self, device: torch.device) -> None:
@@ -89,7 +88,7 @@ class CifarData(pl.LightningDataModule):
 
     @property
     def mean(self) -> Tensor:
-        """Mean of the training images per pixel, (3, 32, 32), between 0 and 1."""
+        """Mean of the training images per pixel, (3, H, W), between 0 and 1."""
         train = self.parts["train"]
         inner = slice((train.mean.shape[0] - train.size) // 2, (train.mean.shape[0] + train.size) // 2)
         return train.mean[inner, inner].permute(2, 0, 1).cpu() / 255
@@ -105,7 +104,7 @@ class CifarData(pl.LightningDataModule):
         return None
 
     def inputs(self, batch: Tensor, part: str = "train") -> tuple[Tensor, Tensor]:
-        """Return images float32 (B, 3, 32, 32), with the mean subtracted, and labels int64 (B,).
+        """Return images float32 (B, 3, H, W), with the mean subtracted, and labels int64 (B,).
 
         Args:
             batch: Rows int32 (B, 4) of a loader, on the device of the images.
