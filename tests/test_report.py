@@ -137,7 +137,7 @@ def test_report_is_written_whole_and_alike_each_time(study):
 
 def test_demo_is_named_everywhere(tmp_path):
     for depth in (8, 20):
-        write_run(tmp_path, 30.0, 30.0, depth=depth, shortcut=None, dataset="demo", iterations=64)
+        write_run(tmp_path, 30.0, 30.0, depth=depth, shortcut=None, dataset="demo", batch_size=64, iterations=64)
     study = read_study(tmp_path / "demo-64-fp32")
     assert "not CIFAR-10" in table_6_markdown(study) and "demo set" in verdict(study)
     for figure in (figure_1(study), figure_6(study)):
