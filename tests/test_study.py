@@ -216,11 +216,13 @@ def test_runs_at_a_time_follow_cores_runs_and_memory(runs, cores, gigabytes, exp
     assert launch.runs_at_a_time(runs) == expected
 
 
-def test_expected_total_of_runs_side_by_side():
+def test_expected_total_of_runs_side_by_side(monkeypatch):
+    monkeypatch.setattr(launch, "available_cores", lambda: 2)
     two, cpu = [("cpu",), ("cpu",)], torch.device("cpu")
     assert launch._expected_total([10, 10, 20, 20], 1, two, cpu) == 30
     assert launch._expected_total([10, 50], 1, two, cpu) == 50
     assert launch._expected_total([40], 1, [("cpu", "cpu")], cpu) == 20
+    assert launch._expected_total([10, 10, 20, 20], 1, two * 4, cpu) == 30, "eight processes share two cores"
 
 
 def test_unusable_gpu_is_named(monkeypatch, capsys):

@@ -156,12 +156,13 @@ def _expected_total(
 ) -> float:
     """Return the expected duration of a study in seconds.
 
-    Runs on the same GPU share its speed. On the CPU every process computes at the calibrated speed. The study lasts at
-    least as long as its longest run.
+    Runs on the same GPU share its speed. On the CPU every process computes at the calibrated speed, as long as there
+    are not more processes than cores. The study lasts at least as long as its longest run.
     """
     if device.type == "cuda":
         return sum(expected) / num_devices
-    return max(max(expected), sum(expected) / len(places)) / len(places[0])
+    at_once = min(len(places), max(1, available_cores() // len(places[0])))
+    return max(max(expected), sum(expected) / at_once) / len(places[0])
 
 
 def _places(devices: list[str], runs_per_device: int, devices_per_run: int) -> list[tuple[str, ...]]:
