@@ -4,14 +4,16 @@ import json
 
 import pytest
 import torch
-from helpers import Interrupt, Iterations, assert_same_run, config, metrics, train
+from helpers import CPU, Interrupt, Iterations, assert_same_run, config, metrics, train
 from torch.nn.functional import cross_entropy
 
 from plainres.data import CifarData, demo_set
 from plainres.nets import load_net
-from plainres.training import Record, RunConfig, evaluation, module, schedule
+from plainres.report.records import hardware_name
+from plainres.training import Record, RunConfig, evaluation, module, run, schedule
 from plainres.training.build import make_net
 from plainres.training.schedule import learning_rate
+from plainres.verify.published import read_record
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -116,6 +118,22 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, crash_at, finished):
     assert train(tmp_path, config(), trained)["outcome"] == "finished"
     assert trained.done == list(range(crash_at + 1, 65))
     assert_same_run(tmp_path, uninterrupted, config())
+
+
+def test_record_names_everything_that_computed_a_resumed_run(tmp_path, monkeypatch):
+    first = run.describe_hardware(CPU)
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0)
+    monkeypatch.setattr(run, "describe_hardware", lambda _: first | {"cpu": "Other"})
+    for iteration in (40, 50):  # the second restart changes nothing
+        with pytest.raises(RuntimeError, match="crash"):
+            train(tmp_path, config(), Interrupt(iteration), checkpoint_seconds=0)
+    recorded = train(tmp_path, config())
+    (earlier,) = recorded["provenance"]["earlier"]
+    assert earlier["until"] == 33 and earlier["hardware"] == first and earlier["torch"] == torch.__version__
+    assert hardware_name(recorded) == f"{first['cpu']} (one thread), then Other (one thread)"
+    published = read_record(tmp_path / config().folder)
+    assert published.hardware["cpu"] == "Other" and published.at_start().hardware == first
 
 
 @pytest.mark.slow

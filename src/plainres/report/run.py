@@ -82,10 +82,17 @@ class Run:
 def hardware_name(recorded: dict) -> str:
     """Return what a record was computed on: the GPU, or the CPU and its number of threads, and how many of them.
 
+    A run that was resumed elsewhere names everything that computed it, in order.
+
     Args:
         recorded: Content of `run.json`, or of the record of a score.
     """
-    hardware, processes = recorded["provenance"]["hardware"], recorded["provenance"].get("processes", 1)
+    provenance = recorded["provenance"]
+    starts = [*provenance.get("earlier", []), provenance]
+    return ", then ".join(dict.fromkeys(_hardware_name(s["hardware"], s.get("processes", 1)) for s in starts))
+
+
+def _hardware_name(hardware: dict, processes: int) -> str:
     threads = hardware.get("threads")
     name = hardware.get("gpu") or f"{hardware['cpu']} ({'one thread' if threads == 1 else f'{threads} threads'})"
     return name if processes == 1 else f"{processes} x {name}"

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import cast
 
 import pytorch_lightning as pl
@@ -42,6 +43,8 @@ from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
 from plainres.training.record import UNFINISHED, Record, write_atomic
 from plainres.training.signals import StopRequest
+
+SAME_ON_RESUMING = ("data_md5", "activation_checkpointing", "earlier")  # parts of a run's provenance
 
 
 def train_run(config: RunConfig, context: RunContext, callbacks: Sequence[pl.Callback] = ()) -> dict:
@@ -118,10 +121,11 @@ class _Run:
         needed = needs_activation_checkpointing(module.net, config, self.device, self.ranks.size)
         (checkpointing,) = all_reduce_max(int(needed))
         cast(CifarNet | ImageNetNet, module.net).checkpointing = bool(checkpointing)
+        checkpoint = on_rank_zero(lambda: latest_usable(record.checkpoints, config.hash))
         # On rank 0 first: the first record that is written says that the run has begun.
-        facts = on_rank_zero(lambda: self._begin(module, data))
+        facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
         try:
-            self._fit(module, callbacks)
+            self._fit(module, checkpoint, callbacks)
             facts["provenance"] |= _computed_by(module)
         except Diverged as error:
             reason = str(error)  # the name `error` is deleted at the end of this block
@@ -143,8 +147,9 @@ class _Run:
         facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
         return on_rank_zero(lambda: self._finish(net, data, facts))
 
-    def _begin(self, module: ClassificationModule, data: RunData) -> dict:
-        """Write the first run.json, and return what is known about the run before its first iteration."""
+    def _begin(self, module: ClassificationModule, data: RunData, checkpoint: Path | None) -> dict:
+        """Write the first run.json, and return what is known about the run before its next iteration."""
+        recorded = self.record.read() or {}
         facts = {
             "complexity": asdict(count_complexity(module.net, image_shape(self.config))),
             "provenance": {
@@ -156,13 +161,15 @@ class _Run:
                 "data_md5": {name: part.md5() for name, part in data.parts.items()},
             },
         }
+        if checkpoint is not None:
+            here = facts["provenance"]
+            here["earlier"] = _earlier_provenance(recorded.get("provenance", {}), here, iteration_of(checkpoint))
         self.record.write(UNFINISHED, facts)
         return facts
 
-    def _fit(self, module: ClassificationModule, callbacks: Sequence[pl.Callback]) -> None:
-        """Run Lightning's Trainer from the last usable checkpoint, or from the start, to the last iteration."""
+    def _fit(self, module: ClassificationModule, checkpoint: Path | None, callbacks: Sequence[pl.Callback]) -> None:
+        """Run Lightning's Trainer from a checkpoint, or from the start, to the last iteration."""
         record, ranks = self.record, self.ranks
-        checkpoint = on_rank_zero(lambda: latest_usable(record.checkpoints, self.config.hash))
         if checkpoint is not None and iteration_of(checkpoint) == self.config.iterations:
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
             module.load_state_dict(saved["state_dict"])
@@ -227,6 +234,27 @@ class _Run:
         finished = self.record.write("finished", facts)
         shutil.rmtree(self.record.checkpoints, ignore_errors=True)
         return finished
+
+
+def _earlier_provenance(recorded: dict, here: dict, iteration: int) -> list[dict]:
+    """Return what computed the iterations before a resumed run's checkpoint, if that differs from what will go on.
+
+    Args:
+        recorded: Provenance in the record so far.
+        here: Provenance of this start.
+        iteration: Iteration of the checkpoint.
+
+    Returns:
+        Software and hardware of each earlier start that another one replaced, each with the iteration `until` which it
+        computed.
+    """
+    earlier = recorded.get("earlier", [])
+    computed_by = {name: value for name, value in recorded.items() if name not in SAME_ON_RESUMING}
+    if all(here.get(name) == value for name, value in computed_by.items()):
+        return earlier
+    if earlier and earlier[-1]["until"] == iteration:  # the last start computed no iteration
+        return earlier
+    return [*earlier, {"until": iteration, **computed_by}]
 
 
 def _computed_by(module: ClassificationModule) -> dict[str, str]:

@@ -5,7 +5,7 @@ import math
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -88,6 +88,12 @@ class PublishedRecord:
         """Device that computes this record again: a GPU if it was computed on one and this machine has one."""
         on_gpu = self.hardware["device"] == "cuda" and torch.cuda.is_available()
         return choose_device("cuda" if on_gpu else "cpu")
+
+    def at_start(self) -> "PublishedRecord":
+        """Return the record as if all of it had been computed with the software and hardware of its first rows."""
+        provenance = self.run["provenance"]
+        first: dict = next(iter(provenance.get("earlier", [])), {})
+        return replace(self, run=self.run | {"provenance": provenance | first})
 
     def differences(self) -> list[str]:
         """Return what differs between the recorded hardware and software and those here, if it may change digits."""

@@ -74,14 +74,15 @@ def estimate(records: Sequence[PublishedRecord], data: Data, rows: int) -> list[
     """
     speeds, costs = {}, []
     for record in records:
-        config, engine = record.valid_config, recorded_engine(record)
+        started = record.at_start()
+        config, engine = started.valid_config, recorded_engine(started)
         loaded, _ = data.load(config)
         assert not isinstance(loaded, Result)
         sizes = {name: len(part) for name, part in loaded.parts.items()}
-        kind = (config.dataset, config.image_size, config.precision, record.hardware.get("threads"), engine)
+        kind = (config.dataset, config.image_size, config.precision, started.hardware.get("threads"), engine)
         if kind not in speeds:
-            with record.recorded_threads():
-                speeds[kind] = calibrate(config, record.device, engine)
+            with started.recorded_threads():
+                speeds[kind] = calibrate(config, started.device, engine)
         costs.append((estimate_seconds(config, speeds[kind], sizes) * rows / ROWS, record))
     return sorted(costs, key=lambda cost: cost[0])
 
@@ -97,6 +98,7 @@ def check_first_rows(record: PublishedRecord, data_dir: Path, rows: int) -> Resu
         data_dir: Folder that holds its data set.
         rows: Number of rows.
     """
+    record = record.at_start()
     recorded = record.rows[:rows]
     with TemporaryDirectory() as folder, record.recorded_threads():
         context = RunContext(
