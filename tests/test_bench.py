@@ -80,7 +80,9 @@ def test_side_by_side_is_compared_with_in_turn_under_each_condition(tmp_path, mo
     assert bench.main() == 0
     out = capsys.readouterr().out
     (path,) = (tmp_path / "bench").glob("*-side-by-side.json")
-    quiet, busy = json.loads(path.read_text())["lines"]
+    written = json.loads(path.read_text())
+    quiet, busy = written["lines"]
+    assert written["start_seconds"] > 0
     assert quiet["in_turn"] == [60.0, 60.0] and quiet["side_by_side"] == [60.0, 60.0]
     assert (quiet["ratio"], busy["condition"]) == (1.0, "beside one busy process")
     assert "1.00 (1.00 to 1.00)" in out
@@ -93,7 +95,7 @@ class FakePool(ThreadPoolExecutor):
         super().__init__(size)
         self.threads = initargs[0]
 
-    def submit(self, *_):
+    def submit(self, function, *_):
         return super().submit(lambda: Measurement(128 / (30 * self.threads), 1.0, None))
 
 

@@ -101,10 +101,17 @@ def run_side_by_side(options: Options, device: torch.device) -> Path:
     """Compare runs side by side with runs in turn; return the path of the JSON file."""
     data_dir = _cifar_dir()
     method = Method("fast", fast_precision(device))
-    lines = compare_arrangements(method, options.rounds or (7 if options.full else 3), options.timed, data_dir)
-    print(format_table(lines))
+    rounds = options.rounds or (7 if options.full else 3)
+    lines, start_seconds = compare_arrangements(method, rounds, options.timed, data_dir)
+    print(f"{format_table(lines)}\n\nA new process takes {start_seconds:.1f} s to its first iteration.")
     hardware = describe_hardware(device)
-    content = {"hardware": hardware, "software": describe_software(), "method": str(method), "lines": lines}
+    content = {
+        "hardware": hardware,
+        "software": describe_software(),
+        "method": str(method),
+        "start_seconds": start_seconds,
+        "lines": lines,
+    }
     path = options.results / "bench" / f"{file_stem(hardware)}-side-by-side.json"
     write_atomic(path, json.dumps(content, indent=2) + "\n")
     return path

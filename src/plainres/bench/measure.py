@@ -101,6 +101,24 @@ def drawn_images() -> tuple[Tensor, Tensor]:
     return images.repeat(10, 1, 1, 1), labels.repeat(10)
 
 
+def cifar_data(iterations: int, batch_size: int, data_dir: Path | None) -> CifarData:
+    """Return CIFAR-10, or drawn images in its place, ready for training.
+
+    Args:
+        iterations: Number of iterations.
+        batch_size: Number of images per iteration.
+        data_dir: Folder that holds CIFAR-10. None means drawn images.
+    """
+    data = CifarData("cifar10", data_dir or ".", "50k", 0, iterations, batch_size)
+    if data_dir:
+        data.prepare_data()
+    else:
+        images, labels = drawn_images()
+        data.parts = {"train": ImageSet(images, labels, images.float().mean(0))}
+    data.setup()
+    return data
+
+
 def measure(
     method: Method, depth: int, batch_size: int, timed: int, data_dir: Path | None, device: torch.device
 ) -> Measurement:
@@ -146,13 +164,7 @@ def measure(
             workers = min(MAX_STOCK_WORKERS, os.cpu_count() or 1)
             trainer.fit(StockModule(config, net), stock_loader(images, labels, batch_size, workers, pin=cuda))
         else:
-            data = CifarData("cifar10", data_dir or ".", "50k", 0, config.iterations, batch_size)
-            if data_dir:
-                data.prepare_data()
-            else:
-                images, labels = drawn_images()
-                data.parts = {"train": ImageSet(images, labels, images.float().mean(0))}
-            data.setup()
+            data = cifar_data(config.iterations, batch_size, data_dir)
             trainer.fit(ClassificationModule(config, net, data, method.engine))
     peak = torch.cuda.max_memory_allocated(device) if cuda else None
     return Measurement(watch.seconds, watch.first_step, peak)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from statistics import median
 import torch
 from tabulate import tabulate
 
-from plainres.bench.measure import Method, measure
+from plainres.bench.measure import Method, cifar_data, measure
 from plainres.cores import available_cores
 
 DEPTH, BATCH_SIZE = 20, 128
@@ -34,6 +35,11 @@ def busy_processes(count: int) -> Iterator[None]:
             process.wait()
 
 
+def load_data(data_dir: Path | None) -> None:
+    """Read CIFAR-10, or draw images. A new process takes as long for this as before the first iteration of a run."""
+    cifar_data(1, BATCH_SIZE, data_dir)
+
+
 def throughput(pools: list[ProcessPoolExecutor], method: Method, timed: int, data_dir: Path | None) -> float:
     """Train one net in each of the processes at the same time, and return their images per second together."""
     device = torch.device("cpu")
@@ -41,7 +47,9 @@ def throughput(pools: list[ProcessPoolExecutor], method: Method, timed: int, dat
     return sum(BATCH_SIZE / future.result().seconds for future in futures)
 
 
-def compare_arrangements(method: Method, rounds: int, timed: int | None, data_dir: Path | None) -> list[dict]:
+def compare_arrangements(
+    method: Method, rounds: int, timed: int | None, data_dir: Path | None
+) -> tuple[list[dict], float]:
     """Time both arrangements in turn under each condition.
 
     Args:
@@ -52,7 +60,8 @@ def compare_arrangements(method: Method, rounds: int, timed: int | None, data_di
 
     Returns:
         One dict per condition: images per second of both arrangements in each round, and the median of their ratios
-        with its range.
+        with its range. Then the seconds that a new process takes to import this package and to read its data, which
+        every run side by side does.
     """
     cores, lines = available_cores(), []
     with ExitStack() as stack:
@@ -63,6 +72,9 @@ def compare_arrangements(method: Method, rounds: int, timed: int | None, data_di
             return stack.enter_context(pool)
 
         in_turn, side_by_side = [start(cores)], [start(1) for _ in range(cores)]
+        begin = time.perf_counter()
+        in_turn[0].submit(load_data, data_dir).result()
+        start_seconds = time.perf_counter() - begin
         for condition, busy in CONDITIONS.items():
             with busy_processes(busy):
                 pairs = []
@@ -81,7 +93,7 @@ def compare_arrangements(method: Method, rounds: int, timed: int | None, data_di
                     "ratio_spread": [min(ratios), max(ratios)],
                 }
             )
-    return lines
+    return lines, start_seconds
 
 
 def format_table(lines: list[dict]) -> str:
