@@ -297,6 +297,7 @@ def test_record_says_that_the_eager_engine_computed_the_run(tmp_path, monkeypatc
 def test_study_is_planned_without_compiling_and_estimated_from_its_first_run(tmp_path, monkeypatch, capsys, graphs):
     monkeypatch.setattr(plan, "GRAPH_DEVICES", ("cpu",))
     monkeypatch.setattr(launch, "calibrate", None)
+    monkeypatch.setattr(plan, "format_seconds", lambda seconds: f"{seconds:.6f} s")
     monkeypatch.setenv("COLUMNS", "200")
     configs = [config(iterations=64, batch_size=4, shortcut=shortcut) for shortcut in (None, "A")]
     where = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
@@ -304,10 +305,10 @@ def test_study_is_planned_without_compiling_and_estimated_from_its_first_run(tmp
     assert not graphs and "2 of 2 runs to train on cpu\n" in capsys.readouterr().out
     assert launch.run_study(configs, where, runs_per_device=1) == 0
     estimates = re.findall(
-        r"^plain-8-batch4 seed 0: about (\d+) s; all 2 runs: about (\d+) s$", capsys.readouterr().out, re.M
+        r"^plain-8-batch4 seed 0: about ([\d.]+) s; all 2 runs: about ([\d.]+) s$", capsys.readouterr().out, re.M
     )
     ((own, total),) = estimates
-    assert int(own) < int(total) <= 2 * int(own) + 2
+    assert float(own) < float(total) < 3 * float(own), "the twin costs about as much"
 
 
 def test_metrics_are_written_seldom_on_a_gpu_and_are_complete_in_the_end(tmp_path, monkeypatch):

@@ -159,11 +159,11 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
                 panel.plot(rows["layer"], rows[column], color=colour, lw=1.4, label=thousands(iteration))
         norm_panel.set_title(net, fontsize=10)
         _log_axis(norm_panel, every["relative_weight_norm"])
-        angle_panel.set_ylim(bottom=0)
         angle_panel.set_xlabel("layer")
         for panel in (norm_panel, angle_panel):
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             tidy(panel)
+    grid[1, 0].set_ylim(0, 1.05 * every["weight_angle"].max())
     grid[0, 0].set_ylabel("relative norm")
     grid[1, 0].set_ylabel("angle (degrees)")
     grid[0, -1].legend(title="iteration", frameon=False, fontsize=8, title_fontsize=8)
