@@ -156,7 +156,7 @@ def test_sbatch_script_is_requeued_and_resumes(tmp_path):
     assert status == 0, err
     assert out.count("Figures and tables") == 1  # only one of the two ranks draws
     assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
-    assert (tmp_path / "results/demo/demo-bn64-64-fp32/plain-8/seed-0/weights.safetensors").exists()
+    assert (tmp_path / "results/demo/demo-bn32-64-fp32/plain-8/seed-0/weights.safetensors").exists()
 
 
 @given(st.integers(0, 1000), st.integers(1, 64))

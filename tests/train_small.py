@@ -1,5 +1,6 @@
 """Programs for child processes of the tests: one training run, or an experiment, on a demo set reduced to seconds."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import torch
 from worker_small import shrink
 
-from plainres.training import RunConfig, RunContext, train_run
+from plainres.training import RunConfig, RunContext, run, train_run
 
 
 def small_config(iterations: int) -> RunConfig:
@@ -21,7 +22,21 @@ def train_small(results: Path, iterations: int) -> None:
     train_run(small_config(iterations), context)
 
 
+def log_trainings(path: Path) -> None:
+    """Write the name of every run that this process really trains to a file, one per line."""
+    train = run._Run.train
+
+    def log_and_train(self, callbacks):
+        with path.open("a") as file:
+            file.write(f"{self.config.name}\n")
+        return train(self, callbacks)
+
+    run._Run.train = log_and_train
+
+
 if __name__ == "__main__":
     shrink()
+    if "TRAINING_LOG" in os.environ:
+        log_trainings(Path(os.environ["TRAINING_LOG"]))
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

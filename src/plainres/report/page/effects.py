@@ -51,7 +51,7 @@ def effects_chart(verdict: Verdict) -> dict | None:
     rows = effect_rows(verdict)
     if not rows:
         return None
-    y = alt.Y("name:N", sort=None, axis=None, scale=alt.Scale(paddingInner=0.5))
+    y = alt.Y("name:N", sort=None, axis=None, scale=alt.Scale(type="band", paddingInner=0.5))
     base = alt.Chart().encode(y=y)
     tooltip = [
         alt.Tooltip("name:N", title="comparison"),
