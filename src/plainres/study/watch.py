@@ -42,11 +42,11 @@ class Watch:
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal and not console.quiet else None
 
     def __enter__(self) -> "Watch":
-        if not self._live:  # what earlier sessions have done is not progress of this one
+        if self._live:
+            self._live.start()
+        else:  # what earlier starts have done is no progress of this one
             for config in self.configs:
                 self.lines_printed[config] = _lines_due(config, _last_row(Record(self.results, config)))
-        else:
-            self._live.start()
         self._thread.start()
         return self
 
