@@ -226,3 +226,13 @@ def test_budgets_are_drawn_for_nets_that_have_several(tmp_path):
     assert lines == {"plain-56": [60.0, 50.0], "resnet-56": [40.0, 30.0]}
     write_all(tmp_path)
     assert (tmp_path / "budgets-cifar10-50k-fp32.png").exists()
+
+
+def test_budgets_show_the_range_over_seeds_around_the_mean(tmp_path):
+    for iterations in (1_000, 2_000):
+        for shortcut in (None, "A"):
+            for seed, error in ((0, 60.0), (1, 50.0), (2, 46.0)):
+                write_run(tmp_path, error, error, depth=56, shortcut=shortcut, iterations=iterations, seed=seed)
+    panel = figure_budgets(find_studies(tmp_path)).axes[0]
+    assert list(panel.get_lines()[0].get_ydata()) == [52.0, 52.0]
+    assert [segment[:, 1].tolist() for segment in panel.collections[0].get_segments()] == [[46.0, 60.0]] * 2

@@ -159,6 +159,8 @@ def draw_panels(
 def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | None:
     """Draw the final training error (left) and test error (right) against the number of iterations.
 
+    Lines join the means over seeds. Where a net has several seeds, a bar reaches from the lowest to the highest.
+
     Args:
         studies: Studies on one data set and training set, in one precision, with different budgets.
         axes: Two axes to draw into.
@@ -171,8 +173,8 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
     finished = [rows for rows in finished if len(rows)]
     if not finished:
         return None
-    means = pd.concat(finished).groupby(keys)[errors].mean().reset_index()
-    several = means[means.groupby("net")["iterations"].transform("nunique") > 1]
+    several = pd.concat(finished)
+    several = several[several.groupby("net")["iterations"].transform("nunique") > 1]
     # One net alone at its budget compares nothing.
     several = several[several.groupby("iterations")["net"].transform("nunique") > 1]
     if several.empty:
@@ -183,11 +185,13 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
         style: Style = styles[points["depth"].iloc[0]]
         ls = "--" if points["kind"].iloc[0] == "plain" else "-"
         for panel, column in zip(panels.axes, ("train_error", "test_error"), strict=True):
-            panel.plot(points["iterations"], points[column], color=style.colour, ls=ls, marker=style.marker, label=net)
+            seeds = points.groupby("iterations")[column].agg(["mean", "min", "max"])
+            panel.vlines(seeds.index, seeds["min"], seeds["max"], color=style.colour)
+            panel.plot(seeds["mean"], color=style.colour, ls=ls, marker=style.marker, label=net)
     budgets = sorted(several["iterations"].unique())
     for panel, name in zip(panels.axes, ("training", "test"), strict=True):
         panel.set_xscale("log", base=2)
-        panel.set_xticks(budgets, [thousands(n) for n in budgets])
+        panel.set_xticks(budgets, [thousands(n) for n in budgets], fontsize=9)
         panel.set_xticks([], minor=True)
         panel.set_xlabel("number of iterations of the whole training")
         panel.set_ylabel(f"final {name} error (%)")
@@ -197,7 +201,8 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
     panels.axes[1].legend(frameon=False, fontsize=9)
     points = set(zip(several["net"], several["iterations"], strict=True))
     shown = [run for study in studies for run in study.runs if (run.net, study.iterations) in points]
-    note = "Points are means over seeds." if len({run.seed for run in shown}) > 1 else ""
+    several_seeds = len({run.seed for run in shown}) > 1
+    note = "Points are means over seeds; bars reach from the lowest to the highest seed." if several_seeds else ""
     return finish(panels, shown, "Final error against the length of the training", note)
 
 

@@ -116,7 +116,7 @@ class Part:
     def _one_seed(self) -> tuple[str, str]:
         if self.chance is None:
             return NOT_ENOUGH, "one seed per net, and no net has several seeds at this budget or a shorter one"
-        seen = f"what chance explains between single runs, by the seeds of the most variable net ({self.chance.text})"
+        seen = "what chance explains between single runs, by the seeds of the most variable net"
         if self.as_claimed and self.beyond_chance:
             return INDICATIVE, f"one seed per net; the effect exceeds {seen}"
         return NOT_ENOUGH, f"one seed per net; the effect does not exceed {seen}"
@@ -151,7 +151,9 @@ class Part:
     def text(self) -> str:
         """The effect with its interval."""
         unit = "" if self.unit == "points" else f" {self.unit}"
-        chance = f"; chance explains up to {self.chance.half_width:.2f}" if self.chance else ""
+        chance = ""
+        if self.chance:
+            chance = f"; chance explains up to {self.chance.half_width:.2f} by the seeds of {self.chance.text}"
         conditions = "".join(f", {text}" for _, text in self.conditions)
         return f"{self.name}: {self.difference}{unit}{chance}{conditions}"
 
