@@ -23,7 +23,7 @@ from plainres.nets import load_net
 from plainres.report import read_study, write_study
 from plainres.training import Record, RunConfig
 from plainres.training.build import make_data, make_net
-from plainres.training.probes import probe, write_probes
+from plainres.training.probes import initial_weights, probe, write_probes
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def main() -> int:
         data = make_data(config, options.data_dir)
         data.prepare_data()
         data.setup()
-        rows = probe(make_net(config), data, 0, config.precision)
-        rows += probe(recorded.net, data, config.iterations, config.precision)
+        initial = initial_weights(config)
+        rows = probe(make_net(config), initial, data, 0, config.precision)
+        rows += probe(recorded.net, initial, data, config.iterations, config.precision)
         write_probes(Record(options.study.parent, config), rows)
         print(f"{folder}/probes.csv")
     study = read_study(options.study)

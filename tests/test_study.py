@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 import warnings
 from dataclasses import asdict
 
+import pandas as pd
 import pytest
 import torch
 from helpers import ROOT, one_line
@@ -196,6 +198,33 @@ def test_experiments_on_records_report_missing_weights(name, monkeypatch, capsys
     arguments = [str(tmp_path), "56"][: 2 if name == "identity_extension" else 1]
     status, _, err = run_script(load_script(name, monkeypatch), arguments, monkeypatch, capsys)
     assert status == 2 and one_line(err) and "weights" in err
+
+
+def test_layer_responses_are_those_that_the_run_probed(finished, monkeypatch, capsys, tmp_path):
+    results, _ = finished
+    (record,) = results.glob("*/*/seed-*")
+    copied = tmp_path / record.relative_to(results)
+    shutil.copytree(record, copied)
+    (copied / "probes.csv").unlink()
+    arguments = [str(copied.parents[1]), "--data-dir", str(tmp_path)]
+    status, _, _ = run_script(load_script("layer_responses", monkeypatch), arguments, monkeypatch, capsys)
+    assert status == 0
+    recorded, measured = (pd.read_csv(folder / "probes.csv") for folder in (record, copied))
+    ends = recorded[recorded["iteration"].isin(measured["iteration"])].reset_index(drop=True)
+    assert measured["iteration"].nunique() == 2
+    pd.testing.assert_frame_equal(measured, ends, rtol=1e-4)
+
+
+def test_gradient_precision_compares_with_fp64(monkeypatch, capsys, tmp_path):
+    arguments = ["--dataset", "demo", "--depths", "8", "--seeds", "0", "--results", str(tmp_path)]
+    status, out, _ = run_script(load_script("gradient_precision", monkeypatch), arguments, monkeypatch, capsys)
+    assert status == 0 and "plain-8" in out and "resnet-8" in out
+    table = pd.read_csv(tmp_path / "gradient_precision.csv")
+    assert table.groupby(["net", "precision"]).size().to_dict() == {
+        (net, precision): 7 for net in ("plain-8-batch128", "resnet-8-batch128") for precision in ("bf16", "fp32")
+    }
+    cosine = table.set_index(["precision", "net", "layer"])["cosine"]
+    assert (cosine["fp32"] > 0.999).all() and (cosine["bf16"] < cosine["fp32"]).all() and (cosine["bf16"] > 0).all()
 
 
 def test_status_of_a_run_before_and_after_its_start(tmp_path):
