@@ -120,6 +120,17 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, crash_at, finished):
     assert_same_run(tmp_path, uninterrupted, config())
 
 
+@pytest.mark.parametrize(
+    ("limit", "used"), [("AVX512_CORE_BF16", False), ("avx512_core_amx", True), ("DEFAULT", True), (None, True)]
+)
+def test_hardware_names_amx_only_if_it_may_be_used(limit, used, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if limit:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert run.describe_hardware(CPU)["amx"] is used
+
+
 def test_record_names_everything_that_computed_a_resumed_run(tmp_path, monkeypatch):
     first = run.describe_hardware(CPU)
     with pytest.raises(RuntimeError, match="crash"):

@@ -12,7 +12,7 @@ from helpers import config, shrink_demo
 
 from plainres.errors import UserError
 from plainres.report.write import write_all
-from plainres.verify import replay
+from plainres.verify import published, replay
 from plainres.verify.__main__ import Findings, Verify, check_contents, main, verify
 from plainres.verify.checks import Data
 from plainres.verify.published import FAILED, PASSED, SKIPPED, find_published, read_record
@@ -195,6 +195,16 @@ def test_other_hardware_has_a_tolerance():
     assert allowed.status == PASSED and "amx False, here True" in allowed.detail
     for far in ({"train_error": f"{82.5 + 1.1 * ERROR_TOLERANCE}"}, {"lr": "0.01"}, {"test_error": "80"}):
         assert compare_rows(recorded, [recorded[0] | far], ["amx False, here True"]).status == FAILED
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_records_without_amx_name_the_way_to_train_without_it(results, here, monkeypatch):
+    record = read_record(next(results.glob("*/*/seed-*")))
+    hardware = record.hardware | {"amx": False}
+    monkeypatch.setattr(published, "describe_hardware", lambda _: hardware | {"amx": here})
+    record.run["provenance"]["hardware"] = hardware
+    told = record.differences()
+    assert any("ONEDNN_MAX_CPU_ISA" in text for text in told) is here
 
 
 def test_older_highway_records_are_not_trained_again(results):

@@ -148,8 +148,14 @@ def describe_hardware(device: torch.device) -> dict:
         hardware["gpu"] = torch.cuda.get_device_name(device)
     else:
         hardware["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
-        hardware["amx"] = torch.cpu._is_amx_tile_supported()
+        hardware["amx"] = _amx_is_used()
     return hardware
+
+
+def _amx_is_used() -> bool:
+    """Return whether convolutions may use AMX, which rounds sums differently. oneDNN reads the environment variable."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    return torch.cpu._is_amx_tile_supported() and (limit in ("ALL", "DEFAULT") or "AMX" in limit)
 
 
 def convolves_in_tf32() -> bool:

@@ -101,6 +101,8 @@ class PublishedRecord:
         pairs = {name: (self.hardware.get(name), here.get(name)) for name in HARDWARE}
         pairs["torch"] = (self.run["provenance"]["torch"], torch.__version__)
         told = [f"{name} {there}, here {value}" for name, (there, value) in pairs.items() if there != value]
+        if pairs["amx"] == (False, True):
+            told.append("ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 leaves out AMX")
         if self.device.type == "cuda":
             told.append("kernels on CUDA add in no fixed order")
         return told

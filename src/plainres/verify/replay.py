@@ -18,10 +18,11 @@ from plainres.verify.checks import Data
 from plainres.verify.published import SKIPPED, PublishedRecord, Result, judge, read_rows
 
 TIMES = ("images_per_second", "seconds")
-# Training amplifies rounding. For scale, the first rows of ResNet-20 at 320 iterations differ between bf16 and fp32, of
-# the same seed, by up to 2.0 points of error and 0.5% of the loss, and between seeds by 4.4 points and 15%.
-ERROR_TOLERANCE = 3.0  # points
-LOSS_TOLERANCE = 0.05  # relative
+# Training amplifies rounding, and the first iterations of deep nets most of all. With and without AMX, the first rows
+# of the same seed differed by up to 4.6 points of error and 12% of the loss (residual nets of 44 and 56 layers). Until
+# 2026-11-22 the tolerances were 3 points and 5%, which six records of such nets exceeded.
+ERROR_TOLERANCE = 10.0  # points
+LOSS_TOLERANCE = 0.25  # relative
 
 
 class Reached(Exception):
