@@ -35,8 +35,8 @@ class Verify:
     is complete and agrees with run.json. data: the recorded md5s are those of the data here. weights: the published
     weights give the recorded errors. first rows: training again from the seed gives the recorded rows, within wide
     tolerances where the hardware rounds differently. With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, a CPU
-    with AMX trains records that were computed without AMX again digit by digit. tables and figures: those that are
-    drawn from the records are the committed ones.
+    with AMX trains bf16 records that were computed without AMX again digit by digit. tables and figures: those that
+    are drawn from the records are the committed ones.
     """
 
     records: tyro.conf.Positional[tuple[Path, ...]] = ()
