@@ -9,7 +9,8 @@ perturbations exponentially with depth, as they do with gradients (Yang et al., 
 Normalization", 2019). The cosine of the angle between both gradients is 1 if rounding changes nothing, and about 0 if
 the computed gradient says nothing about the exact one. It takes about two minutes of one CPU core.
 
-Expected: gradients of residual nets and of shallow nets keep their direction. The outcome for plain-56 in bf16 is open.
+With three seeds (results/gradient_precision.csv), gradients of residual nets keep their direction in both precisions.
+In plain-20 they keep most of it in bf16. In plain-56 they keep most of it in fp32, and nothing of it in bf16.
 """
 
 from dataclasses import dataclass, field
@@ -108,7 +109,7 @@ def main() -> int:
                 config = RunConfig(dataset=options.dataset, depth=depth, shortcut=shortcut, seed=seed)
                 rows += compare_gradients(config, options.data_dir)
     hardware = describe_hardware(torch.device("cpu"))
-    table = pd.DataFrame(rows).assign(cpu=hardware["cpu"], amx=hardware["amx"])
+    table = pd.DataFrame(rows).assign(dataset=options.dataset, cpu=hardware["cpu"], amx=hardware["amx"])
     path = options.results / "gradient_precision.csv"
     write_atomic(path, table.to_csv(index=False, float_format="%.4f"))
     print(f"Cosine between computed and exact gradient, median over the first {FIRST_LAYERS} layers:")
