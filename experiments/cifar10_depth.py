@@ -11,7 +11,8 @@ thread each if there are several cores. `--plan` prints how long that takes. Wit
 (results/cifar10-1500-bf16), every plain-56 ends far behind every plain-20 on the training set and every ResNet-56 ahead
 of every plain-56, but not yet ahead of ResNet-20.
 
-`--demo` trains smaller nets on small drawn images, which shows the same within minutes and without a download.
+`--demo` trains smaller nets on small synthetic images, where the deep plain net also ends far behind the shallow one,
+within minutes and without a download.
 """
 
 import os
@@ -55,7 +56,7 @@ def study(options: Options) -> int:
         device, common = options.resolve(DEMO_ITERATIONS, DEMO_ITERATIONS, DEMO_SET.batch_size)
         common |= {"dataset": DEMO_SET.name, "batch_size": DEMO_SET.batch_size}
         print(
-            f"Demo: drawn images of {DEMO_SET.image_size} x {DEMO_SET.image_size} pixels in batches of "
+            f"Demo: synthetic images of {DEMO_SET.image_size} x {DEMO_SET.image_size} pixels in batches of "
             f"{DEMO_SET.batch_size}, {common['iterations']:,} iterations. The paper has CIFAR-10, 32 x 32 pixels, "
             f"batches of {CIFAR10.batch_size}, and {CIFAR10.paper_iterations:,} iterations; all else follows the paper."
         )

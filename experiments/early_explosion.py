@@ -9,9 +9,9 @@ Two controls reduce them: an upper bound of 1 on the gradient norm (plain-56-cli
 of the bound itself), and a warm-up at a tenth of the learning rate, as the paper uses for ResNet-110 (plain-56-warmup).
 They are compared with plain-20 and plain-56 after 8,000 iterations.
 
-The three nets with a control take about 3 hours of one idle core of an AMD EPYC with AVX-512 BF16, estimated from 560
-images per second of plain-20 (results/cifar10-8k-bf16) and multiply-adds. On a shared machine, the committed plain-56
-alone took 2.9 hours.
+The three nets with a control take about 3.7 hours of one idle core of an AMD EPYC with AVX-512 BF16, estimated from
+560 images per second of plain-20 (results/cifar10-8k-bf16) and multiply-adds. On a shared machine, the committed
+plain-56 alone took 2.9 hours.
 
 The part of the gap that remains between plain-56 with a control and plain-20, or plain-20-clip1, is not explained by
 the first updates. The outcome is open: after 1,000 iterations (one seed, results/cifar10-1k-bf16), the bound takes the

@@ -5,7 +5,8 @@
     python experiments/train.py --depth 20 --plan                         # expected time on this machine
 
 The W&B sweeps in `experiments/sweeps/` run this script. On one core of an AMD EPYC with AVX-512 BF16, 8,000 iterations
-of ResNet-20 took 34 minutes (`seconds` in results/cifar10-8k-bf16); ResNet-56 has 3.1 times as many multiply-adds.
+of ResNet-20 took 34 minutes, and those of ResNet-56 took 184 minutes beside other programs (`seconds` in the last row
+of metrics.csv, results/cifar10-8k-bf16).
 """
 
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Options(StudyOptions):
     clip: float = 0.0
     """Upper bound of the gradient norm. 0: no bound, as in the paper."""
     dataset: str = "cifar10"
-    """Data set: cifar10, cifar100, or demo (an embedded set of drawn shapes that requires no download)."""
+    """Data set: cifar10, cifar100, or demo (a synthetic set of shapes that requires no download)."""
     warmup: Literal["auto", "on", "off"] = "auto"
     """Whether training starts at a tenth of the learning rate. auto: only nets of 110 and more layers."""
 

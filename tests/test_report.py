@@ -88,7 +88,7 @@ def test_verdict_says_what_the_records_carry(study):
     assert "the training error goes from 5.5 to 12.5%" in text
     assert "ends worse on its own training set, which is degradation" in text
     assert "+11.0 and +7.0 at 56 layers" in text
-    assert "the deeper residual net is the better one" in text
+    assert "the deeper residual net has the lower training error" in text
     assert "no interval" not in text
 
 

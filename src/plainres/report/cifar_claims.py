@@ -28,9 +28,9 @@ HE_GATES = "; earlier records have He-initialized gates"
 
 
 def _others() -> Reference:
-    """The difference in test error between plain-56 and plain-20 that other groups report, with its spread."""
+    """The difference in test error between plain-56 and plain-20 that student reproductions report, with its spread."""
     gaps = estimate(pd.Series([deep - shallow for shallow, deep in OTHERS_PLAIN_20_56]))
-    return Reference(gaps.mean, "the figure of three other groups", gaps.half_width)
+    return Reference(gaps.mean, "the figure of three student reproductions", gaps.half_width)
 
 
 def _of_table_6(net: str, other: str) -> Reference:
@@ -42,8 +42,8 @@ def times_the_others(study: Study) -> str:
     gap = by_seed(study, "plain-56", "test_error").mean() - by_seed(study, "plain-20", "test_error").mean()
     other = _others().value
     return (
-        f"the difference in test error, {gap:+.2f}, is {gap / other:.0f} times the {other:+.2f} that three other "
-        "groups report at 64,000 iterations"
+        f"the difference in test error, {gap:+.2f}, is {gap / other:.0f} times the {other:+.2f} that three student "
+        "reproductions report at 64,000 iterations"
     )
 
 

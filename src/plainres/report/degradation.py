@@ -39,7 +39,7 @@ def _spread(part: Part) -> str:
 
 def _plain(study: Study, depths: list[int]) -> str:
     if len(depths) < 2:
-        return "Fewer than two plain nets have finished: nothing can be said of degradation."
+        return "Fewer than two plain nets have finished: this study cannot show degradation."
     shallow, deep = (f"plain-{depth}" for depth in (depths[0], depths[-1]))
     part = _part(study, deep, shallow, "train_error")
     if not part.as_claimed:
@@ -53,8 +53,8 @@ def _plain(study: Study, depths: list[int]) -> str:
         )
     else:
         finding = (
-            "the deeper plain net is behind on its own training set, as degradation has it; a budget this short "
-            "cannot tell a worse end from a slower start"
+            "the deeper plain net is behind on its own training set, which is consistent with degradation; a budget "
+            "this short cannot tell a worse end from a slower start"
         )
     return f"{_change(study, shallow, deep)} {finding}{_spread(part)}."
 
@@ -65,9 +65,10 @@ def _residual(study: Study, depths: list[int]) -> str:
     shallow, deep = (f"resnet-{depth}" for depth in (depths[0], depths[-1]))
     part = _part(study, shallow, deep, "train_error")
     if part.as_claimed:
-        finding = "the deeper residual net is the better one"
+        finding = "the deeper residual net has the lower training error"
     else:
-        finding = f"the deeper residual net is not {'' if part.comparable else 'yet '}the better one"
+        at = "" if part.comparable else " at this budget"
+        finding = f"the deeper residual net does not have the lower training error{at}"
     return f"{_change(study, shallow, deep)} {finding}{_spread(part)}."
 
 

@@ -114,5 +114,5 @@ def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
         f"top-5 error of {names} together {score['top5_error']:.2f}, of the best alone {min(members):.2f} "
         f"(± {chance:.2f}, from the number of images)",
         records=studies,
-        reason=reason or "the interval lies where the claim has it",
+        reason=reason or "the interval supports the claim",
     )

@@ -1,7 +1,7 @@
 """The tests of the claims about signals, gradients and responses, layer by layer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,6 @@ from scipy import stats
 
 from plainres.report.parts import Part, is_more
 from plainres.report.records import Run, Study
-from plainres.report.statistics import Measure
 from plainres.report.verdicts import Verdict, choose, conclude, needs
 
 SHALLOW, DEEP = "plain-20", "plain-56"
@@ -60,36 +59,48 @@ def layer_gradients(run: Run) -> pd.Series | None:
     return None
 
 
-def gradient_ratio(study: Study, net: str, largest: bool) -> pd.Series:
-    """Log10 of the smallest or largest layer's gradient over the median layer of plain-20, by seed.
+def gradient_margins(study: Study, net: str, margin: Callable[[pd.Series], pd.Series]) -> dict[int, pd.Series]:
+    """Margins by which the gradients of every layer and probe meet a threshold, by seed.
 
-    Both are taken at the same iteration, and the extreme over all layers and iterations.
+    Args:
+        study: Study with runs of plain-20.
+        net: Net whose gradients are compared with the threshold.
+        margin: From log10 of a layer's gradient over that of the median layer of plain-20 at the same iteration to the
+            margin in factors of ten, negative beyond the threshold.
+
+    Returns:
+        By seed, one margin per layer and probe, indexed by iteration.
     """
     shallow = [norms for run in study.of_net(SHALLOW) if (norms := layer_gradients(run)) is not None]
     if not shallow:
-        return pd.Series(dtype=float)
+        return {}
     median = pd.concat(shallow).groupby(level=0).median()
-    ratios = {}
+    margins = {}
     for run in study.of_net(net):
         norms = layer_gradients(run)
-        if norms is not None:
-            ratio = (norms / median.reindex(norms.index)).dropna()
-            extreme = ratio.max() if largest else ratio.min()
-            ratios[run.config["seed"]] = math.log10(max(extreme, 1e-300))
-    return pd.Series(ratios, dtype=float).dropna()
+        if norms is not None and len(ratio := (norms / median.reindex(norms.index)).dropna()):
+            margins[run.config["seed"]] = margin(np.log10(ratio.clip(lower=1e-300)))
+    return margins
 
 
-def vanishing_margin(study: Study, net: str) -> pd.Series:
-    """By how many factors of ten the smallest gradient lies above the threshold, by seed."""
-    return gradient_ratio(study, net, largest=False) - math.log10(LEAST_GRADIENT)
+def above_vanishing(ratio: pd.Series) -> pd.Series:
+    """By how many factors of ten gradients lie above the lower threshold. See `gradient_margins`."""
+    return ratio - math.log10(LEAST_GRADIENT)
 
 
-def explosion_margin(study: Study, net: str) -> pd.Series:
-    """By how many factors of ten the largest gradient lies below the threshold, by seed."""
-    return math.log10(MOST_GRADIENT) - gradient_ratio(study, net, largest=True)
+def below_explosion(ratio: pd.Series) -> pd.Series:
+    """By how many factors of ten gradients lie below the upper threshold. See `gradient_margins`."""
+    return math.log10(MOST_GRADIENT) - ratio
 
 
-def _gradients(studies: Sequence[Study], measure: Measure, name: str, note: str = "") -> Verdict:
+def _gradients(
+    studies: Sequence[Study], margin: Callable[[pd.Series], pd.Series], name: str, note: str = ""
+) -> Verdict:
+    """The smallest margin of any layer and probe is positive."""
+
+    def measure(study: Study, net: str) -> pd.Series:
+        return pd.Series({seed: m.min() for seed, m in gradient_margins(study, net, margin).items()}, dtype=float)
+
     study = choose(studies, [[DEEP]], measure, any_budget=True)
     if study is None:
         return needs(
@@ -97,18 +108,21 @@ def _gradients(studies: Sequence[Study], measure: Measure, name: str, note: str 
             " with probes of the response gradient or of weight norms; earlier records have the gradient of the "
             "weights alone, which BN scales by the inverse of their norm" + (f"; {note}" if note else ""),
         )
-    return conclude([is_more(studies, study, {DEEP: 1}, measure, "", name=name, never=True, unit=FACTORS)], note=note)
+    part = is_more(studies, study, {DEEP: 1}, measure, "", name=name, never=True, unit=FACTORS)
+    reached = sorted({int(m.idxmin()) for m in gradient_margins(study, DEEP, margin).values()})
+    extreme = f"the smallest margin is that of iteration {' or '.join(f'{iteration:,}' for iteration in reached)}"
+    return conclude([part], note=f"{extreme}; {note}" if note else extreme)
 
 
 def gradients_do_not_vanish(studies: Sequence[Study]) -> Verdict:
     """In plain-56 no layer's gradient falls under a hundredth of the median layer's of plain-20, at any probe."""
-    return _gradients(studies, vanishing_margin, f"{DEEP}, smallest gradient over {LEAST_GRADIENT:g} of {SHALLOW}'s")
+    return _gradients(studies, above_vanishing, f"{DEEP}, smallest gradient over {LEAST_GRADIENT:g} of {SHALLOW}'s")
 
 
 def gradients_do_not_explode(studies: Sequence[Study]) -> Verdict:
     """In plain-56 no layer's gradient exceeds a hundred times the median layer's of plain-20, at any probe."""
     name = f"{MOST_GRADIENT:g} times {SHALLOW}'s gradient over the largest of {DEEP}"
-    return _gradients(studies, explosion_margin, name, GROWTH)
+    return _gradients(studies, below_explosion, name, GROWTH)
 
 
 def _final_responses(study: Study, net: str) -> pd.DataFrame:

@@ -8,7 +8,12 @@ from plainres.report.records import Run
 
 # What it is, what the paper has, what the study has.
 DEVIATIONS = (
-    ("Batch seen by BN", "64 on each of two GPUs", "all 128, unless the study's name says bn64"),
+    (
+        "Budget",
+        "64,000 iterations on CIFAR-10",
+        "in each study's name; in shorter runs the learning rate falls at the same shares of the budget",
+    ),
+    ("Batch seen by BN", "presumably 64 on each of two GPUs", "all 128, unless the study's name says bn64"),
     ("Initialization", "He's; of which layers is not said", "convolutions and classifier, normal, fan-in"),
     ("Warm-up of 110 layers", "0.01 until the training error is under 80%", "the same, at most N/8 iterations"),
     (

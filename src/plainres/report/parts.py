@@ -86,7 +86,7 @@ class Part:
 
     @property
     def as_claimed(self) -> bool:
-        """Whether the mean lies where the claim has it."""
+        """Whether the mean supports the claim."""
         return self.effect.mean > 0 if self.bound is None else abs(self.effect.mean) < self.bound
 
     @property
@@ -124,7 +124,7 @@ class Part:
     def _several_seeds(self) -> tuple[str, str]:
         short = "" if self.comparable else self._budget()
         if self.beyond_chance and self.as_claimed:
-            return (INDICATIVE, short) if short else (REPRODUCED, "the interval lies where the claim has it")
+            return (INDICATIVE, short) if short else (REPRODUCED, "the interval supports the claim")
         if self.beyond_chance:
             if short and not self.never:
                 return NOT_ENOUGH, f"the interval contradicts the claim, but {short}"

@@ -21,7 +21,7 @@ class Verdict:
 
     Attributes:
         level: `"not enough data"`, `"indicative"`, `"reproduced"` or `"not reproduced"`.
-        direction: Whether the effects point where the claim has them.
+        direction: Whether the effects have the sign of the claim.
         magnitude: How their sizes compare with the published ones.
         interval: The effects with their 95% intervals.
         n: Number of seeds.
