@@ -41,11 +41,12 @@ demo: setup ## run the same pipeline on the embedded demo set, offline, into res
 
 figures: setup ## redraw all figures and tables from the records, published and local, and the README's section
 	@$(BIN)/python -m plainres.report results --readme README.md
-	@for folder in $(wildcard results/local results/demo); do $(BIN)/python -m plainres.report $$folder; done
+	@for folder in $(foreach f,results/local results/demo,$(if $(wildcard $f/*/*/seed-*/run.json),$f)); do \
+		$(BIN)/python -m plainres.report $$folder || exit; done
 
 report: figures ## build results/REPORT.md and the self-contained page results/report.html (as `make figures` does)
 
-claims: setup ## judge the paper's claims on the records; fails if one is no longer reproduced
+claims: setup ## judge the paper's claims on the records; fails if one loses its level
 	@$(BIN)/python -m plainres.report results --claims
 
 verify: setup ## check records: RECORD= (default: all published), ROWS= of 64 rows are trained again (0: none)

@@ -45,10 +45,8 @@ def main() -> int:
     options = tyro.cli(Options)
     recorded = load_net(options.run / "weights.safetensors")
     config = RunConfig(**recorded.recipe["config"])
-    if config.shortcut is not None:
-        raise UserError(
-            f"{options.run} holds a {config.kind} net: only plain nets can be extended with identity layers"
-        )
+    if config.shortcut is not None or config.family != "cifar":
+        raise UserError(f"{options.run} holds {config.net}: only plain CIFAR nets can be extended with identity layers")
     data = make_data(config, options.data_dir)
     data.prepare_data()
     data.setup()
@@ -63,7 +61,7 @@ def main() -> int:
     trained = options.run.parents[1] / f"plain-{options.depth}" / options.run.name / "run.json"
     if trained.exists() and "final" in (run := json.loads(trained.read_text())):
         final = run["final"]
-        errors = {"clean training error": final.get("clean_train_error"), "test error": final["test_error"]}
+        errors = {"clean training error": final.get("clean_train_error"), "test error": final.get("test_error")}
         rows.append({"net": f"plain-{options.depth} trained"} | errors)
     table = pd.DataFrame(rows)
     print(table.to_markdown(index=False, floatfmt=".2f"))

@@ -21,7 +21,7 @@ from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.report import read_study, write_study
-from plainres.training import Record, RunConfig
+from plainres.training import RunConfig
 from plainres.training.build import make_data, make_net
 from plainres.training.probes import initial_weights, probe, write_probes
 
@@ -53,7 +53,7 @@ def main() -> int:
         initial = initial_weights(config)
         rows = probe(make_net(config), initial, data, 0, config.precision)
         rows += probe(recorded.net, initial, data, config.iterations, config.precision)
-        write_probes(Record(options.study.parent, config), rows)
+        write_probes(folder, rows)
         print(f"{folder}/probes.csv")
     study = read_study(options.study)
     for path in write_study(study):

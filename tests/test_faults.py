@@ -29,6 +29,7 @@ from plainres.training import Record, record, train_run
 from plainres.training.checkpoints import list_checkpoints
 from plainres.training.lock import Busy, exclusive_writer
 from plainres.training.record import write_atomic
+from plainres.training.signals import Stopped
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 KILLS = int(os.environ.get("KILLS", "4"))
@@ -149,6 +150,22 @@ def test_signal_stops_a_study_with_a_checkpoint_and_the_usual_status(tmp_path, s
     assert f"stopped by {signum.name}, plain-8 seed 0 at iteration" in err
     assert "the same command continues from there" in err and "Traceback" not in err
     assert len(list(tmp_path.glob("demo/*/plain-8/seed-0/checkpoints/iteration-*.ckpt"))) == 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"lr": 1e30}])
+def test_signal_at_the_end_of_a_run_stops_what_would_follow(tmp_path, changes, monkeypatch):
+    write = Record.write
+
+    def write_and_signal(self, outcome, facts):
+        if outcome != record.UNFINISHED:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return write(self, outcome, facts)
+
+    monkeypatch.setattr(Record, "write", write_and_signal)
+    with pytest.raises(Stopped, match="has ended") as stopped:
+        train(tmp_path, config(**changes))
+    assert stopped.value.exit_status == 128 + signal.SIGTERM
+    assert Record(tmp_path, config(**changes)).status() == ("diverged" if changes else "finished")
 
 
 def test_second_interrupt_ends_the_process_at_once():

@@ -219,8 +219,17 @@ def test_unreadable_test_images_are_left_out_and_reported(folder, capsys):
 def test_folder_without_readable_images_is_rejected(folder):
     for path in (folder / "train").glob("*/*"):
         damage(path, "empty")
-    with pytest.raises(UserError, match="none of its 18 images can be read"):
-        batches(data_of(folder), 0, 1)
+    data = data_of(folder)
+    with pytest.raises(UserError, match=r"train: 18 consecutive images cannot be read \(\S+: [^\n]+\)$"):
+        data.inputs(next(iter(data.train_batches([slice(0, 1)]))))
+
+
+def test_error_for_unreadable_test_images_has_no_traceback_of_a_worker(folder):
+    for path in (folder / "val").glob("*/*"):
+        damage(path, "empty")
+    data = data_of(folder, workers=1)
+    with pytest.raises(UserError, match=r"val: 5 consecutive images cannot be read \(\S+: [^\n]+\)$"):
+        data.inputs(next(iter(data.views("test", 5))), "test")
 
 
 # Folders

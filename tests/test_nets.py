@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from plainres.errors import UserError
 from plainres.nets import cifar_net, count_complexity, load_net
 from plainres.nets.blocks import BasicBlock, PadShortcut
 from plainres.nets.weights import weights_bytes
@@ -135,6 +136,13 @@ def test_error_for_an_unusable_weights_file_names_it(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not weights")
     with pytest.raises(ValueError, match=r"bad\.safetensors: not a weights file"):
         load_net(tmp_path / "bad.safetensors")
+    architecture = {"family": "cifar", "depth": 8, "shortcut": "B", "num_classes": 10}
+    net, mean = cifar_net(8, "B"), torch.rand(3, 32, 32)
+    for wrong in ({"family": "other"}, {"depth": 14}, {"width": 2}):
+        (tmp_path / "bad.safetensors").write_bytes(weights_bytes(net, mean, architecture | wrong, {}))
+        with pytest.raises(UserError, match=r"bad\.safetensors: not a weights file") as error:
+            load_net(tmp_path / "bad.safetensors")
+        assert "\n" not in str(error.value)
 
 
 def test_preactivation_stage_with_zero_branches_is_the_identity():

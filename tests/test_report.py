@@ -1,6 +1,7 @@
 """Figures, tables and verdicts from hand-made records; records that are partial, diverged or unreadable."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import asdict
@@ -9,10 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from plainres.errors import UserError
 from plainres.report import find_studies, read_study, write_study
 from plainres.report.degradation import verdict
+from plainres.report.document import write_report
 from plainres.report.figures import figure_1, figure_6, figure_budgets
-from plainres.report.tables import table_6, table_6_markdown
+from plainres.report.records import budget_series
+from plainres.report.tables import summary, table_6, table_6_markdown
+from plainres.report.verdicts import choose
 from plainres.report.write import README_MARKS, front_study, update_readme, write_all
 from plainres.training import RunConfig
 
@@ -195,6 +200,54 @@ def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
     assert text.count("cifar10-64k-fp32/figure6.png") == 1
 
 
+def test_readme_without_both_marks_stays_as_it_is(study, tmp_path):
+    begin, end = README_MARKS
+    readme = tmp_path / "README.md"
+    for text in (f"before\n{begin}\nold\nafter\n", f"{end}\nold\n{begin}\n", f"{begin}{end}{begin}{end}", ""):
+        readme.write_text(text)
+        with pytest.raises(UserError, match="once and in this order"):
+            update_readme(readme, study)
+        assert readme.read_text() == text
+    elsewhere = tmp_path / "docs" / "README.md"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(f"{begin}\n{end}\n")
+    with pytest.raises(UserError, match="must be in a folder above the records"):
+        update_readme(elsewhere, study)
+    with pytest.raises(UserError, match="none"):
+        update_readme(tmp_path / "none.md", study)
+
+
+def test_study_without_results_does_not_stop_the_report(study, tmp_path):
+    (write_run(tmp_path, 5.0, 9.0, depth=20, iterations=320) / "run.json").write_text("{")
+    write_run(tmp_path, 90.0, 90.0, "diverged", depth=20, iterations=640)
+    studies = write_all(tmp_path)
+    for path in write_report(studies, tmp_path):
+        assert path.exists()
+    text = (tmp_path / "REPORT.md").read_text()
+    assert "- cifar10-320-fp32/resnet-20/seed-0: unreadable, JSONDecodeError" in text
+    assert "- cifar10-640-fp32/resnet-20/seed-0: diverged" in text
+    assert "## cifar10-64k-fp32" in text and "## cifar10-640-fp32" not in text
+
+
+def test_held_out_images_come_after_the_whole_training_set(tmp_path):
+    for train_set, seeds in (("45k", (0, 1)), ("50k", (0,))):
+        for depth in (20, 56):
+            for seed in seeds:
+                write_run(tmp_path, 5.0, 9.0, depth=depth, train_set=train_set, seed=seed)
+    studies = find_studies(tmp_path)
+    assert front_study(studies).name == "cifar10-64k-fp32"
+    for any_budget in (False, True):
+        assert choose(studies, [["resnet-20", "resnet-56"]], any_budget=any_budget).name == "cifar10-64k-fp32"
+
+
+def test_sampling_error_is_that_of_the_own_test_set(tmp_path):
+    column = "test set's standard error"
+    for dataset, images in (("cifar10", 10_000), ("demo", 1_280)):
+        write_run(tmp_path, 5.0, 9.0, depth=20, dataset=dataset)
+        (study,) = (study for study in find_studies(tmp_path) if study.info.name == dataset)
+        assert float(summary(study)[column].iloc[0]) == pytest.approx(100 * math.sqrt(0.09 * 0.91 / images), abs=0.005)
+
+
 def test_report_needs_no_torch():
     code = "import sys, plainres.report; sys.exit('torch' in sys.modules or 'pytorch_lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -226,6 +279,19 @@ def test_budgets_are_drawn_for_nets_that_have_several(tmp_path):
     assert lines == {"plain-56": [60.0, 50.0], "resnet-56": [40.0, 30.0]}
     write_all(tmp_path)
     assert (tmp_path / "budgets-cifar10-50k-fp32.png").exists()
+
+
+def test_budgets_of_other_batch_normalization_are_a_series_of_their_own(tmp_path):
+    for iterations in (1_000, 2_000):
+        for micro_batch, error in ((0, 60.0), (64, 40.0)):
+            for shortcut in (None, "A"):
+                shared = {"depth": 56, "shortcut": shortcut, "iterations": iterations, "micro_batch": micro_batch}
+                write_run(tmp_path, error, error, **shared)
+    series = budget_series(find_studies(tmp_path))
+    assert {name: [study.iterations for study in studies] for name, studies in series.items()} == {
+        "cifar10-50k-fp32": [1_000, 2_000],
+        "cifar10-50k-bn64-fp32": [1_000, 2_000],
+    }
 
 
 def test_budgets_show_the_range_over_seeds_around_the_mean(tmp_path):

@@ -188,6 +188,14 @@ def test_torchvision_weights_are_scored_as_torchvision_would(folder, state_file,
     assert records["center"]["images"] == 12 and records["center"]["size"] == 32
     assert [net["name"] for net in records["center"]["nets"]] == ["resnet18"] * 2
     assert "top-1" in capsys.readouterr().out
+    for other in (("--part", "train"), ("--precision", "bf16")):  # beside the first score, not in its place
+        assert run(monkeypatch, *command, "--views", "center", *other) == 0
+    scores = [json.loads(path.read_text()) for path in (results / "scores").glob("*-center.json")]
+    assert {(score["data"]["part"], score["precision"]) for score in scores} == {
+        ("val", "fp32"),
+        ("train", "fp32"),
+        ("val", "bf16"),
+    }
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])

@@ -203,7 +203,7 @@ def test_experiments_on_records_report_missing_weights(name, monkeypatch, capsys
 def test_layer_responses_are_those_that_the_run_probed(finished, monkeypatch, capsys, tmp_path):
     results, _ = finished
     (record,) = results.glob("*/*/seed-*")
-    copied = tmp_path / record.relative_to(results)
+    copied = tmp_path / "renamed" / record.relative_to(record.parents[1])
     shutil.copytree(record, copied)
     (copied / "probes.csv").unlink()
     arguments = [str(copied.parents[1]), "--data-dir", str(tmp_path)]
@@ -213,6 +213,14 @@ def test_layer_responses_are_those_that_the_run_probed(finished, monkeypatch, ca
     ends = recorded[recorded["iteration"].isin(measured["iteration"])].reset_index(drop=True)
     assert measured["iteration"].nunique() == 2
     pd.testing.assert_frame_equal(measured, ends, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [64, 96, 256])
+def test_each_process_normalizes_over_its_share_of_the_batch(batch_size, monkeypatch, capsys, tmp_path):
+    arguments = ["--plan", "--device", "cpu", "--devices-per-run", "2", "--batch-size", str(batch_size)]
+    arguments += ["--iterations", "64", "--results", str(tmp_path)]
+    status, out, _ = run_script(load_script("train", monkeypatch), arguments, monkeypatch, capsys)
+    assert status == 0 and f"-bn{batch_size // 2}-" in out
 
 
 def test_gradient_precision_compares_with_fp64(monkeypatch, capsys, tmp_path):

@@ -112,6 +112,21 @@ def test_failing_wandb_is_reported_once_and_stops_nothing(tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
+def test_run_that_was_only_evaluated_is_mirrored(tmp_path, monkeypatch):
+    def crash(*_):
+        raise RuntimeError("crash")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
+        patch.setattr("plainres.training.run.with_averaged_bn", crash)
+        train(tmp_path, config())
+    seen = []
+    monkeypatch.setattr("wandb.init", lambda **options: seen.append(options["id"]))
+    train_offline(tmp_path)
+    train_offline(tmp_path)
+    assert seen == [run_id(config())], "once at its end, and not again"
+
+
+@pytest.mark.slow
 def test_sweep_chooses_the_id(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")

@@ -12,6 +12,7 @@ from plainres.nets import load_net
 from plainres.report.records import hardware_name
 from plainres.training import Record, RunConfig, evaluation, module, run, schedule
 from plainres.training.build import make_net
+from plainres.training.engines.eager import EagerEngine
 from plainres.training.schedule import learning_rate
 from plainres.verify.published import read_record
 
@@ -103,6 +104,10 @@ def test_time_of_probes_counts_towards_the_run_but_not_its_throughput(monkeypatc
     assert (timed.seconds, timed.train_seconds) == (6.0, 3.0)
 
 
+def crash(*_):
+    raise RuntimeError("crash")
+
+
 def test_finished_run_is_not_trained_again(finished):
     results, run = finished
     assert train(results, config(), Interrupt(1)) == run
@@ -147,6 +152,15 @@ def test_record_names_everything_that_computed_a_resumed_run(tmp_path, monkeypat
     assert published.hardware["cpu"] == "Other" and published.at_start().hardware == first
 
 
+def test_record_of_a_run_that_was_only_evaluated_keeps_the_engine_of_its_iterations(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
+        patch.setattr(EagerEngine, "fallback", "its kernels are slow")
+        patch.setattr(run, "with_averaged_bn", crash)
+        train(tmp_path, config(), engine="eager")
+    provenance = train(tmp_path, config())["provenance"]
+    assert (provenance["engine"], provenance["engine_fallback"]) == ("eager", "its kernels are slow")
+
+
 @pytest.mark.slow
 def test_seed_determines_all_results(finished, tmp_path):
     _, run = finished
@@ -183,8 +197,9 @@ def test_warm_up_ends_at_its_limit_at_the_latest(tmp_path, tiny_demo, monkeypatc
 
 
 def test_diverged_run_is_recorded_as_such(tmp_path):
-    run = train(tmp_path, config(lr=1e30))
+    run = train(tmp_path, config(lr=1e30), checkpoint_seconds=0)
     assert run["outcome"] == "diverged"
+    assert not Record(tmp_path, config(lr=1e30)).checkpoints.exists()
     assert "training loss is" in run["reason"]
     assert Record(tmp_path, config(lr=1e30)).status() == "diverged"
     assert not metrics(tmp_path, config(lr=1e30)).empty

@@ -195,6 +195,8 @@ def test_other_hardware_has_a_tolerance():
     assert allowed.status == PASSED and "amx False, here True" in allowed.detail
     for far in ({"train_error": f"{82.5 + 1.1 * ERROR_TOLERANCE}"}, {"lr": "0.01"}, {"test_error": "80"}):
         assert compare_rows(recorded, [recorded[0] | far], ["amx False, here True"]).status == FAILED
+    diverged = compare_rows(recorded * 2, recorded, ["amx False, here True"])
+    assert diverged.status == FAILED and "diverged after 1 of 2 rows" in diverged.detail
 
 
 @pytest.mark.parametrize("here", [True, False])

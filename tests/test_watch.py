@@ -81,6 +81,7 @@ def test_partial_run_of_an_earlier_start_is_waiting(tmp_path, console):
     watch = Watch([config()], tmp_path, console)
     assert line_of(shown(watch), "resnet-8-batch32")[-1] == "waiting"
     record.write("running", {})
+    (record.folder / "metrics.csv.tmp").symlink_to(tmp_path / "gone")  # renamed between listing and looking at it
     assert line_of(shown(watch), "resnet-8-batch32")[-1] == "training"
 
 

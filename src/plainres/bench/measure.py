@@ -21,7 +21,7 @@ from plainres.training.build import make_net
 from plainres.training.engines.fast import LONGEST_SPAN
 
 MAX_STOCK_WORKERS = 4  # worker processes of the stock loop, but at most one per core
-# Iterations of the run that is started. On a GPU, it determines the length of the chunks of the fast engine.
+# Iterations of the run that is started. On a GPU, it determines the length of the spans of the fast engine.
 RUN_ITERATIONS = {"cuda": 64_000, "cpu": 4_096}
 
 
@@ -48,7 +48,7 @@ class Measurement:
     Attributes:
         seconds: Mean duration of the timed iterations, in seconds.
         first_step: Seconds from the start of the Trainer to the end of its first step, which is one iteration or one
-            chunk of iterations.
+            span of iterations.
         peak_memory: Largest number of bytes allocated on the GPU. None on a CPU.
     """
 

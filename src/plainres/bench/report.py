@@ -7,9 +7,9 @@ from tabulate import tabulate
 from torch import nn
 
 from plainres.bench.measure import Measurement, Method
+from plainres.catalog.datasets import CIFAR10
 from plainres.nets import cifar_net
 from plainres.nets.complexity import trace_layers
-from plainres.report.published import PAPER_ITERATIONS
 
 PAPER_NETS = (20, 32, 44, 56, 20, 32, 44, 56, 110)  # plain and residual
 # An iteration with library convolutions and fused BN and ReLU transfers the output of each convolution about 15 times.
@@ -67,7 +67,7 @@ def project(lines: list[dict]) -> dict[str, dict]:
             continue
         slope, intercept = linear_regression(*zip(*points, strict=True))
         deviation = max(abs(ms - intercept - slope * depth) / ms for depth, ms in points)
-        hours = PAPER_ITERATIONS * sum(intercept + slope * depth for depth in PAPER_NETS) / 3.6e6
+        hours = CIFAR10.paper_iterations * sum(intercept + slope * depth for depth in PAPER_NETS) / 3.6e6
         projection[method] = {
             "milliseconds_a_layer": slope,
             "milliseconds_besides": intercept,

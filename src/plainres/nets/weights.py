@@ -82,13 +82,14 @@ def load_net(path: str | Path) -> Normalized:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         architecture = json.loads(metadata["architecture"])
         recipe = json.loads(metadata["recipe"])
+        make = ARCHITECTURES[architecture.pop("family")]
+        # The weights that are drawn here are replaced at once; the caller's random state must not notice.
+        with draw_from(torch.Generator()):
+            loaded = Normalized(make(**architecture), tensors["mean"], tensors.get("std"), architecture, recipe)
+        loaded.load_state_dict(tensors)
     except FileNotFoundError:
         raise UserError(f"{path}: no such weights file") from None
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a weights file of a recorded run ({error})") from None
-    make = ARCHITECTURES[architecture.pop("family")]
-    # The weights that are drawn here are replaced at once; the caller's random state must not notice.
-    with draw_from(torch.Generator()):
-        loaded = Normalized(make(**architecture), tensors["mean"], tensors.get("std"), architecture, recipe)
-    loaded.load_state_dict(tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), "no reason given")
+        raise UserError(f"{path}: not a weights file of a recorded run ({type(error).__name__}: {reason})") from None
     return loaded.eval()

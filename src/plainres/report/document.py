@@ -8,7 +8,7 @@ import pandas as pd
 from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_markdown, claims_table, judge_results
 from plainres.report.degradation import verdict
-from plainres.report.ledger import CHANGES, DEVIATIONS, RECORDS, THRESHOLDS
+from plainres.report.ledger import TABLES
 from plainres.report.page import write_page
 from plainres.report.partial import partial_markdown
 from plainres.report.records import Study
@@ -114,6 +114,17 @@ def _imagenet_section(studies: Sequence[Study], root: Path) -> list[str]:
     return [*parts, imagenet.tables_markdown(scores).strip()] if scores else parts
 
 
+def _unshown_section(studies: Sequence[Study], root: Path) -> list[str]:
+    """The records of studies in which no run has finished or is in progress."""
+    lines = [
+        f"- {study.folder.relative_to(root).as_posix()}/{name}: {outcome}, {reason}"
+        for study in studies
+        if not (study.runs or study.partial)
+        for name, outcome, reason in study.others
+    ]
+    return ["## Studies without results", "\n".join(lines)] if lines else []
+
+
 def _claims_figure(root: Path) -> list[str]:
     """The forest plot of the claims' effects, where it has been drawn."""
     if not (root / "claims.png").exists():
@@ -123,14 +134,8 @@ def _claims_figure(root: Path) -> list[str]:
 
 def ledger_sections() -> list[str]:
     """Deviations from the paper, notes on records, dated thresholds and changes of the claims' tests, as Markdown."""
-    tables = {
-        "Deviations from the paper": (DEVIATIONS, ["what", "paper", "here"]),
-        "Records made before a correction": (RECORDS, ["date", "what", "effect on records"]),
-        "Thresholds": (THRESHOLDS, ["threshold", "value and reason", "chosen on", "data seen by then"]),
-        "Changes of the claims' tests": (CHANGES, ["date", "claims", "change", "verdicts that changed"]),
-    }
     parts = []
-    for title, (entries, columns) in tables.items():
+    for title, entries, columns in TABLES:
         parts += [f"### {title}", markdown_table(pd.DataFrame(entries, columns=columns))]
     return parts
 
@@ -138,7 +143,7 @@ def ledger_sections() -> list[str]:
 def report_markdown(studies: Sequence[Study], root: Path) -> str:
     """The report on all studies of CIFAR-10, largest budget first, and on ImageNet; paths are relative to `root`."""
     real = sorted(
-        (s for s in studies if s.info.family == "cifar" and not s.info.warning and (s.runs or s.partial)),
+        (s for s in studies if (s.runs or s.partial) and s.info.family == "cifar" and not s.info.warning),
         key=lambda s: -s.iterations,
     )
     verdicts = judge_results(studies, root)
@@ -155,6 +160,7 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
                 *_budget_section(root),
                 *_precision_section([study for study in real if study.runs]),
                 *_imagenet_section(studies, root),
+                *_unshown_section(studies, root),
                 "## Ledger",
                 *ledger_sections(),
             ]

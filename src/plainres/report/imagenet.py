@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from plainres.catalog.datasets import IMAGENET
 from plainres.report.figures import AxesLike, draw_panels
 from plainres.report.published import (
-    IMAGENET_ITERATIONS,
     TABLE_2,
     TABLE_3,
     TABLE_3_PEERS,
@@ -22,7 +22,6 @@ from plainres.report.records import Study, hardware_name
 from plainres.report.tables import markdown_table, mean_and_std, not_in_the_table
 
 SCORES = "scores"  # the folder that `python -m plainres.scoring score` writes to
-CLASSES = 1000
 NOTHING = "-"
 
 
@@ -62,7 +61,7 @@ def is_ilsvrc(study: Study) -> bool:
 
 def is_result(study: Study) -> bool:
     """Return whether a study is the paper's, with its whole budget."""
-    return is_ilsvrc(study) and study.iterations >= IMAGENET_ITERATIONS
+    return is_ilsvrc(study) and study.iterations >= IMAGENET.paper_iterations
 
 
 def finals_table(study: Study) -> pd.DataFrame:
@@ -131,8 +130,9 @@ def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[
 
 def _is_real(score: dict) -> bool:
     """Return whether a score is on the paper's images, of nets that had its whole budget or come from elsewhere."""
-    trained = all(net.get("iterations", IMAGENET_ITERATIONS) >= IMAGENET_ITERATIONS for net in score["nets"])
-    return score["data"]["classes"] == CLASSES and trained
+    budget = IMAGENET.paper_iterations
+    trained = all(net.get("iterations", budget) >= budget for net in score["nets"])
+    return score["data"]["classes"] == IMAGENET.num_classes and trained
 
 
 def table_5(scores: Sequence[dict]) -> pd.DataFrame:
@@ -201,7 +201,7 @@ class ScoreSet:
 
 
 def score_sets(scores: Sequence[dict]) -> list[ScoreSet]:
-    """Return the scores by set of images and combination of studies.
+    """Return the scores by set of images, combination of studies, and precision.
 
     Args:
         scores: Scores from `read_scores`.
@@ -209,12 +209,12 @@ def score_sets(scores: Sequence[dict]) -> list[ScoreSet]:
     sets: dict[tuple, list[dict]] = {}
     for score in scores:
         studies = sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]})
-        sets.setdefault((score["data"]["md5"], ", ".join(studies)), []).append(score)
-    return [ScoreSet(studies, members) for (_, studies), members in sets.items()]
+        sets.setdefault((score["data"]["md5"], ", ".join(studies), score["precision"]), []).append(score)
+    return [ScoreSet(studies, members) for (_, studies, _), members in sets.items()]
 
 
 def tables_markdown(scores: Sequence[dict]) -> str:
-    """Return Tables 2 to 5 beside the paper's as Markdown, once per set of images and combination of studies.
+    """Return Tables 2 to 5 beside the paper's as Markdown, once per set from `score_sets`.
 
     Args:
         scores: Scores from `read_scores`.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from plainres.report.imagenet import CLASSES
+from plainres.catalog.datasets import IMAGENET
 from plainres.report.parts import NOT_ENOUGH, NOT_REPRODUCED, ORDER, REPRODUCED, Reference, is_more
 from plainres.report.published import TABLE_1, TABLE_3
 from plainres.report.records import Study
@@ -104,7 +104,7 @@ def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
     chance = 2 * math.sqrt(2) * sampling_error(min(members), score["images"])
     level = REPRODUCED if gain > chance else NOT_REPRODUCED if gain < -chance else NOT_ENOUGH
     reason = "" if level != NOT_ENOUGH else "the interval holds zero"
-    if score["data"]["classes"] != CLASSES:
+    if score["data"]["classes"] != IMAGENET.num_classes:
         level, reason = NOT_ENOUGH, f"{score['data']['classes']} classes are a check of the pipeline"
     studies = ", ".join(sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]}))
     return Verdict(

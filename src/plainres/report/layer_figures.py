@@ -19,7 +19,6 @@ from plainres.report.records import Run, Study
 
 PAPER_NETS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
 LINE_STYLES = ("-", "--", ":", "-.")
-CHANCE = 90  # percent, the error of a constant prediction on ten classes
 VARIANTS = {
     ("none", "naive"): "no BN, naive initialization",
     ("none", "he"): "no BN, He initialization",
@@ -205,7 +204,7 @@ def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
             panel.plot(rows["iteration"], rows["train_error"], color=colour, lw=1.5, ls=ls, label=label)
             if diverged:
                 panel.plot(rows["iteration"].iloc[-1:], rows["train_error"].iloc[-1:], "x", color=colour, ms=9, mew=2)
-        panel.axhline(CHANCE, color="0.7", lw=1, ls=":")
+        panel.axhline(100 * (1 - 1 / study.info.num_classes), color="0.7", lw=1, ls=":")
         panel.set_title(VARIANTS[norm, init], fontsize=9)
         panel.set_xlabel("iteration")
         panel.set_ylim(0, 100)

@@ -147,6 +147,15 @@ CHANGES = (
 )
 
 
+# The tables of the report: title, entries and columns.
+TABLES = (
+    ("Deviations from the paper", DEVIATIONS, ("what", "paper", "here")),
+    ("Records made before a correction", RECORDS, ("date", "what", "effect on records")),
+    ("Thresholds", THRESHOLDS, ("threshold", "value and reason", "chosen on", "data seen by then")),
+    ("Changes of the claims' tests", CHANGES, ("date", "claims", "change", "verdicts that changed")),
+)
+
+
 def has_small_gates(run: Run) -> bool:
     """Whether a record of a highway net was made with gates from N(0, 0.01²): those have the newer BN averages."""
     return "averaged_bn_test_error" in run.info["final"]

@@ -1,8 +1,5 @@
 """The paper's figures, as published. Errors in percent."""
 
-PAPER_ITERATIONS = 64_000
-IMAGENET_ITERATIONS = 600_000
-
 # Table 6, CIFAR-10 test error. Of ResNet-110 it gives the best of five runs and, in brackets, mean and std.
 TABLE_6 = {
     "resnet-20": "8.75",

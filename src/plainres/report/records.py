@@ -13,7 +13,7 @@ from plainres.errors import UserError
 from plainres.report.frames import metrics_frame, overview_frame, probes_frame
 from plainres.report.run import Run, hardware_name, read_run
 
-__all__ = ["Run", "Study", "describe_runs", "find_studies", "hardware_name", "read_study"]
+__all__ = ["Run", "Study", "budget_series", "describe_runs", "find_studies", "hardware_name", "read_study"]
 
 
 @dataclass
@@ -96,6 +96,11 @@ class Study:
         return self.info.family == "imagenet"
 
     @property
+    def holds_out_images(self) -> bool:
+        """Whether training images were held out for validation, unlike for the nets that the paper reports."""
+        return self.config.get("train_set", "50k") != "50k"
+
+    @property
     def drops(self) -> list[int]:
         """Iterations at which the learning rate falls in every run. Empty if a plateau of the error decides."""
         n = self.iterations
@@ -175,6 +180,26 @@ def find_studies(results: Path) -> list[Study]:
     """
     folders = sorted({path.parents[2] for path in results.glob("*/*/seed-*/run.json")})
     return [read_study(folder) for folder in folders]
+
+
+def budget_series(studies: Sequence[Study]) -> dict[str, list[Study]]:
+    """Return the CIFAR studies with finished runs, in series that differ in the budget alone.
+
+    Args:
+        studies: Studies in any order.
+
+    Returns:
+        Studies by data set, training set, number of images that BN sees (if not the whole batch) and precision, for
+        example `cifar10-50k-bf16`.
+    """
+    series: dict[str, list[Study]] = {}
+    for study in studies:
+        if study.runs and not study.is_imagenet:
+            config = study.config
+            bn = [f"bn{config['micro_batch']}"] if config.get("micro_batch") else []
+            name = "-".join([config["dataset"], config["train_set"], *bn, config["precision"]])
+            series.setdefault(name, []).append(study)
+    return series
 
 
 def read_study(folder: Path) -> Study:

@@ -95,7 +95,9 @@ class Results:
 
 
 def largest_study(studies: Sequence[Study], dataset: str) -> Study | None:
-    """Return the study with plain nets of two depths, the largest budget and the most runs, in this order.
+    """Return the study with plain nets of two depths, the largest budget, all training images and the most runs.
+
+    The criteria apply in this order.
 
     Args:
         studies: Studies to choose from. Those without a finished run do not count.
@@ -105,9 +107,9 @@ def largest_study(studies: Sequence[Study], dataset: str) -> Study | None:
         None if no run on the data set has finished.
     """
 
-    def rank(study: Study) -> tuple[bool, int, int]:
+    def rank(study: Study) -> tuple[bool, int, bool, int]:
         plain_depths = {run.depth for run in study.runs if run.kind == "plain"}
-        return len(plain_depths) > 1, study.iterations, len(study.runs)
+        return len(plain_depths) > 1, study.iterations, not study.holds_out_images, len(study.runs)
 
     return max((s for s in studies if s.runs and s.config["dataset"] == dataset), key=rank, default=None)
 

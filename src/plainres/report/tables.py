@@ -91,6 +91,7 @@ def summary(study: Study) -> pd.DataFrame:
     The training error of the last row is an average over the images of that row, hence its own standard error.
     """
     rows = []
+    test_images = study.info.sizes[study.config["train_set"]]["test"]
     for net in dict.fromkeys(run.net for run in study.runs):
         values = by_seed(study, net, "test_error")
         test = estimate(values)
@@ -103,7 +104,7 @@ def summary(study: Study) -> pd.DataFrame:
                 "std": "-" if test.n == 1 else f"{test.std:.2f}",
                 "95% interval": "-" if test.n == 1 else f"± {test.half_width:.2f}",
                 "every seed": ", ".join(f"{value:.2f}" for value in values),
-                "test set's standard error": f"{sampling_error(test.mean):.2f}",
+                "test set's standard error": f"{sampling_error(test.mean, test_images):.2f}",
                 "best iteration, mean": _mean_or_dash(by_seed(study, net, "best_test_error")),
                 "averaged BN, mean": _mean_or_dash(by_seed(study, net, "averaged_bn_test_error")),
                 "training error, mean": _mean_or_dash(by_seed(study, net, "train_error")),

@@ -47,6 +47,8 @@ def choose(
 ) -> Study | None:
     """Return the study that has most of the groups of nets, and of those the one with the largest budget.
 
+    Of studies with the same budget, one that held out training images comes last.
+
     Args:
         studies: Candidates.
         groups: Nets that are compared with one another.
@@ -55,11 +57,12 @@ def choose(
     """
     measure = measure or final("test_error")
 
-    def worth(study: Study) -> tuple[int, int, int]:
+    def worth(study: Study) -> tuple[int, ...]:
         seeds = [min(len(measure(study, net)) for net in nets) for nets in groups]
         whole = [n for n in seeds if n]
         fewest = min(whole, default=0)
-        return len(whole), *((fewest, study.iterations) if any_budget else (study.iterations, fewest))
+        kept = not study.holds_out_images
+        return len(whole), *((kept, fewest, study.iterations) if any_budget else (study.iterations, kept, fewest))
 
     groups = list(groups)
     best = max(studies, key=worth, default=None)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from plainres.catalog.datasets import CIFAR10
+from plainres.errors import UserError
 from plainres.report import architecture, imagenet
 from plainres.report.claims import judge_results
 from plainres.report.degradation import verdict
@@ -16,7 +17,7 @@ from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.forest import figure_claims
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients, weights
 from plainres.report.partial import partial_markdown
-from plainres.report.records import Study, find_studies
+from plainres.report.records import Study, budget_series, find_studies
 from plainres.report.results import largest_study
 from plainres.report.tables import table_6, table_6_markdown
 
@@ -60,22 +61,16 @@ def save_figures(study: Study) -> list[Path]:
 
 
 def write_budgets(studies: Sequence[Study], results: Path) -> None:
-    """Draw error against budget, one figure per data set, training set and precision with several budgets.
+    """Draw error against budget, one figure per series of studies with several budgets; see `budget_series`.
 
     Args:
         studies: Studies from `find_studies`.
         results: Results folder, which the figures go into.
     """
-    series: dict[str, list[Study]] = {}
-    for study in studies:
-        if not study.runs or study.is_imagenet:
-            continue
-        config = study.config
-        series.setdefault(f"budgets-{config['dataset']}-{config['train_set']}-{config['precision']}", []).append(study)
-    for name, several in series.items():
+    for name, several in budget_series(studies).items():
         figure = figure_budgets(several)
         if figure:
-            save_figure(figure, results / name)
+            save_figure(figure, results / f"budgets-{name}")
 
 
 def write_study(study: Study) -> list[Path]:
@@ -173,10 +168,19 @@ def update_readme(readme: Path, study: Study) -> None:
     Args:
         readme: Path of the README.
         study: Study to show.
+
+    Raises:
+        UserError: If there is no such file, if it does not have both marks once and in order, or if the study is not
+            below its folder.
     """
     begin, end = README_MARKS
-    before, _, rest = readme.read_text().partition(begin)
-    _, _, after = rest.partition(end)
+    text = readme.read_text() if readme.is_file() else ""
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise UserError(f"{readme}: must have the lines {begin!r} and {end!r} once and in this order")
+    if not study.folder.resolve().is_relative_to(readme.parent.resolve()):
+        raise UserError(f"{readme}: must be in a folder above the records, which are in {study.folder}")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
     readme.write_text(f"{before}{begin}\n{readme_section(study, readme.parent)}\n{end}{after}")
 
 

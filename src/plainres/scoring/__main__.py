@@ -93,6 +93,14 @@ def describe_model(path: Path, model: Normalized) -> dict:
     }
 
 
+def score_file_name(record: dict) -> str:
+    """Return the name of the file for a score, which its nets, views, photographs and precision determine."""
+    nets, data = record["nets"], record["data"]
+    label = nets[0]["name"] if len(nets) == 1 else f"ensemble-of-{len(nets)}"
+    scored = [*(net["weights_sha256"] for net in nets), data["part"], data["md5"], record["precision"]]
+    return f"{label}-{hashlib.sha256(' '.join(scored).encode()).hexdigest()[:8]}-{record['way']}.json"
+
+
 def score_command(options: Score) -> int:
     """Score the nets with each of the views, and write one record per kind of view."""
     if not options.weights:
@@ -106,8 +114,6 @@ def score_command(options: Score) -> int:
         raise UserError("the nets of an ensemble must have been trained on the same classes and crop size")
     (size,) = sizes
     nets = [describe_model(path, model) for path, model in zip(options.weights, models, strict=True)]
-    label = nets[0]["name"] if len(nets) == 1 else f"ensemble-of-{len(nets)}"
-    digest = hashlib.sha256("".join(net["weights_sha256"] for net in nets).encode()).hexdigest()[:8]
     for view in options.views:
         begin = time.perf_counter()
         bad = BadImages(options.bad_limit)
@@ -132,7 +138,7 @@ def score_command(options: Score) -> int:
             "seconds": round(time.perf_counter() - begin, 1),
             "provenance": {**describe_software(), "hardware": describe_hardware(device)},
         }
-        path = options.results / "scores" / f"{label}-{digest}-{view}.json"
+        path = options.results / "scores" / score_file_name(record)
         write_atomic(path, json.dumps(record, indent=2) + "\n")
         print(f"{view:12} top-1 {scores.top1_error:6.2f}%  top-5 {scores.top5_error:6.2f}%  {path}", flush=True)
         if scores.skipped:

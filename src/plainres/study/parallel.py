@@ -110,6 +110,8 @@ class ParallelTraining:
         devices = [torch.device(name) for name in place]
         processes = [self._start(config, devices, variables) for variables in rank_environments(len(devices))]
         self.running.update(processes)
+        if self.stop.signum is not None:  # it arrived before these processes were among the running ones
+            self._forward(self.stop.signum)
         with ThreadPoolExecutor(len(processes)) as pool:
             futures = [pool.submit(self._follow, config, process) for process in processes]
             wait(futures, return_when=FIRST_EXCEPTION)

@@ -105,8 +105,16 @@ class Watch:
         """Return the state of a run. A run whose record is older than this object is still waiting to be resumed."""
         if not run.to_do:
             return run.status
-        changed = max((path.stat().st_mtime for path in record.folder.glob("*.*")), default=0.0)
+        changed = max(_modified(record.run_json), _modified(record.folder / "metrics.csv"))
         return "training" if changed >= self.started else "waiting"
+
+
+def _modified(path: Path) -> float:
+    """Return the time of a file's last modification in seconds since the epoch, or 0 if there is no such file."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _with_last_test(rows: list[dict]) -> dict:
@@ -128,10 +136,10 @@ def _lines_due(config: RunConfig, row: dict | None) -> int:
 
 def _iterations_since(record: Record, config: RunConfig, row: dict) -> float:
     """Return the expected number of iterations since the last row was written, at most up to the next row."""
-    try:
-        seconds = time.time() - (record.folder / "metrics.csv").stat().st_mtime
-    except OSError:
+    modified = _modified(record.folder / "metrics.csv")
+    if not modified:
         return 0
+    seconds = time.time() - modified
     following = min((end for end in row_ends(config) if end > row["iteration"]), default=config.iterations)
     return min(max(seconds, 0) * row["images_per_second"] / config.batch_size, following - row["iteration"])
 

@@ -23,6 +23,7 @@ from plainres.training.record import UNFINISHED, Record
 if TYPE_CHECKING:
     import wandb
 
+ENDED = ("finished", "diverged")
 MODES = ("auto", "online", "offline", "off")
 PROJECT = "plainres"
 WANDB_FOLDER = ".wandb"  # in the results folder
@@ -220,8 +221,8 @@ class Mirror(pl.Callback):
 def mirrored(record: Record, mode: str) -> Iterator[tuple[pl.Callback, ...]]:
     """Mirror a run to W&B while it trains.
 
-    Under a W&B sweep, a run that has finished before is mirrored as well, because the sweep has a W&B run of its own
-    for it.
+    A run that was only evaluated, because an earlier start had done all of its iterations, is mirrored at its end.
+    Under a W&B sweep, so is a run that had ended before, because the sweep has a W&B run of its own for it.
 
     Args:
         record: Record of the run.
@@ -235,11 +236,12 @@ def mirrored(record: Record, mode: str) -> Iterator[tuple[pl.Callback, ...]]:
         return
     results = record.folder.parents[2]
     mirror = Mirror(record, mode, results / WANDB_FOLDER)
+    ended_before = record.status() in ENDED
     try:
         yield (mirror,)
     finally:
         mirror.finish()
-    if mirror.connection is None and in_sweep():
+    if mirror.connection is None and record.status() in ENDED and (in_sweep() or not ended_before):
         mirror_record(record, mode, results / WANDB_FOLDER)
 
 

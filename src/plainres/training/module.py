@@ -69,6 +69,7 @@ class ClassificationModule(pl.LightningModule):
         self.since_row = Tally()
         self.since_window = Tally()
         self.tested: dict[str, Tally] = {}
+        self._loaded_computed_by: dict[str, str] = {}
         self._row_ends = set(row_ends(config))
         self._test_points = test_points(config)
 
@@ -181,6 +182,16 @@ class ClassificationModule(pl.LightningModule):
         if self.iteration == self.config.iterations:
             self.trainer.should_stop = True
 
+    def computed_by(self) -> dict[str, str]:
+        """Return the engine of the latest iterations, and why it is not the chosen one if it is not.
+
+        If an earlier start computed all iterations, that start's checkpoint tells. Empty if nothing does.
+        """
+        engine = getattr(self, "engine", None)
+        if engine is None:
+            return self._loaded_computed_by
+        return {"engine": engine.name} | ({"engine_fallback": engine.fallback} if engine.fallback else {})
+
     # Checkpoints
 
     STATE = ("iteration", "warmup_end", "rows", "seconds", "train_seconds")
@@ -193,6 +204,7 @@ class ClassificationModule(pl.LightningModule):
             "random_state": torch.get_rng_state(),
             "since_row": vars(self.since_row),
             "since_window": vars(self.since_window),
+            "computed_by": self.computed_by(),
             **{name: getattr(self, name) for name in self.STATE},
         }
 
@@ -201,5 +213,6 @@ class ClassificationModule(pl.LightningModule):
         torch.set_rng_state(state["random_state"].cpu())
         for name in self.STATE:
             setattr(self, name, state[name])
+        self._loaded_computed_by = state.get("computed_by", {})  # older checkpoints lack it
         vars(self.since_row).update(state["since_row"])
         vars(self.since_window).update(state["since_window"])

@@ -7,6 +7,7 @@ To add a probe, write a function from a `Snapshot` and the name of a layer to a 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -209,10 +210,10 @@ def probe(net: nn.Module, initial: dict[str, Tensor], data: RunData, iteration: 
     ]
 
 
-def write_probes(record: Record, rows: list[dict]) -> None:
-    """Write probes.csv: one row per 3x3 layer and probed iteration."""
+def write_probes(folder: Path, rows: list[dict]) -> None:
+    """Write probes.csv into the folder of a record: one row per 3x3 layer and probed iteration."""
     frame = pd.DataFrame(rows, columns=["iteration", "layer", "name", *PROBES])
-    write_atomic(record.folder / "probes.csv", frame.to_csv(index=False, float_format="%.6g"))
+    write_atomic(folder / "probes.csv", frame.to_csv(index=False, float_format="%.6g"))
 
 
 class Prober(pl.Callback):
@@ -248,4 +249,4 @@ class Prober(pl.Callback):
             with module.outside_rows():
                 self.rows += probe(module.net, self.initial, module.data, module.iteration, module.config.precision)
             if module.trainer.is_global_zero:
-                write_probes(self.record, self.rows)
+                write_probes(self.record.folder, self.rows)

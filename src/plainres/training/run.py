@@ -63,7 +63,7 @@ def train_run(config: RunConfig, context: RunContext, callbacks: Sequence[pl.Cal
 
     Raises:
         Busy: If another process is training this run.
-        Stopped: If SIGINT, SIGTERM or SIGUSR1 arrived. A checkpoint has been written.
+        Stopped: If SIGINT, SIGTERM or SIGUSR1 arrived. A checkpoint has been written, or the run has ended.
         UserError: If the data or the record cannot be used, the disk is full, or the memory of the device is too
             small.
     """
@@ -83,12 +83,15 @@ def train_run(config: RunConfig, context: RunContext, callbacks: Sequence[pl.Cal
             shutil.rmtree(record.checkpoints, ignore_errors=True)
             return recorded
         try:
-            return _Run(config, context, record, device, ranks, stop).train(callbacks)
+            ended = _Run(config, context, record, device, ranks, stop).train(callbacks)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: use a "
                 f"smaller batch size, or free memory of the device ({str(error).splitlines()[0]})"
             ) from None
+        stop.synchronize()
+        stop.raise_if_stopped(f"{config.name} has ended")
+        return ended
 
 
 def prepare_data(data: RunData, ranks: RankInfo) -> None:
@@ -126,14 +129,16 @@ class _Run:
         facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
         try:
             self._fit(module, checkpoint, callbacks)
-            facts["provenance"] |= _computed_by(module)
+            facts["provenance"] |= module.computed_by()
         except Diverged as error:
             reason = str(error)  # the name `error` is deleted at the end of this block
-            facts["provenance"] |= _computed_by(module)
+            facts["provenance"] |= module.computed_by()
 
             def write_diverged() -> dict:
                 record.write_metrics(module.rows)
-                return record.write("diverged", {"reason": reason, "final": _last_figures(module), **facts})
+                diverged = record.write("diverged", {"reason": reason, "final": _last_figures(module), **facts})
+                shutil.rmtree(record.checkpoints, ignore_errors=True)
+                return diverged
 
             return on_rank_zero(write_diverged)
 
@@ -255,14 +260,6 @@ def _earlier_provenance(recorded: dict, here: dict, iteration: int) -> list[dict
     if earlier and earlier[-1]["until"] == iteration:  # the last start computed no iteration
         return earlier
     return [*earlier, {"until": iteration, **computed_by}]
-
-
-def _computed_by(module: ClassificationModule) -> dict[str, str]:
-    """Return which engine computed the iterations since the last start, and why if it is not the chosen one."""
-    engine = getattr(module, "engine", None)
-    if engine is None:  # an earlier start did all iterations
-        return {}
-    return {"engine": engine.name} | ({"engine_fallback": engine.fallback} if engine.fallback else {})
 
 
 def _last_figures(module: ClassificationModule) -> dict:

@@ -15,7 +15,7 @@ from plainres.training.config import ROWS
 from plainres.training.module import ClassificationModule
 from plainres.training.schedule import test_points
 from plainres.verify.checks import Data
-from plainres.verify.published import SKIPPED, PublishedRecord, Result, judge, read_rows
+from plainres.verify.published import FAILED, SKIPPED, PublishedRecord, Result, judge, read_rows
 
 TIMES = ("images_per_second", "seconds")
 # Training amplifies rounding, and the first iterations of deep nets most of all. With and without AMX, the first rows
@@ -129,9 +129,11 @@ def compare_rows(
 
     Args:
         recorded: Recorded rows.
-        trained: At least as many rows that were trained again.
+        trained: Rows that were trained again. Fewer than recorded ones if training diverged.
         differences: Reasons why digits may differ. Without any, the rows must be equal as they are printed.
     """
+    if len(trained) < len(recorded):
+        return Result(FAILED, f"trained again, the run diverged after {len(trained)} of {len(recorded)} rows")
     problems: list[str] = []
     largest: dict[str, float] = {}
     for old, new in zip(recorded, trained[: len(recorded)], strict=True):

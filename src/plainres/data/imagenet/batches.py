@@ -42,6 +42,18 @@ class PhotoBatch(NamedTuple):
     bad: tuple[tuple[str, str], ...]
 
 
+def no_images(size: int, bad: Sequence[tuple[str, str]]) -> PhotoBatch:
+    """Return a batch without images, for which the main process raises an error that has no worker's traceback.
+
+    Args:
+        size: Height and width of the crops.
+        bad: Name and reason of every unreadable file that was encountered.
+    """
+    pixels = torch.empty((0, 3, size, size), dtype=torch.uint8)
+    none = torch.empty(0, dtype=torch.long)
+    return PhotoBatch(pixels, none, none.bool(), torch.empty(0, 3), tuple(bad))
+
+
 def jittered_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
     """Return a square crop of a photograph whose shorter side has been resized to a random length (section 3.4).
 
@@ -69,7 +81,8 @@ def jittered_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
 class TrainBatches(Dataset):
     """The training batches. An item is the whole batch of one iteration, so one worker process decodes all of it.
 
-    An unreadable photograph is replaced by the next readable one in the order of the folder.
+    An unreadable photograph is replaced by the next readable one in the order of the folder. If there is none, the
+    batch is empty.
 
     Args:
         photos: Training photographs.
@@ -97,7 +110,7 @@ class TrainBatches(Dataset):
                 else:
                     break
             else:
-                raise UserError(f"{self.photos.folder}: none of its {len(self.photos):,} images can be read")
+                return no_images(self.size, bad)
             pixels[row] = jittered_crop(image, crop[row], self.size)
             labels[row] = self.photos.labels[photo]
         return PhotoBatch(pixels, labels, flip, colour, tuple(bad))
@@ -106,7 +119,7 @@ class TrainBatches(Dataset):
 class CenterBatches(Dataset):
     """The centre crops of photographs. An item is a batch: its key is a sequence of indices of photographs.
 
-    Unreadable photographs are left out.
+    Unreadable photographs are left out. If all of them are, the batch is empty.
 
     Args:
         photos: Photographs to crop.
@@ -125,9 +138,7 @@ class CenterBatches(Dataset):
             except BadImage as error:
                 bad.append((self.photos.name(index), str(error)))
         if not pixels:
-            raise UserError(
-                f"{self.photos.folder}: {len(bad)} consecutive images cannot be read, the first of them {bad[0][0]}"
-            )
+            return no_images(self.size, bad)
         n = len(pixels)
         return PhotoBatch(
             torch.stack(pixels), torch.stack(labels), torch.zeros(n, dtype=torch.bool), torch.zeros(n, 3), tuple(bad)

@@ -105,9 +105,12 @@ class ImageNetData(pl.LightningDataModule):
         """Return images float32 (B, 3, size, size), with the mean subtracted, and labels int64 (B,), on the device.
 
         Raises:
-            UserError: If more images than the limit could not be read.
+            UserError: If more images than the limit could not be read, or none of the batch.
         """
-        self.bad.add(self.parts[part].folder, batch.bad)
+        folder = self.parts[part].folder
+        self.bad.add(folder, batch.bad)
+        if not len(batch.labels):
+            raise UserError(f"{folder}: {len(batch.bad)} consecutive images cannot be read ({': '.join(batch.bad[0])})")
         pixels, labels, flip, colour = (tensor.to(self.device, non_blocking=True) for tensor in batch[:-1])
         batch = PhotoBatch(pixels, labels, flip, colour, batch.bad)
         return normalize(batch, self._mean.to(self.device)), batch.labels

@@ -11,18 +11,11 @@ from plainres.report.records import Study
 ERRORS = {"train_error": "training error", "test_error": "test error"}
 
 
-def budget_groups(studies: Sequence[Study]) -> dict[str, list[Study]]:
-    """Return the CIFAR studies with finished runs by data set, training set and precision.
-
-    Args:
-        studies: Studies in any order.
-    """
-    groups: dict[str, list[Study]] = {}
-    for study in studies:
-        if study.runs and not study.is_imagenet:
-            trained_on = f"{study.dataset}, {study.config['train_set']} images, {study.config['precision']}"
-            groups.setdefault(trained_on, []).append(study)
-    return groups
+def budgets_title(study: Study) -> str:
+    """Return what the studies of a series from `budget_series` have in common, from one of them."""
+    config = study.config
+    bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
+    return f"{study.dataset}, {config['train_set']} images{bn}, {config['precision']}"
 
 
 def budgets_chart(studies: Sequence[Study]) -> dict | None:

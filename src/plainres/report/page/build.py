@@ -15,13 +15,13 @@ from markdown_it import MarkdownIt
 from plainres.report import imagenet
 from plainres.report.claims import LEVELS, judge_results
 from plainres.report.page import content
-from plainres.report.page.budgets import budget_groups, budgets_chart
+from plainres.report.page.budgets import budgets_chart, budgets_title
 from plainres.report.page.cards import Card, claim_cards
 from plainres.report.page.curves import curves_chart
 from plainres.report.page.effects import effects_chart
 from plainres.report.page.layers import layers_chart
 from plainres.report.page.tables import Points, cost_table, precision_tables, score_tables
-from plainres.report.records import Study
+from plainres.report.records import Study, budget_series
 
 EXPORTS = "window.vegaEmbed = vegaEmbed;"
 HERE = files(__package__)
@@ -38,7 +38,7 @@ def chart_specifications(studies: Sequence[Study], cards: Sequence[Card]) -> dic
     for study in studies:
         charts[f"curves/{study.name}"] = curves_chart(study)
         charts[f"layers/{study.name}"] = layers_chart(study)
-    charts |= {f"budgets/{name}": budgets_chart(group) for name, group in budget_groups(studies).items()}
+    charts |= {f"budgets/{budgets_title(group[0])}": budgets_chart(group) for group in budget_series(studies).values()}
     charts |= {f"effects/{card.claim.id}": effects_chart(card.verdict) for card in cards}
     return {name: chart for name, chart in charts.items() if chart is not None}
 

@@ -10,7 +10,7 @@ from plainres.catalog.datasets import CIFAR10
 from plainres.report import imagenet
 from plainres.report.degradation import finding, verdict
 from plainres.report.figures import paper_nets
-from plainres.report.ledger import CHANGES, DEVIATIONS, RECORDS, THRESHOLDS
+from plainres.report.ledger import TABLES
 from plainres.report.page.tables import (
     PIPELINE_CHECK,
     Table,
@@ -221,13 +221,7 @@ def ordered_studies(studies: Sequence[Study]) -> list[StudyContent]:
 
 def ledger_tables() -> list[Table]:
     """Return deviations from the paper, notes on records, dated thresholds and changes of the claims' tests."""
-    entries: list[tuple[str, Sequence[tuple[str, ...]], list[str]]] = [
-        ("Deviations from the paper", DEVIATIONS, ["what", "paper", "here"]),
-        ("Records made before a correction", RECORDS, ["date", "what", "effect on records"]),
-        ("Thresholds", THRESHOLDS, ["threshold", "value and reason", "chosen on", "data seen by then"]),
-        ("Changes of the claims' tests", CHANGES, ["date", "claims", "change", "verdicts that changed"]),
-    ]
-    return [Table(title, columns, [[*row] for row in rows]) for title, rows, columns in entries]
+    return [Table(title, [*columns], [[*row] for row in entries]) for title, entries, columns in TABLES]
 
 
 def unreadable(studies: Sequence[Study], results: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Interactive Figure 6 (Figure 4 for ImageNet), and the final error against the budget."""
+"""Interactive Figure 6 (Figure 4 for ImageNet)."""
 
 import json
 from collections.abc import Sequence
