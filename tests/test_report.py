@@ -18,7 +18,7 @@ from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.records import budget_series
 from plainres.report.tables import summary, table_6, table_6_markdown
 from plainres.report.verdicts import choose
-from plainres.report.write import README_MARKS, front_study, update_readme, write_all
+from plainres.report.write import README_MARKS, front_study, readme_section, update_readme, write_all
 from plainres.training import RunConfig
 
 
@@ -198,6 +198,16 @@ def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert text.count("cifar10-64k-fp32/figure6.png") == 1
+
+
+def test_readme_names_nets_that_have_finished_the_papers_budget(study, tmp_path):
+    write_run(tmp_path, 3.0, 8.51, depth=20, precision="bf16")
+    for depth in (20, 56):
+        write_run(tmp_path, 9.0, 12.0, depth=depth, shortcut=None, iterations=8_000)
+    studies = {found.name: found for found in find_studies(tmp_path)}
+    text = readme_section(studies["cifar10-8k-fp32"], tmp_path, [studies["cifar10-64k-bf16"]])
+    assert "resnet-20 8.51 (n = 1), in the paper 8.75. See [Table 6](cifar10-64k-bf16/table6.md)" in text
+    assert "Finished at" not in readme_section(study, tmp_path, list(studies.values())), "it has the paper's budget"
 
 
 def test_readme_without_both_marks_stays_as_it_is(study, tmp_path):

@@ -86,7 +86,7 @@ def main() -> int:
         print(path)
     front = front_study(studies)
     if options.readme and front:
-        update_readme(options.readme, front)
+        update_readme(options.readme, front, studies)
     return 0
 
 

@@ -143,31 +143,47 @@ def front_study(studies: Sequence[Study]) -> Study | None:
     return largest_study(studies, CIFAR10.name)
 
 
-def readme_section(study: Study, root: Path) -> str:
+def readme_section(study: Study, root: Path, studies: Sequence[Study] = ()) -> str:
     """Return the README's section on a study: figure, table and verdict.
 
     Args:
-        study: Study to show.
+        study: Study to show, from `front_study`.
         root: Folder of the README. Paths in the section are relative to it.
+        studies: All studies. If nets have finished the paper's budget in another study, their errors are added.
     """
     folder = study.folder.resolve().relative_to(root.resolve()).as_posix()
-    return "\n".join(
-        [
-            f"![Training and test error of plain and residual nets]({folder}/figure6.png)",
-            "",
-            table_6_markdown(study).strip(),
-            "",
-            verdict(study).strip(),
-        ]
+    parts = [
+        f"![Training and test error of plain and residual nets]({folder}/figure6.png)",
+        table_6_markdown(study).strip(),
+        verdict(study).strip(),
+    ]
+    paper = study.info.paper_iterations
+    for other in studies:
+        if other.runs and other.info is study.info and other.iterations == paper != study.iterations:
+            parts.append(_errors_at_the_papers_budget(other, root))
+    return "\n\n".join(parts)
+
+
+def _errors_at_the_papers_budget(study: Study, root: Path) -> str:
+    """Return the test errors of a study in one line, with those that the paper has."""
+    table, folder = table_6(study), study.folder.resolve().relative_to(root.resolve()).as_posix()
+    errors = [
+        f"{row.net} {row.ours}" + (f", in the paper {row.paper}" if row.paper != "-" else "")
+        for row in table[table["ours"] != "-"].itertuples()
+    ]
+    return (
+        f"**Finished at the paper's {study.iterations:,} iterations** ({study.describe()}), test error in percent: "
+        f"{'; '.join(errors)}. See [Table 6]({folder}/table6.md) and [Figure 6]({folder}/figure6.png) of this study."
     )
 
 
-def update_readme(readme: Path, study: Study) -> None:
+def update_readme(readme: Path, study: Study, studies: Sequence[Study] = ()) -> None:
     """Replace what is between the marks of a README by the section on a study.
 
     Args:
         readme: Path of the README.
-        study: Study to show.
+        study: Study to show, from `front_study`.
+        studies: All studies, see `readme_section`.
 
     Raises:
         UserError: If there is no such file, if it does not have both marks once and in order, or if the study is not
@@ -181,7 +197,7 @@ def update_readme(readme: Path, study: Study) -> None:
         raise UserError(f"{readme}: must be in a folder above the records, which are in {study.folder}")
     before, rest = text.split(begin)
     after = rest.split(end)[1]
-    readme.write_text(f"{before}{begin}\n{readme_section(study, readme.parent)}\n{end}{after}")
+    readme.write_text(f"{before}{begin}\n{readme_section(study, readme.parent, studies)}\n{end}{after}")
 
 
 def write_all(results: Path, draw: bool = True) -> list[Study]:
