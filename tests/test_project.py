@@ -2,15 +2,19 @@
 
 import ast
 import doctest
+import json
 import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 
 import pytest
+import torch
 import yaml
 from helpers import ROOT
 
+from plainres.data.cifar.files import load_cifar
+from plainres.nets import load_net
 from plainres.report import find_studies
 from plainres.report.degradation import verdict
 from plainres.report.tables import table_6_markdown
@@ -20,6 +24,8 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "
 README_WORDS = 800  # one screen, without the generated section
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+# The nets that had the paper's whole budget.
+WEIGHTS = sorted((ROOT / "results").glob("cifar10-64k-*/*/seed-*/weights.safetensors"))
 STUDIES = [study for study in find_studies(ROOT / "results") if study.runs and study.dataset == "CIFAR-10"]
 
 
@@ -87,6 +93,19 @@ def test_committed_tables_are_what_the_records_say(study):
     assert (study.folder / "table6.md").read_text() == table_6_markdown(study)
     assert (study.folder / "verdict.md").read_text() == verdict(study)
     assert (study.folder / "figure6.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.parts[-3])
+def test_published_weights_give_the_recorded_test_error(path, real_data_dir):
+    net = load_net(path)
+    pixels, labels = load_cifar("cifar10", real_data_dir, train=False)
+    images = pixels.permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        predicted = torch.cat([net(batch).argmax(1) for batch in images.split(500)])
+    error = 100 * (predicted != labels).float().mean().item()
+    recorded = json.loads((path.parent / "run.json").read_text())["final"]["test_error"]
+    assert error == pytest.approx(recorded, abs=0.15), "computed in fp32, recorded in bf16"
 
 
 def test_readme_shows_the_best_study_as_the_records_say():

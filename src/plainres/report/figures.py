@@ -189,9 +189,12 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
             panel.vlines(seeds.index, seeds["min"], seeds["max"], color=style.colour)
             panel.plot(seeds["mean"], color=style.colour, ls=ls, marker=style.marker, label=net)
     budgets = sorted(several["iterations"].unique())
+    labels: dict[int, str] = {}
+    for n in budgets:  # labels of close budgets would overlap
+        labels[n] = thousands(n) if all(n >= 1.7 * other for other in labels if labels[other]) else ""
     for panel, name in zip(panels.axes, ("training", "test"), strict=True):
         panel.set_xscale("log", base=2)
-        panel.set_xticks(budgets, [thousands(n) for n in budgets], fontsize=9)
+        panel.set_xticks([*labels], [*labels.values()], fontsize=9)
         panel.set_xticks([], minor=True)
         panel.set_xlabel("number of iterations of the whole training")
         panel.set_ylabel(f"final {name} error (%)")

@@ -52,6 +52,13 @@ RECORDS = (
         "`response_gradient_norm`, `weight_norm`, `relative_weight_norm` and `weight_angle` are recorded since this "
         "date. Claims 3b and 3c cannot be judged on earlier records.",
     ),
+    (
+        "2026-11-21",
+        "Hardware before a restart",
+        "`provenance.earlier` names it since this date. plain-20 and resnet-20 at 64,000 iterations were begun before "
+        "it and name only their last CPU, an Intel Xeon with AMX. About their first 20,000 iterations were computed on "
+        "an AMD EPYC without AMX.",
+    ),
 )
 
 # Thresholds: what, value and reason, chosen on, and whether data had been seen by then.
