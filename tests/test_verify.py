@@ -11,6 +11,7 @@ import safetensors
 from helpers import config, shrink_demo
 
 from plainres.errors import UserError
+from plainres.report.run import NOTED_HARDWARE, hardware_name, read_run
 from plainres.report.write import write_all
 from plainres.verify import published, replay
 from plainres.verify.__main__ import Findings, Verify, check_contents, main, verify
@@ -207,6 +208,20 @@ def test_records_without_amx_name_the_way_to_train_without_it(results, here, mon
     record.run["provenance"]["hardware"] = hardware
     told = record.differences()
     assert any("ONEDNN_MAX_CPU_ISA" in text for text in told) is here
+
+
+def test_earlier_hardware_that_is_noted_outside_the_record(results, monkeypatch):
+    folder = next(results.glob("*/*/seed-*"))
+    record = read_record(folder)
+    assert record.at_start().hardware == record.hardware
+    monkeypatch.setitem(NOTED_HARDWARE, record.name, (10, {"cpu": "Other"}))
+    noted = read_record(folder)
+    assert noted.hardware == record.hardware
+    assert noted.at_start().hardware == record.hardware | {"cpu": "Other"}
+    assert hardware_name(read_run(folder).info).startswith("Other (")
+    path = folder / "run.json"
+    path.write_text(json.dumps(record.run | {"provenance": record.run["provenance"] | {"earlier": []}}))
+    assert read_record(folder).at_start().hardware == record.hardware, "what the record says itself goes first"
 
 
 def test_older_highway_records_are_not_trained_again(results):

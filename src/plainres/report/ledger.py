@@ -55,9 +55,9 @@ RECORDS = (
     (
         "2026-11-21",
         "Hardware before a restart",
-        "`provenance.earlier` names it since this date. plain-20 and resnet-20 at 64,000 iterations were begun before "
-        "it and name only their last CPU, an Intel Xeon with AMX. About their first 20,000 iterations were computed on "
-        "an AMD EPYC without AMX.",
+        "`provenance.earlier` names it since this date. plain-20 and resnet-20 at 64,000 iterations were begun before, "
+        "and their run.json names only their last CPU, an Intel Xeon with AMX. Captions and `make verify` add that an "
+        "AMD EPYC without AMX computed their first 20,015 and 20,978 iterations.",
     ),
 )
 

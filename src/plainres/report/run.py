@@ -20,6 +20,12 @@ CONFIG_DEFAULTS = {
     "micro_batch": 0,
     "warmup": "auto",
 }
+# Records that were begun before `provenance.earlier` existed: the iteration until which other hardware computed them,
+# and what that was.
+NOTED_HARDWARE = {
+    "cifar10-64k-bf16/plain-20/seed-0": (20_015, {"cpu": "AMD EPYC", "amx": False}),
+    "cifar10-64k-bf16/resnet-20/seed-0": (20_978, {"cpu": "AMD EPYC", "amx": False}),
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,20 @@ def _hardware_name(hardware: dict, processes: int) -> str:
     return name if processes == 1 else f"{processes} x {name}"
 
 
+def add_noted_hardware(recorded: dict, folder: Path) -> None:
+    """Add `provenance.earlier` to the content of a run.json that lacks it, if `NOTED_HARDWARE` has the record.
+
+    Args:
+        recorded: Content of `run.json`.
+        folder: Folder of the record.
+    """
+    noted = NOTED_HARDWARE.get("/".join(folder.resolve().parts[-3:]))
+    provenance = recorded.get("provenance", {})
+    if noted and "hardware" in provenance and "earlier" not in provenance:
+        until, hardware = noted
+        provenance["earlier"] = [{**provenance, "until": until, "hardware": provenance["hardware"] | hardware}]
+
+
 def read_run(folder: Path) -> Run:
     """Read the record of one run.
 
@@ -112,6 +132,7 @@ def read_run(folder: Path) -> Run:
     info = json.loads((folder / "run.json").read_text())
     for key in ("net", "outcome"):
         info[key]
+    add_noted_hardware(info, folder)
     for key in ("depth", "seed", "iterations", "dataset"):
         info["config"][key]
     SHORTCUTS[info["config"]["shortcut"]]

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from plainres.errors import UserError
+from plainres.report.run import add_noted_hardware
 from plainres.training import RunConfig
 from plainres.training.device import choose_device, describe_hardware
 from plainres.training.record import UNFINISHED
@@ -147,6 +148,7 @@ def read_record(folder: Path) -> PublishedRecord:
         for key in ("config", "config_hash", "final", "provenance"):
             run[key]
         run["provenance"]["hardware"]["device"]
+        add_noted_hardware(run, folder)
     except FileNotFoundError:
         raise UserError(f"{folder}: not the record of a run (it holds no run.json)") from None
     except UserError:
