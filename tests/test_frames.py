@@ -16,6 +16,7 @@ from plainres.errors import UserError
 from plainres.report import figures, frames, layer_figures
 from plainres.report.architecture import FOLDER, figure_3, read_nets
 from plainres.report.partial import partial_table
+from plainres.report.records import describe_runs
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, save_figure, study_markdown, write_all
 
@@ -237,8 +238,8 @@ def test_partial_table_goes_when_the_runs_have_finished(tmp_path):
 
 
 def test_hardware_is_in_plain_english():
-    study = report.read_study(COMMITTED)
-    assert study.describe().endswith("AMD EPYC (one thread)") and "1 threads" not in study.describe()
+    described = describe_runs(report.read_study(COMMITTED).of_net("plain-20"))
+    assert described.endswith("AMD EPYC (one thread)") and "1 threads" not in described
 
 
 def test_saved_figures_are_small_and_alike(results, tmp_path):
