@@ -214,7 +214,10 @@ def test_earlier_hardware_that_is_noted_outside_the_record(results, monkeypatch)
     folder = next(results.glob("*/*/seed-*"))
     record = read_record(folder)
     assert record.at_start().hardware == record.hardware
-    monkeypatch.setitem(NOTED_HARDWARE, record.name, (10, {"cpu": "Other"}))
+    monkeypatch.setitem(NOTED_HARDWARE, (record.name, "another commit"), (10, {"cpu": "Other"}))
+    assert read_record(folder).at_start().hardware == record.hardware
+    commit = record.run["provenance"]["commit"]
+    monkeypatch.setitem(NOTED_HARDWARE, (record.name, commit), (10, {"cpu": "Other"}))
     noted = read_record(folder)
     assert noted.hardware == record.hardware
     assert noted.at_start().hardware == record.hardware | {"cpu": "Other"}

@@ -20,11 +20,17 @@ CONFIG_DEFAULTS = {
     "micro_batch": 0,
     "warmup": "auto",
 }
-# Records that were begun before `provenance.earlier` existed: the iteration until which other hardware computed them,
-# and what that was.
+# Records that were begun before `provenance.earlier` existed, by path and commit: the iteration until which other
+# hardware computed them, and what that was. The commit tells them from records of the same name in other folders.
 NOTED_HARDWARE = {
-    "cifar10-64k-bf16/plain-20/seed-0": (20_015, {"cpu": "AMD EPYC", "amx": False}),
-    "cifar10-64k-bf16/resnet-20/seed-0": (20_978, {"cpu": "AMD EPYC", "amx": False}),
+    ("cifar10-64k-bf16/plain-20/seed-0", "42439f5705ee61a6dcd8d0a283036504fdec95eb"): (
+        20_015,
+        {"cpu": "AMD EPYC", "amx": False},
+    ),
+    ("cifar10-64k-bf16/resnet-20/seed-0", "42439f5705ee61a6dcd8d0a283036504fdec95eb"): (
+        20_978,
+        {"cpu": "AMD EPYC", "amx": False},
+    ),
 }
 
 
@@ -111,8 +117,8 @@ def add_noted_hardware(recorded: dict, folder: Path) -> None:
         recorded: Content of `run.json`.
         folder: Folder of the record.
     """
-    noted = NOTED_HARDWARE.get("/".join(folder.resolve().parts[-3:]))
     provenance = recorded.get("provenance", {})
+    noted = NOTED_HARDWARE.get(("/".join(folder.resolve().parts[-3:]), provenance.get("commit")))
     if noted and "hardware" in provenance and "earlier" not in provenance:
         until, hardware = noted
         provenance["earlier"] = [{**provenance, "until": until, "hardware": provenance["hardware"] | hardware}]
