@@ -56,7 +56,7 @@ dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="
 	@$(BIN)/python -m plainres.tracking.dashboard --entity "$(ENTITY)" --project "$(PROJECT)" $(ARGS)
 
 notebooks: setup ## run the analysis notebooks on the records, in place
-	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 bench: setup ## compare speed with a stock Lightning loop, into results/local/bench (ARGS=--full for more)
 	@$(BIN)/python -m plainres.bench $(ARGS)
