@@ -62,14 +62,34 @@ def test_several_seeds_at_the_papers_budget_reproduce(tmp_path):
         (5.0, NOT_ENOUGH, "opposite"),
     ],
 )
-def test_one_seed_is_indicative_beyond_any_spread_seen(tmp_path, deep, level, direction):
+def test_one_seed_is_indicative_beyond_the_spread_of_a_shorter_budget(tmp_path, deep, level, direction):
     """A spread of 0.5 at a shorter budget explains 4.30 * 0.5 * sqrt(2) = 3.04 points between single runs."""
     degraded(tmp_path, deep, noise=(0.0,))
     degraded(tmp_path, 30.0, 30.0, noise=(-0.5, 0.0, 0.5), iterations=2_000)
     verdict = judge(find_studies(tmp_path))["1"]
     assert (verdict.level, verdict.direction, verdict.n) == (level, direction, "1")
-    assert "one seed per net" in verdict.reason and verdict.reason.count("most variable net") == 1
-    assert "chance explains up to 3.04 by the seeds of plain-20 at 2,000 iterations" in verdict.interval
+    assert "one seed per net" in verdict.reason and verdict.reason.count("seeds of other budgets") == 1
+    assert "chance explains up to 3.04 by the seeds of plain-56 and plain-20 at 2,000 iterations" in verdict.interval
+
+
+def test_chance_is_estimated_from_each_nets_own_seeds_at_its_largest_budget(tmp_path):
+    """4.30 * sqrt(0.5**2 + 1**2) = 4.81, however variable other nets and shorter budgets are."""
+    degraded(tmp_path, 14.0, noise=(0.0,))
+    write_nets(tmp_path, {(PLAIN, 56): 30.0}, noise=(-0.5, 0.0, 0.5), iterations=2_000)
+    write_nets(tmp_path, {(PLAIN, 20): 30.0}, noise=(-1.0, 0.0, 1.0), iterations=1_000)
+    write_nets(tmp_path, {(PLAIN, 56): 30.0, (RESIDUAL, 56): 30.0}, noise=(-9.0, 0.0, 9.0), iterations=1_000)
+    interval = judge(find_studies(tmp_path))["1"].interval
+    seeds = "plain-56 at 2,000 iterations, plain-20 at 1,000 iterations"
+    assert f"chance explains up to 4.81 by the seeds of {seeds}" in interval
+
+
+def test_chance_falls_back_on_the_most_variable_net(tmp_path):
+    """4.30 * sqrt(0.5**2 + 2**2) = 8.87: plain-20 has several seeds at no budget."""
+    degraded(tmp_path, 14.0, noise=(0.0,))
+    write_nets(tmp_path, {(PLAIN, 56): 30.0}, noise=(-0.5, 0.0, 0.5), iterations=2_000)
+    write_nets(tmp_path, {(RESIDUAL, 56): 30.0}, noise=(-2.0, 0.0, 2.0), iterations=2_000)
+    interval = judge(find_studies(tmp_path))["1"].interval
+    assert "chance explains up to 8.87 by the seeds of plain-56 and resnet-56 at 2,000 iterations" in interval
 
 
 @pytest.mark.parametrize("iterations", [None, 128_000])

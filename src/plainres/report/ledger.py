@@ -151,6 +151,15 @@ CHANGES = (
         "none",
     ),
     ("2026-11-21", "1a, 1b, 1c, 4a, 4b, 5a, 12, 13", "New claims.", "all: not enough data"),
+    (
+        "2026-11-22",
+        "all",
+        "What chance explains between single runs is estimated from the seeds of the nets that are compared, each at "
+        "its largest budget with several seeds. Before, the most variable net of any budget bounded it, which was "
+        "resnet-56 at 2,000 iterations for most claims. Changed before any record of 56 layers at 64,000 iterations, "
+        "and after the others.",
+        "no level; in claims 5 and 9, one more effect exceeds what chance explains",
+    ),
 )
 
 

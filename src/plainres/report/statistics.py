@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import pandas as pd
 from scipy import stats
@@ -169,38 +170,53 @@ def difference(study: Study, weights: dict[str, int], measure: Measure) -> Diffe
 
 @dataclass(frozen=True)
 class Chance:
-    """How far apart single runs may be by chance, by the most variable net that has several seeds.
+    """How far apart single runs may be by chance.
 
     Attributes:
         half_width: Largest difference that chance explains in 95% of cases.
-        text: The net and its budget.
+        text: The nets whose seeds it is estimated from, with their budgets.
     """
 
     half_width: float
     text: str
 
 
+class _Spread(NamedTuple):
+    """How far a single run of a net may be from the mean of its runs, by the seeds of one budget."""
+
+    iterations: int
+    half_width: float
+    net: str
+
+
 def chance_between_single_runs(
     studies: Sequence[Study], study: Study, weights: dict[str, int], measure: Measure
 ) -> Chance | None:
-    """Bound what chance explains of a difference between single runs: the largest spread seen at no longer budget.
+    """Bound what chance explains of a difference between single runs, by the seeds of studies with other budgets.
+
+    The spread of each net is that of its own seeds, from the largest budget at which it has several and which does
+    not exceed that of `study`. Seeds usually differ more at shorter budgets, so this rather overstates the spread. A
+    net that has no such budget gets the largest spread of any net.
 
     This is no interval. It only decides whether one run per net may be called an indication.
 
     Returns:
         None if no net has several seeds at this or a shorter budget.
     """
-    found = [
-        (t_quantile(len(values) - 1) * float(values.std()), net, other)
+    spreads = [
+        _Spread(other.iterations, t_quantile(len(values) - 1) * float(values.std()), net)
         for other in studies
         if other.runs and other.info == study.info and other.iterations <= study.iterations
         for net in dict.fromkeys(run.net for run in other.runs)
         if len(values := measure(other, net)) > 1
     ]
-    if not found:
+    if not spreads:
         return None
-    widest, net, other = max(found, key=lambda entry: entry[0])
-    return Chance(
-        widest * math.sqrt(sum(weight**2 for weight in weights.values())),
-        f"{net} at {other.iterations:,} iterations",
-    )
+    widest = max(spreads, key=lambda spread: spread.half_width)
+    used = {net: max((spread for spread in spreads if spread.net == net), default=widest) for net in weights}
+    half_width = math.sqrt(sum((weight * used[net].half_width) ** 2 for net, weight in weights.items()))
+    by_budget: dict[int, list[str]] = {}
+    for spread in dict.fromkeys(used.values()):
+        by_budget.setdefault(spread.iterations, []).append(spread.net)
+    texts = [f"{' and '.join(nets)} at {iterations:,} iterations" for iterations, nets in by_budget.items()]
+    return Chance(half_width, ", ".join(texts))
