@@ -246,7 +246,8 @@ def test_plain_110_ends_above_60(tmp_path, error, level):
 
 def test_three_times_the_iterations_need_both_budgets(tmp_path):
     degraded(tmp_path, 12.0)
-    assert "192,000" in judge(find_studies(tmp_path))["1c"].reason
+    reason = judge(find_studies(tmp_path))["1c"].reason
+    assert "192,000" in reason and "+3.0 in cifar10-64k-fp32" in reason
     degraded(tmp_path, 11.0, iterations=192_000)
     verdict = judge(find_studies(tmp_path))["1c"]
     assert verdict.level == REPRODUCED and verdict.records == "cifar10-64k-fp32, cifar10-192k-fp32"

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from plainres.errors import UserError
 from plainres.report import find_studies, read_study, write_study
@@ -148,6 +149,16 @@ def test_demo_is_named_everywhere(tmp_path):
     for figure in (figure_1(study), figure_6(study)):
         assert "DEMO SET, not CIFAR-10" in figure.get_suptitle()
     assert front_study([study]) is None
+
+
+def test_title_and_caption_fit_into_a_figure_of_one_panel(tmp_path):
+    for depth in (20, 56):
+        write_run(tmp_path, 30.0, 30.0, depth=depth, shortcut=None)
+    figure = figure_6(read_study(tmp_path / "cifar10-64k-fp32"))
+    figure.draw_without_rendering()
+    for text in figure.findobj(Text):
+        if text.get_text() in (figure.get_suptitle(), figure.get_supxlabel()):
+            assert figure.bbox.x0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.x1
 
 
 @pytest.fixture

@@ -86,11 +86,11 @@ def longer_training_does_not_help(studies: Sequence[Study]) -> Verdict:
         ]
         return conclude(parts)
     at = "; ".join(
-        f"{effect.mean:+.1f} after {study.iterations:,}"
+        f"{effect.mean:+.1f} in {study.name}"
         for study in sorted(both, key=lambda study: study.iterations)
         if (effect := difference(study, weights, error)) is not None
     )
-    seen = f"; so far the difference in training error is {at} iterations" if at else ""
+    seen = f"; so far the difference in training error is {at}" if at else ""
     return needs(pair, f" at 64,000 iterations and at 192,000 or more{seen}")
 
 

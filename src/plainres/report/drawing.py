@@ -17,7 +17,7 @@ from plainres.report.records import Run, Study, describe_runs
 COLOURS = plt.get_cmap("viridis")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 FEW = 4  # up to so many passes over the test set are drawn as points, because they are not a curve
-CAPTION_SIZE = 7
+TITLE_SIZE, CAPTION_SIZE = 11, 7
 TRAINING: dict[str, Any] = {"ls": "--", "lw": 1.2}
 TEST: dict[str, Any] = {"ls": "-", "lw": 2.2}
 
@@ -76,11 +76,16 @@ def finish(panels: Panels, runs: Sequence[Run], title: str, note: str = "") -> F
     figure = panels.figure
     if panels.ours:
         warning = Study(runs[0].folder.parents[1], list(runs)).info.warning
-        figure.suptitle(title + (f" — {warning}" if warning else ""), fontsize=11)
-        width = int(figure.get_figwidth() * 72 / (0.62 * CAPTION_SIZE))  # in characters of average width
+        lines = [*title.splitlines(), *warning.splitlines()]
+        figure.suptitle("\n".join(_wrap(line, figure, TITLE_SIZE) for line in lines), fontsize=TITLE_SIZE)
         text = f"{describe_runs(runs)}. {note}".strip()
-        figure.supxlabel(textwrap.fill(text, width), fontsize=CAPTION_SIZE, color="0.35")
+        figure.supxlabel(_wrap(text, figure, CAPTION_SIZE), fontsize=CAPTION_SIZE, color="0.35")
     return figure
+
+
+def _wrap(text: str, figure: Figure, size: float) -> str:
+    """Break a text of a font size, in points, into lines that fit into the width of a figure."""
+    return textwrap.fill(text, int(figure.get_figwidth() * 72 / (0.62 * size)))  # characters of average width
 
 
 def tidy(axes: Axes) -> None:

@@ -48,7 +48,7 @@ def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
     groups = {title: nets for title, nets in groups.items() if nets}
     if not groups:
         return None
-    note = "" if is_result(study) else " — A CHECK OF THE PIPELINE, not a result"
+    note = "" if is_result(study) else "\nA CHECK OF THE PIPELINE, not a result"
     title = f"Training and validation error during training (Figure 4){note}"
     return draw_panels(study, groups, 100.0, "validation", title, axes)
 
