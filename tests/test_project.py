@@ -6,12 +6,13 @@ import json
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions, packages_distributions
 
 import pytest
 import torch
 import yaml
 from helpers import ROOT
+from packaging.specifiers import SpecifierSet
 
 from plainres.data.cifar.files import load_cifar
 from plainres.nets import load_net
@@ -57,6 +58,13 @@ def test_conda_environment_has_the_same_ranges():
     expected = requirements() | {"python": PROJECT["requires-python"], "pip": ""}
     expected["pytorch"] = expected.pop("torch")
     assert conda == expected
+
+
+def test_installed_packages_support_every_release_of_python_3_11():
+    """Distributions of Linux have early releases: Debian 12 has 3.11.2."""
+    needs = {package.name: package.metadata.get("Requires-Python") for package in distributions()}
+    assert needs
+    assert not [name for name, python in needs.items() if python and "3.11.0" not in SpecifierSet(python)]
 
 
 def test_every_dependency_has_an_exact_tested_version():
