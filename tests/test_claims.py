@@ -68,7 +68,7 @@ def test_one_seed_is_indicative_beyond_the_spread_of_a_shorter_budget(tmp_path, 
     degraded(tmp_path, 30.0, 30.0, noise=(-0.5, 0.0, 0.5), iterations=2_000)
     verdict = judge(find_studies(tmp_path))["1"]
     assert (verdict.level, verdict.direction, verdict.n) == (level, direction, "1")
-    assert "one seed per net" in verdict.reason and verdict.reason.count("seeds of other budgets") == 1
+    assert "one seed per net" in verdict.reason and verdict.reason.count("seeds at this budget or shorter ones") == 1
     assert "chance explains up to 3.04 by the seeds of plain-56 and plain-20 at 2,000 iterations" in verdict.interval
 
 

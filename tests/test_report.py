@@ -156,9 +156,10 @@ def test_title_and_caption_fit_into_a_figure_of_one_panel(tmp_path):
         write_run(tmp_path, 30.0, 30.0, depth=depth, shortcut=None)
     figure = figure_6(read_study(tmp_path / "cifar10-64k-fp32"))
     figure.draw_without_rendering()
-    for text in figure.findobj(Text):
-        if text.get_text() in (figure.get_suptitle(), figure.get_supxlabel()):
-            assert figure.bbox.x0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.x1
+    texts = [t for t in figure.findobj(Text) if t.get_text() in (figure.get_suptitle(), figure.get_supxlabel())]
+    assert len(texts) == 2
+    for text in texts:
+        assert figure.bbox.x0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.x1
 
 
 @pytest.fixture

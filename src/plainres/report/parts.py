@@ -116,7 +116,7 @@ class Part:
     def _one_seed(self) -> tuple[str, str]:
         if self.chance is None:
             return NOT_ENOUGH, "one seed per net, and no net has several seeds at this budget or a shorter one"
-        seen = "what chance explains between single runs, by the seeds of other budgets"
+        seen = "what chance explains between single runs, by seeds at this budget or shorter ones"
         if self.as_claimed and self.beyond_chance:
             return INDICATIVE, f"one seed per net; the effect exceeds {seen}"
         return NOT_ENOUGH, f"one seed per net; the effect does not exceed {seen}"

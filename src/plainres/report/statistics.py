@@ -192,7 +192,7 @@ class _Spread(NamedTuple):
 def chance_between_single_runs(
     studies: Sequence[Study], study: Study, weights: dict[str, int], measure: Measure
 ) -> Chance | None:
-    """Bound what chance explains of a difference between single runs, by the seeds of studies with other budgets.
+    """Bound what chance explains of a difference between single runs, by seeds at this budget or shorter ones.
 
     The spread of each net is that of its own seeds, from the largest budget at which it has several and which does
     not exceed that of `study`. Seeds usually differ more at shorter budgets, so this rather overstates the spread. A
