@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from plainres.report.records import Study
+from plainres.report.records import Study, describe_runs
 from plainres.report.tables import markdown_table
 
 
@@ -28,6 +28,6 @@ def partial_markdown(study: Study) -> str:
     if not study.partial:
         return ""
     return (
-        f"**Runs in progress: not results.** {study.describe()}. The learning rate may still have to fall, so these "
-        f"errors say little about the final ones.\n\n{markdown_table(partial_table(study))}\n"
+        f"**Runs in progress: not results.** {describe_runs(study.partial)}. The learning rate may still have to fall, "
+        f"so these errors say little about the final ones.\n\n{markdown_table(partial_table(study))}\n"
     )
