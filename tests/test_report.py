@@ -16,6 +16,7 @@ from plainres.report import find_studies, read_study, write_study
 from plainres.report.degradation import verdict
 from plainres.report.document import write_report
 from plainres.report.figures import figure_1, figure_6, figure_budgets
+from plainres.report.partial import partial_markdown
 from plainres.report.records import budget_series
 from plainres.report.tables import summary, table_6, table_6_markdown
 from plainres.report.verdicts import choose
@@ -160,6 +161,17 @@ def test_title_and_caption_fit_into_a_figure_of_one_panel(tmp_path):
     assert len(texts) == 2
     for text in texts:
         assert figure.bbox.x0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_hardware_of_runs_in_progress_is_named_where_they_are_shown(tmp_path):
+    write_run(tmp_path, 30.0, 30.0, depth=20, shortcut=None)
+    run_json = write_run(tmp_path, 50.0, 50.0, outcome="running", depth=56, shortcut=None) / "run.json"
+    run_json.write_text(run_json.read_text().replace("test CPU", "other CPU"))
+    study = read_study(tmp_path / "cifar10-64k-fp32")
+    assert "test CPU" not in partial_markdown(study) and "other CPU" in partial_markdown(study)
+    caption = figure_6(study).get_supxlabel().replace("\n", " ")
+    assert "test CPU" in caption and "other CPU" in caption
+    assert "other CPU" not in table_6_markdown(study)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def draw_panels(
             handles=entries, frameon=False, ncols=columns, fontsize=10, columnspacing=1.2, handlelength=1.8,
             loc="upper center", bbox_to_anchor=(0.5, -0.17),
         )  # fmt: skip
-    shown = [run for run in (study.runs or study.partial) if run.net in nets]
+    shown = [run for run in (*study.runs, *study.partial) if run.net in nets]
     return finish(panels, shown or study.readable, title, note_on(study))
 
 
