@@ -14,10 +14,12 @@ from helpers import ROOT, one_line
 
 from plainres.cli import run_command
 from plainres.errors import UserError
-from plainres.study import context, launch
+from plainres.study import context, launch, plan
 from plainres.training import Record, RunConfig
+from plainres.training.checkpoints import checkpoint_path
 from plainres.training.device import choose_device
 from plainres.training.engines import choose_engine
+from plainres.training.record import write_atomic
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -241,6 +243,21 @@ def test_status_of_a_run_before_and_after_its_start(tmp_path):
     assert record.status() == "missing"
     record.write("running", {})
     assert record.status() == "partial"
+
+
+def test_plan_deducts_what_a_checkpoint_contains(experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "BN_IMAGES", 0)
+    plain = RunConfig(depth=8, iterations=64, dataset="demo", batch_size=64, shortcut=None)
+    record = Record(tmp_path / "demo", plain)
+    record.write("running", {})
+    for iteration in (16, 48):
+        write_atomic(checkpoint_path(record.checkpoints, iteration), b"")
+    _, out, _ = experiment("--demo", "--plan", "--precision", "fp32")
+    assert "48/64" in out and " 0/64" in out
+    (run,) = plan.plan_study([plain], tmp_path / "demo")
+    no_evaluations = {"train": 0, "test": 0}
+    seconds = plan.estimate_seconds(plain, 1, no_evaluations, resumed_after=run.resumed_after)
+    assert seconds == (64 - 48) * plain.batch_size * plan.multiply_adds(plain)
 
 
 @pytest.mark.parametrize(

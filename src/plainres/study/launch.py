@@ -74,14 +74,17 @@ def run_study(
     ranks = init_distributed(context.device)
     console = Console(quiet=ranks.rank > 0)
     runs = on_rank_zero(lambda: plan_study(configs, context.results))
-    to_do = [run.config for run in runs if run.to_do]
+    unfinished = [run for run in runs if run.to_do]
+    to_do = [run.config for run in unfinished]
     devices = _devices(context.device)
     alone = ranks.size > 1 or devices_per_run > 1 or launcher != "local" or context.device.type != "cpu"
     runs_per_device = runs_per_device or (1 if alone else runs_at_a_time(len(to_do)))
     places = _places(devices, runs_per_device, devices_per_run)
     expected = None
     if ranks.rank == 0:
-        expected = _print_plan(runs, to_do, context, ranks.size if ranks.size > 1 else len(devices), places, console)
+        expected = _print_plan(
+            runs, unfinished, context, ranks.size if ranks.size > 1 else len(devices), places, console
+        )
     if plan_only:
         return 0
     on_rank_zero(lambda: _require_writable(context.results))
@@ -95,13 +98,13 @@ def run_study(
             # The longest runs first, so that no core is idle for long at the end.
             outcomes = side_by_side(sorted(to_do, key=lambda config: -config.depth), context, places, console)
         else:
-            outcomes = _train_sequentially(to_do, context)
+            outcomes = _train_sequentially(unfinished, context)
     return _summarize(runs, outcomes, console)
 
 
 def _print_plan(
     runs: list[PlannedRun],
-    to_do: list[RunConfig],
+    to_do: list[PlannedRun],
     context: StudyContext,
     num_devices: int,
     places: list[tuple[str, ...]],
@@ -112,11 +115,15 @@ def _print_plan(
     It is None if there are none, and where `StudyEstimate` prints the time later.
     """
     expected = {}
-    if to_do and not estimates_while_training(to_do[0], context):
+    if to_do and not estimates_while_training(to_do[0].config, context):
+        first = to_do[0].config
         with _threads_of_a_run(places, context.device):
-            seconds_per_multiply_add = calibrate(to_do[0], context.device, context.engine)
-        sizes = _part_sizes(to_do[0], context.data_dir)
-        expected = {config: estimate_seconds(config, seconds_per_multiply_add, sizes) for config in to_do}
+            seconds_per_multiply_add = calibrate(first, context.device, context.engine)
+        sizes = _part_sizes(first, context.data_dir)
+        expected = {
+            run.config: estimate_seconds(run.config, seconds_per_multiply_add, sizes, resumed_after=run.resumed_after)
+            for run in to_do
+        }
     print_plan(runs, expected, console)
     if not to_do:
         return None
@@ -214,11 +221,11 @@ def _require_writable(results: Path) -> None:
         ) from None
 
 
-def _train_sequentially(configs: Sequence[RunConfig], context: StudyContext) -> dict[RunConfig, tuple[str, str]]:
+def _train_sequentially(runs: Sequence[PlannedRun], context: StudyContext) -> dict[RunConfig, tuple[str, str]]:
     """Train the runs in turn, postponing those that another process is training."""
     outcomes: dict[RunConfig, tuple[str, str]] = {}
-    callbacks = [StudyEstimate(configs)] if configs and estimates_while_training(configs[0], context) else []
-    waiting, reported = list(configs), set()
+    callbacks = [StudyEstimate(runs)] if runs and estimates_while_training(runs[0].config, context) else []
+    waiting, reported = [run.config for run in runs], set()
     while waiting:
         busy = []
         for config in waiting:

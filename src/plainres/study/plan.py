@@ -14,6 +14,7 @@ from plainres.errors import UserError
 from plainres.nets import count_complexity
 from plainres.training import Record, RunConfig, RunContext
 from plainres.training.build import image_shape, make_net
+from plainres.training.checkpoints import iteration_of, list_checkpoints
 from plainres.training.engines import FastEngine, choose_engine
 from plainres.training.engines.fast import GRAPH_DEVICES
 from plainres.training.evaluation import BN_IMAGES
@@ -34,11 +35,13 @@ class PlannedRun:
         config: Configuration of the run.
         status: `"finished"`, `"diverged"`, `"partial"`, `"missing"`, or `"blocked"` if its record cannot be used.
         reason: Why the run is blocked.
+        resumed_after: Number of iterations that the latest checkpoint of a partial run contains.
     """
 
     config: RunConfig
     status: str
     reason: str = ""
+    resumed_after: int = 0
 
     @property
     def to_do(self) -> bool:
@@ -51,10 +54,16 @@ def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
     runs = []
     for config in configs:
         try:
-            runs.append(PlannedRun(config, Record(results, config).status()))
+            record = Record(results, config)
+            runs.append(PlannedRun(config, record.status(), resumed_after=_resumed_after(record)))
         except UserError as error:
             runs.append(PlannedRun(config, "blocked", str(error)))
     return runs
+
+
+def _resumed_after(record: Record) -> int:
+    """Return the number of iterations that the latest checkpoint contains, or 0 if there is none."""
+    return max(map(iteration_of, list_checkpoints(record.checkpoints)), default=0)
 
 
 def calibrate(config: RunConfig, device: torch.device, engine: str = "auto", iterations: int = 5) -> float:
@@ -101,19 +110,21 @@ def estimate_seconds(
     seconds_per_multiply_add: float,
     sizes: dict[str, int] | None = None,
     evaluation_cost: float = FORWARD_SHARE,
+    resumed_after: int = 0,
 ) -> float:
-    """Return the expected duration of a whole run in seconds, including all evaluations.
+    """Return the expected duration of a run in seconds, including all evaluations.
 
     Args:
         config: Configuration of the run.
         seconds_per_multiply_add: Seconds per multiply-add of one training image, from `calibrate`.
         sizes: Number of images in the parts `"train"` and `"test"`, if the data set has no fixed sizes.
         evaluation_cost: Time to evaluate an image, divided by the time to train on one.
+        resumed_after: Number of iterations that are done already and take no time.
     """
     sizes = sizes or config.info.sizes[config.train_set]
-    evaluated = len(test_points(config)) * sizes["test"]
+    evaluated = sum(point > resumed_after for point in test_points(config)) * sizes["test"]
     evaluated += sizes["train"] + min(BN_IMAGES, sizes["train"]) + sizes["test"]
-    images = config.iterations * config.batch_size + evaluated * evaluation_cost
+    images = (config.iterations - resumed_after) * config.batch_size + evaluated * evaluation_cost
     return images * multiply_adds(config) * seconds_per_multiply_add
 
 
@@ -129,11 +140,11 @@ class StudyEstimate(pl.Callback):
     Passes are timed as well as iterations, because a captured iteration is faster and a pass is not.
 
     Args:
-        configs: Runs that are trained one after the other. Pass the same callback to each.
+        runs: Runs that are trained one after the other. Pass the same callback to each.
     """
 
-    def __init__(self, configs: Sequence[RunConfig]):
-        self.configs = configs
+    def __init__(self, runs: Sequence[PlannedRun]):
+        self.runs = runs
         self.printed = False
 
     def on_validation_start(self, *_: object) -> None:
@@ -149,8 +160,10 @@ class StudyEstimate(pl.Callback):
         evaluation_cost = (time.perf_counter() - self.begin) * speed / evaluated
         seconds_per_multiply_add = 1 / (speed * multiply_adds(module.config))
         seconds = {
-            config: estimate_seconds(config, seconds_per_multiply_add, sizes, evaluation_cost)
-            for config in self.configs
+            run.config: estimate_seconds(
+                run.config, seconds_per_multiply_add, sizes, evaluation_cost, run.resumed_after
+            )
+            for run in self.runs
         }
         own, total = format_seconds(seconds[module.config]), format_seconds(sum(seconds.values()))
         print(f"{module.config.name}: about {own}; all {len(seconds)} runs: about {total}", flush=True)
@@ -171,7 +184,8 @@ def print_plan(runs: list[PlannedRun], seconds: dict[RunConfig, float], console:
     for run in runs:
         config = run.config
         expected = format_seconds(seconds[config]) if config in seconds else ""
-        table.add_row(config.net, str(config.seed), f"{config.iterations:,}", run.status, expected)
+        iterations = f"{run.resumed_after:,}/{config.iterations:,}" if run.to_do else f"{config.iterations:,}"
+        table.add_row(config.net, str(config.seed), iterations, run.status, expected)
     console.print(table)
     for run in runs:
         if run.reason:
