@@ -11,6 +11,8 @@ from rich.console import Console
 
 from plainres.study.watch import BARS, Watch
 from plainres.training import Record
+from plainres.training.checkpoints import checkpoint_path
+from plainres.training.record import write_atomic
 from plainres.training.schedule import row_ends
 
 
@@ -41,6 +43,17 @@ def line_of(text, net):
     return [cell.strip() for cell in line.split("│")[1:-1]]
 
 
+def iterations_shown(watch):
+    return int(line_of(shown(watch), "resnet-8-batch32")[2].split("/")[0].replace(",", ""))
+
+
+def age(record, seconds):
+    """Date all files of a record back."""
+    written = time.time() - seconds
+    for path in record.folder.rglob("*"):
+        os.utime(path, (written, written))
+
+
 @pytest.fixture
 def console():
     return Console(file=io.StringIO(), width=200)
@@ -66,12 +79,24 @@ def test_twins_are_adjacent_and_curves_have_one_scale(tmp_path, console):
 def test_iterations_are_extrapolated_at_most_to_the_next_row(tmp_path, console):
     run_config = config(iterations=64_000)
     watch = Watch([run_config], tmp_path, console)
+    watch.started = 0
     record = write_rows(tmp_path, run_config, 2)
     for seconds, expected in ((160, 2_500), (10_000, 3_000)):  # 32 images per iteration, 100 images per second
-        written = time.time() - seconds
-        os.utime(record.folder / "metrics.csv", (written, written))
-        iteration = line_of(shown(watch), "resnet-8-batch32")[2]
-        assert int(iteration.split("/")[0].replace(",", "")) == pytest.approx(expected, abs=5)
+        age(record, seconds)
+        assert iterations_shown(watch) == pytest.approx(expected, abs=5)
+
+
+def test_resumed_run_is_extrapolated_from_its_checkpoint_and_its_new_start(tmp_path, console):
+    run_config = config(iterations=64_000)
+    record = write_rows(tmp_path, run_config, 2)
+    write_atomic(checkpoint_path(record.checkpoints, 2_400), b"")
+    age(record, 86_400)
+    watch = Watch([run_config], tmp_path, console)
+    assert iterations_shown(watch) == 2_400, "waiting"
+    record.write("running", {})
+    assert iterations_shown(watch) == pytest.approx(2_400, abs=5)
+    (record.folder / "metrics.csv").unlink()
+    assert iterations_shown(watch) == 2_400, "before the first row"
 
 
 def test_partial_run_of_an_earlier_start_is_waiting(tmp_path, console):

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from plainres.study.plan import PlannedRun, format_seconds, plan_study
 from plainres.training import Record, RunConfig
+from plainres.training.checkpoints import list_checkpoints
 from plainres.training.config import ROWS
 from plainres.training.schedule import row_ends
 
@@ -78,7 +79,7 @@ class Watch:
         """Return one row per run: iteration, curve of the training error, errors in percent, speed, time left, state.
 
         Records have 64 rows of metrics, so the iteration and the time left of a run in progress are extrapolated from
-        its last row, at most to the next one. Curves are bars between 0 and 100%.
+        its last row or checkpoint, at most to the next row. Curves are bars between 0 and 100%.
         """
         table = Table(caption_justify="left")
         for name in ("net", "seed", "iteration", "training error", "", "test error", "images/s", "time left", "state"):
@@ -88,11 +89,13 @@ class Watch:
             record = Record(self.results, run.config)
             rows = record.read_metrics() if run.status != "missing" else []
             state = self._state(run, record)
-            cells = [f"0/{run.config.iterations:,}", "", "", "", "", ""]
+            cells = [f"{run.resumed_after:,}/{run.config.iterations:,}", "", "", "", "", ""]
             if rows:
                 row = _with_last_test(rows)
-                ahead = _iterations_since(record, run.config, row) if state == "training" else 0
-                iteration, *errors, speed, left = _cells(run.config, row, ahead)
+                done = max(row["iteration"], run.resumed_after)
+                if state == "training":
+                    done += _iterations_since(record, run.config, done, row["images_per_second"])
+                iteration, *errors, speed, left = _cells(run.config, row, done)
                 cells = [iteration, _curve(rows), *errors, speed, left if run.to_do else ""]
             table.add_row(run.config.net, str(run.config.seed), *cells, state)
         ended = sum(not run.to_do for run in runs)
@@ -134,14 +137,21 @@ def _lines_due(config: RunConfig, row: dict | None) -> int:
     return int(row["iteration"] * LINES_PER_RUN // config.iterations) if row else 0
 
 
-def _iterations_since(record: Record, config: RunConfig, row: dict) -> float:
-    """Return the expected number of iterations since the last row was written, at most up to the next row."""
-    modified = _modified(record.folder / "metrics.csv")
-    if not modified:
+def _iterations_since(record: Record, config: RunConfig, done: int, images_per_second: float) -> float:
+    """Return the expected number of iterations since the run began, or wrote a row or a checkpoint, if that was later.
+
+    Args:
+        record: Record of the run.
+        config: Configuration of the run.
+        done: Number of iterations that were done then. The result ends at most at the next row.
+        images_per_second: Speed of the run.
+    """
+    written = (record.run_json, record.folder / "metrics.csv", *list_checkpoints(record.checkpoints))
+    latest = max(map(_modified, written))
+    if not latest:
         return 0
-    seconds = time.time() - modified
-    following = min((end for end in row_ends(config) if end > row["iteration"]), default=config.iterations)
-    return min(max(seconds, 0) * row["images_per_second"] / config.batch_size, following - row["iteration"])
+    following = min((end for end in row_ends(config) if end > done), default=config.iterations)
+    return min(max(time.time() - latest, 0) * images_per_second / config.batch_size, following - done)
 
 
 def _curve(rows: list[dict]) -> str:
@@ -152,20 +162,20 @@ def _curve(rows: list[dict]) -> str:
     return "".join(BARS[min(int(mean / 100 * len(BARS)), len(BARS) - 1)] for mean in means)
 
 
-def _cells(config: RunConfig, row: dict, ahead: float = 0) -> list[str]:
-    """Return iteration, training error, test error, images per second and time left."""
-    speed, iteration = row["images_per_second"], row["iteration"] + ahead
+def _cells(config: RunConfig, row: dict, done: float) -> list[str]:
+    """Return iterations done, training error, test error, images per second and time left."""
+    speed = row["images_per_second"]
     return [
-        f"{iteration:,.0f}/{config.iterations:,}",
+        f"{done:,.0f}/{config.iterations:,}",
         f"{row['train_error']:.1f}%",
         "" if row["test_error"] is None else f"{row['test_error']:.1f}%",
         f"{speed:,.0f}",
-        format_seconds((config.iterations - iteration) * config.batch_size / speed),
+        format_seconds((config.iterations - done) * config.batch_size / speed),
     ]
 
 
 def _line(config: RunConfig, row: dict) -> str:
     """Return the progress of a run as one line of a log."""
-    iteration, train_error, test_error, speed, left = _cells(config, row)
+    iteration, train_error, test_error, speed, left = _cells(config, row, row["iteration"])
     test = f"  test {test_error}" if test_error else ""
     return f"{config.name}  {iteration}  train {train_error}{test}  {speed} images/s  {left} left"
