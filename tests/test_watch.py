@@ -10,7 +10,7 @@ from helpers import config
 from rich.console import Console
 
 from plainres.study.watch import BARS, Watch
-from plainres.training import Record
+from plainres.training import Record, RunConfig
 from plainres.training.checkpoints import checkpoint_path
 from plainres.training.record import write_atomic
 from plainres.training.schedule import row_ends
@@ -31,20 +31,21 @@ def write_rows(results, run_config, rows, errors=None, outcome="running", test_e
     return record
 
 
-def shown(watch):
+def shown(watch, width=200):
     """Return the table as text."""
-    console = Console(file=io.StringIO(), width=200)
+    console = Console(file=io.StringIO(), width=width)
     console.print(watch.table())
     return console.file.getvalue()
 
 
-def line_of(text, net):
-    (line,) = [line for line in text.splitlines() if f" {net} " in line]
-    return [cell.strip() for cell in line.split("│")[1:-1]]
+def cells_of(watch, net):
+    """Return the cells of a net's row."""
+    (row,) = [row for row in zip(*(column.cells for column in watch.table().columns), strict=True) if row[0] == net]
+    return list(row)
 
 
 def iterations_shown(watch):
-    return int(line_of(shown(watch), "resnet-8-batch32")[2].split("/")[0].replace(",", ""))
+    return int(cells_of(watch, "resnet-8-batch32")[2].split("/")[0].replace(",", ""))
 
 
 def age(record, seconds):
@@ -67,13 +68,27 @@ def test_twins_are_adjacent_and_curves_have_one_scale(tmp_path, console):
     write_rows(tmp_path, runs["plain-8-batch32"], 64, errors=1.0, outcome="finished")
     write_rows(tmp_path, runs["resnet-8-batch32"], 32, errors=99.0)
     text = shown(watch)
-    nets = re.findall(r"(?:plain|resnet)-\d+-batch32", text)
-    assert nets == ["plain-8-batch32", "resnet-8-batch32", "plain-20-batch32", "resnet-20-batch32"]
-    assert line_of(text, "plain-8-batch32")[3:] == [BARS[0] * 16, "1.0%", "70.0%", "100", "", "finished"]
-    iteration, curve, *_, state = line_of(text, "resnet-8-batch32")[2:]
+    assert re.findall(r"(?:plain|resnet)-\d+-batch32", text) == [
+        "plain-8-batch32",
+        "resnet-8-batch32",
+        "plain-20-batch32",
+        "resnet-20-batch32",
+    ]
+    assert cells_of(watch, "plain-8-batch32")[3:] == [BARS[0] * 16, "1.0%", "70.0%", "100", "", "finished"]
+    iteration, curve, *_, state = cells_of(watch, "resnet-8-batch32")[2:]
     assert curve == BARS[-1] * 8 and state == "training" and iteration.startswith("320/")
-    assert line_of(text, "plain-20-batch32")[2:] == ["0/640", "", "", "", "", "", "waiting"]
+    assert cells_of(watch, "plain-20-batch32")[2:] == ["0/640", "", "", "", "", "", "waiting"]
     assert "1 of 4 runs have ended, after" in text and "of about 2 min" in text
+
+
+def test_table_is_complete_in_80_columns(tmp_path):
+    run_config = RunConfig(depth=110, shortcut="highway", warmup="off", lr=0.01)
+    write_rows(tmp_path, run_config, 64, errors=99.9)
+    text = shown(Watch([run_config], tmp_path, Console(file=io.StringIO(), width=80)), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(cell in text for cell in ("images/s", "64,000/64,000", "99.9%", "70.0%", "waiting"))
+    first, second = text.splitlines()[3:5]
+    assert first.split()[0] + second.strip() == run_config.net
 
 
 def test_iterations_are_extrapolated_at_most_to_the_next_row(tmp_path, console):
@@ -104,10 +119,10 @@ def test_partial_run_of_an_earlier_start_is_waiting(tmp_path, console):
     for path in record.folder.iterdir():
         os.utime(path, (0, 0))
     watch = Watch([config()], tmp_path, console)
-    assert line_of(shown(watch), "resnet-8-batch32")[-1] == "waiting"
+    assert cells_of(watch, "resnet-8-batch32")[-1] == "waiting"
     record.write("running", {})
     (record.folder / "metrics.csv.tmp").symlink_to(tmp_path / "gone")  # renamed between listing and looking at it
-    assert line_of(shown(watch), "resnet-8-batch32")[-1] == "training"
+    assert cells_of(watch, "resnet-8-batch32")[-1] == "training"
 
 
 def test_log_has_a_line_per_eighth_of_a_run_and_none_for_earlier_starts(tmp_path, console):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -18,7 +19,10 @@ from plainres.training.schedule import row_ends
 REFRESH_SECONDS = 2.0
 LINES_PER_RUN = 8  # outside a terminal
 BARS = "▁▂▃▄▅▆▇█"
-CURVE_WIDTH = 16
+COLUMNS = ("net", "seed", "iteration", "training\nerror", "", "test\nerror", "images/s", "time\nleft", "state")
+LEFT_JUSTIFIED = ("net", "training\nerror", "state")
+CURVE_WIDTH = 16  # half of it on consoles with fewer than `WIDE` columns
+WIDE = 100
 
 
 class Watch:
@@ -79,11 +83,16 @@ class Watch:
         """Return one row per run: iteration, curve of the training error, errors in percent, speed, time left, state.
 
         Records have 64 rows of metrics, so the iteration and the time left of a run in progress are extrapolated from
-        its last row or checkpoint, at most to the next row. Curves are bars between 0 and 100%.
+        its last row or checkpoint, at most to the next row. Curves are bars between 0 and 100%. The table fits into 80
+        columns, where it breaks long names of nets.
         """
-        table = Table(caption_justify="left")
-        for name in ("net", "seed", "iteration", "training error", "", "test error", "images/s", "time left", "state"):
-            table.add_column(name, justify="left" if name in ("net", "training error", "state") else "right")
+        wide = self.console.width >= WIDE
+        curve_width = CURVE_WIDTH if wide else CURVE_WIDTH // 2
+        table = Table(caption_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, int(wide)))
+        for name in COLUMNS:
+            table.add_column(
+                name, justify="left" if name in LEFT_JUSTIFIED else "right", no_wrap=name != "net", overflow="fold"
+            )
         runs = plan_study(self.configs, self.results)
         for run in runs:
             record = Record(self.results, run.config)
@@ -96,7 +105,7 @@ class Watch:
                 if state == "training":
                     done += _iterations_since(record, run.config, done, row["images_per_second"])
                 iteration, *errors, speed, left = _cells(run.config, row, done)
-                cells = [iteration, _curve(rows), *errors, speed, left if run.to_do else ""]
+                cells = [iteration, _curve(rows, curve_width), *errors, speed, left if run.to_do else ""]
             table.add_row(run.config.net, str(run.config.seed), *cells, state)
         ended = sum(not run.to_do for run in runs)
         elapsed = format_seconds(time.time() - self.started)
@@ -154,9 +163,9 @@ def _iterations_since(record: Record, config: RunConfig, done: int, images_per_s
     return min(max(time.time() - latest, 0) * images_per_second / config.batch_size, following - done)
 
 
-def _curve(rows: list[dict]) -> str:
+def _curve(rows: list[dict], width: int) -> str:
     """Return the training error as a row of bars between 0 and 100%, each of them the mean of several rows."""
-    per_bar = ROWS // CURVE_WIDTH
+    per_bar = ROWS // width
     errors = [row["train_error"] for row in rows]
     means = [sum(part) / len(part) for part in (errors[i : i + per_bar] for i in range(0, len(errors), per_bar))]
     return "".join(BARS[min(int(mean / 100 * len(BARS)), len(BARS) - 1)] for mean in means)
