@@ -1,5 +1,6 @@
 """Records as tidy frames, opening them from a notebook, drawing into existing axes, and runs in progress."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,17 @@ def test_figure_1_has_the_papers_nets_and_colours(results):
         assert [line.get_color() for line in panel.get_lines()[:2]] == list(colours.values())
 
 
+def test_labels_of_figure_1_stay_inside_when_the_lower_error_is_close_to_zero(tmp_path):
+    for depth, error in ((20, 1.0), (56, 10.0)):
+        path = write_run(tmp_path, error, error, depth=depth, shortcut=None) / "metrics.csv"
+        pd.read_csv(path).assign(train_error=error, test_error=error).to_csv(path, index=False)
+    figure = figures.figure_1(report.open(tmp_path).largest())
+    figure.draw_without_rendering()
+    for panel in figure.axes:
+        for text in panel.texts:
+            assert panel.bbox.y0 < text.get_window_extent().y0 < text.get_window_extent().y1 < panel.bbox.y1
+
+
 def test_legend_entries_look_like_their_lines(results):
     panel = figures.figure_6(results.largest()).axes[0]
     lines = {line.get_color(): line for line in panel.get_lines() if line.get_linestyle() == "-"}
@@ -240,6 +252,17 @@ def test_partial_table_goes_when_the_runs_have_finished(tmp_path):
 def test_hardware_is_in_plain_english():
     described = describe_runs(report.read_study(COMMITTED).of_net("plain-20"))
     assert described.endswith("AMD EPYC (one thread)") and "1 threads" not in described
+
+
+def test_several_histories_of_hardware_are_separated(tmp_path):
+    for depth, threads in ((8, 1), (20, 2)):
+        path = write_run(tmp_path, 9.0, 9.0, depth=depth) / "run.json"
+        run = json.loads(path.read_text())
+        hardware = run["provenance"]["hardware"] | {"threads": threads}
+        run["provenance"]["earlier"] = [{"until": 9, "hardware": hardware}]
+        path.write_text(json.dumps(run))
+    described = describe_runs(report.open(tmp_path).largest().runs)
+    assert described.endswith(", test CPU (2 threads); test CPU (one thread), then test CPU (2 threads)")
 
 
 def test_saved_figures_are_small_and_alike(results, tmp_path):

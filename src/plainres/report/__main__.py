@@ -40,8 +40,8 @@ def print_claims(results: Path, studies: list[Study]) -> int:
     lost = lost_claims(verdicts, path)
     if lost:
         print(
-            f"error: {path} has a higher level for claim {', '.join(lost)}: if a test was changed on purpose, say so "
-            "in report/ledger.py and delete the file",
+            f"error: {path} has a higher level for claim {', '.join(lost)}: if that follows from new records or from a "
+            "test that was changed on purpose, say so in report/ledger.py and delete the file",
             file=sys.stderr,
         )
         return 1

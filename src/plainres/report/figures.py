@@ -34,6 +34,7 @@ from plainres.report.records import Study
 PAPER_TOP = 20.0  # percent, the upper end of the axes in the paper
 PAPER_PAIR = ("plain-20", "plain-56")
 PAPER_COLOURS = ("#d9a514", "#c1272d")  # of the shallow and the deep net
+LABEL_HEIGHT = 0.15  # of a label and its distance from a curve, relative to the axes
 DROPS = "Grey lines: the learning rate is divided by 10."
 SEEDS = "Lines are means over seeds; bands reach from the lowest to the highest seed."
 AxesLike = Axes | np.ndarray | Sequence[Axes] | None
@@ -72,9 +73,10 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
             panel.plot(ends[net].index, ends[net], color=colour, lw=1.8, marker="o" if few else None)
             band = curves(study, net, column)
             panel.fill_between(band.index, band["min"], band["max"], color=colour, alpha=0.2, lw=0)
-            # Above the upper curve and below the lower one, where nothing is in the way.
+            # Above the upper curve and below the lower one, where nothing is in the way but the axis.
             late = ends[net].loc[ends[net].index >= 0.6 * study.iterations]
-            y, va, shift = (late.min(), "top", -6) if net == lowest else (late.max(), "bottom", 6)
+            below = net == lowest and late.min() > LABEL_HEIGHT * top
+            y, va, shift = (late.min(), "top", -6) if below else (late.max(), "bottom", 6)
             depth = net.split("-")[1]
             panel.annotate(
                 f"{depth}-layer", (0.97 * study.iterations, y), (0, shift), textcoords="offset points",
@@ -201,7 +203,8 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
         panel.set_ylim(bottom=0)
         panel.tick_params(labelleft=True)
         tidy(panel)
-    panels.axes[1].legend(frameon=False, fontsize=9)
+    panels.axes[1].set_ylim(top=1.15 * panels.axes[1].get_ylim()[1])
+    panels.axes[1].legend(frameon=False, fontsize=9, ncols=2, loc="upper right")
     points = set(zip(several["net"], several["iterations"], strict=True))
     shown = [run for study in studies for run in study.runs if (run.net, study.iterations) in points]
     several_seeds = len({run.seed for run in shown}) > 1

@@ -162,13 +162,14 @@ def describe_runs(runs: Sequence[Run]) -> str:
     *most, last = (f"{n:,}" for n in sorted({run.config["iterations"] for run in runs}))
     budgets = f"{', '.join(most)} and {last}" if most else last
     batches = " and ".join(map(str, sorted({run.config["batch_size"] for run in runs})))
+    separator = "; " if any(", " in name for name in hardware) else " and "
     trained_on = f"{config['train_set']} training images, " if len(study.info.train_sets) > 1 else ""
     if study.is_imagenet:
         trained_on = f"{config['image_size']} pixels, "
     bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
     return (
         f"{study.dataset}, {trained_on}{budgets} iterations of {batches}{bn}, "
-        f"{config['precision']}, seed{'s' if len(study.seeds) > 1 else ''} {seeds}, {' and '.join(sorted(hardware))}"
+        f"{config['precision']}, seed{'s' if len(study.seeds) > 1 else ''} {seeds}, {separator.join(sorted(hardware))}"
     )
 
 
