@@ -108,7 +108,10 @@ def verdict(study: Study) -> str:
             "compared with its final errors."
         )
     if study.finals().groupby("net").size().max() == 1:
-        parts.append("One run per net: no interval can be given.")
+        parts.append(
+            "One run per net: no interval can be given. The verdicts on the claims say whether such differences exceed "
+            "chance."
+        )
     if study.info.warning:
         parts.append(f"All of this is about the {study.dataset} and says nothing about CIFAR-10.")
     return " ".join(filter(None, parts)) + "\n"
