@@ -60,6 +60,16 @@ def test_plan_trains_nothing(experiment, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kernels", [True, False])
+def test_bf16_on_a_cpu_without_kernels_for_it_is_advised_against(experiment, monkeypatch, kernels):
+    monkeypatch.setattr(launch, "has_bf16_kernels", lambda _: kernels)
+    monkeypatch.setattr(launch, "calibrate", lambda *_: 1e-12)
+    _, out, _ = experiment("--demo", "--plan", "--precision", "bf16")
+    assert ("no bf16 kernels for this CPU" in out) is not kernels
+    _, out, _ = experiment("--demo", "--plan", "--precision", "fp32")
+    assert "no bf16 kernels" not in out
+
+
 @pytest.mark.slow
 def test_study_ends_with_figures_and_is_not_repeated(experiment, tmp_path, monkeypatch):
     status, out, _ = experiment("--demo")

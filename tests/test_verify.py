@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,12 @@ import safetensors
 from helpers import config, shrink_demo
 
 from plainres.errors import UserError
+from plainres.nets import load_net
 from plainres.report.run import NOTED_HARDWARE, hardware_name, read_run
 from plainres.report.write import write_all
 from plainres.verify import published, replay
 from plainres.verify.__main__ import Findings, Verify, check_contents, main, verify
-from plainres.verify.checks import Data
+from plainres.verify.checks import Data, check_errors
 from plainres.verify.published import FAILED, PASSED, SKIPPED, find_published, read_record
 from plainres.verify.redraw import check_drawn
 from plainres.verify.replay import ERROR_TOLERANCE, compare_rows, reason_to_skip
@@ -208,6 +209,24 @@ def test_records_without_amx_name_the_way_to_train_without_it(results, here, mon
     record.run["provenance"]["hardware"] = hardware
     told = record.differences()
     assert any("ONEDNN_MAX_CPU_ISA" in text for text in told) is here
+
+
+def test_bf16_records_are_checked_in_fp32_on_a_cpu_without_bf16_kernels(results, monkeypatch):
+    monkeypatch.setattr(published, "has_bf16_kernels", lambda _: False)
+    record = read_record(results / RECORD)
+    assert record.precision == "fp32" and reason_to_skip(record) == ""
+    in_bf16 = replace(record, config=replace(record.valid_config, precision="bf16"))
+    assert in_bf16.precision == "fp32" and "no bf16 kernels" in reason_to_skip(in_bf16)
+
+    net, (data, _) = load_net(record.folder / "weights.safetensors"), Data(results).load(record.valid_config)
+    error = record.run["final"]["test_error"]
+    for change, in_fp32, status in ((0.2, False, FAILED), (0.2, True, PASSED), (0.4, True, FAILED)):
+        record.run["final"]["test_error"] = error + change
+        result = check_errors(in_bf16 if in_fp32 else record, net, data)
+        assert result.status == status
+        assert ("precision bf16, here fp32" in result.detail) is (status == PASSED)
+    monkeypatch.setattr(published, "has_bf16_kernels", lambda _: True)
+    assert in_bf16.precision == "bf16" and reason_to_skip(in_bf16) == ""
 
 
 def test_earlier_hardware_that_is_noted_outside_the_record(results, monkeypatch):

@@ -29,7 +29,7 @@ from plainres.study.plan import (
 from plainres.study.watch import Watch
 from plainres.training import RunConfig
 from plainres.training.build import make_data
-from plainres.training.device import free_memory
+from plainres.training.device import free_memory, has_bf16_kernels
 from plainres.training.distributed import get_rank_info, init_distributed, on_rank_zero
 from plainres.training.lock import Busy
 from plainres.training.run import prepare_data
@@ -117,6 +117,11 @@ def _print_plan(
     expected = {}
     if to_do and not estimates_while_training(to_do[0].config, context):
         first = to_do[0].config
+        if first.precision == "bf16" and not has_bf16_kernels(context.device):
+            console.print(
+                "[yellow]PyTorch has no bf16 kernels for this CPU, so bf16 takes many times as long as fp32: "
+                "use --precision fp32 or auto[/]"
+            )
         with _threads_of_a_run(places, context.device):
             seconds_per_multiply_add = calibrate(first, context.device, context.engine)
         sizes = _part_sizes(first, context.data_dir)

@@ -36,7 +36,8 @@ class Verify:
     weights give the recorded errors. first rows: training again from the seed gives the recorded rows, within wide
     tolerances where the hardware rounds differently. With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment, a CPU
     with AMX trains bf16 records that were computed without AMX again digit by digit. tables and figures: those that
-    are drawn from the records are the committed ones.
+    are drawn from the records are the committed ones. On a CPU without bf16 kernels, the weights of bf16 records are
+    evaluated in fp32, and their first rows are skipped.
     """
 
     records: tyro.conf.Positional[tuple[Path, ...]] = ()

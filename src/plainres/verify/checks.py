@@ -22,8 +22,10 @@ from plainres.verify.published import FAILED, SKIPPED, PublishedRecord, Result, 
 
 # Other hardware rounds differently, most of all in bf16. Three nets that were recorded on an AMD EPYC and evaluated on
 # an Intel Xeon with AMX moved by at most 0.02 points (two test images) and 4e-5 of loss. Deeper nets get some room.
-ERROR_TOLERANCE = 0.05  # points
-LOSS_TOLERANCE = 1e-3
+# Evaluated in fp32 instead of bf16, the test errors of the nine published nets moved by at most 0.12 points (plain-56
+# after 64,000 iterations) and their losses by at most 6e-4.
+ERROR_TOLERANCES = {"hardware": 0.05, "precision": 0.3}  # points
+LOSS_TOLERANCES = {"hardware": 1e-3, "precision": 5e-3}
 UNREADABLE = (UserError, SafetensorError, OSError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError)
 
 
@@ -182,7 +184,7 @@ def check_weights(record: PublishedRecord, data: RunData | Result) -> Result:
         return Result(SKIPPED, f"metadata agree; not evaluated: {data.detail}")
     if not torch.equal(net.mean, data.mean):
         return Result(FAILED, "the mean of the preprocessing is not that of the training images")
-    return _evaluate(record, net, data)
+    return check_errors(record, net, data)
 
 
 def _metadata_problems(record: PublishedRecord, net: Normalized) -> list[str]:
@@ -198,26 +200,38 @@ def _metadata_problems(record: PublishedRecord, net: Normalized) -> list[str]:
     return problems
 
 
-def _evaluate(record: PublishedRecord, net: Normalized, data: RunData) -> Result:
+def check_errors(record: PublishedRecord, net: Normalized, data: RunData) -> Result:
+    """Check that a net has the recorded errors.
+
+    Other hardware and software may change the last digits. A device without kernels for bf16 evaluates in fp32, and
+    gets a wider tolerance.
+
+    Args:
+        record: Record of the run.
+        net: Net with the published weights.
+        data: Data of the run.
+    """
     final, device = record.run["final"], record.device
     data.to(device)
     # The layout of the recorded passes. PyTorch's stub of `to` has no memory format beside a device.
     inner = net.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     differences = record.differences()
+    kind = "hardware" if record.precision == record.valid_config.precision else "precision"
+    most_error, most_loss = ERROR_TOLERANCES[kind], LOSS_TOLERANCES[kind]
     parts = {"test": "test", "clean_train": "train"}
     problems, told = [], []
     with record.recorded_threads():
         for prefix, part in parts.items():
             if f"{prefix}_error" not in final:
                 continue
-            tally = evaluate(inner, data, part, record.valid_config.precision)
+            tally = evaluate(inner, data, part, record.precision)
             for name, value, tolerance in (
-                (f"{prefix}_error", tally.error, ERROR_TOLERANCE),
-                (f"{prefix}_loss", tally.mean_loss, LOSS_TOLERANCE),
+                (f"{prefix}_error", tally.error, most_error),
+                (f"{prefix}_loss", tally.mean_loss, most_loss),
             ):
                 difference = value - final[name]
                 told.append(f"{name} {difference:+.3g}" if difference else f"{name} equal")
                 if not abs(difference) <= (tolerance if differences else 0):
                     problems.append(f"{name} is {final[name]} in run.json and {value} with these weights")
-    within = f" (within {ERROR_TOLERANCE} points and {LOSS_TOLERANCE}, since {', '.join(differences)})"
+    within = f" (within {most_error} points and {most_loss}, since {', '.join(differences)})"
     return judge(problems, ", ".join(told) + (within if differences else ""))

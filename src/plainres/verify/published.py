@@ -14,7 +14,7 @@ import torch
 from plainres.errors import UserError
 from plainres.report.run import add_noted_hardware
 from plainres.training import RunConfig
-from plainres.training.device import choose_device, describe_hardware
+from plainres.training.device import choose_device, describe_hardware, has_bf16_kernels
 from plainres.training.record import UNFINISHED
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
@@ -90,6 +90,12 @@ class PublishedRecord:
         on_gpu = self.hardware["device"] == "cuda" and torch.cuda.is_available()
         return choose_device("cuda" if on_gpu else "cpu")
 
+    @property
+    def precision(self) -> str:
+        """Precision of a forward pass here: that of the record, or fp32 if the device has no kernels for bf16."""
+        recorded = self.valid_config.precision
+        return "fp32" if recorded == "bf16" and not has_bf16_kernels(self.device) else recorded
+
     def at_start(self) -> "PublishedRecord":
         """Return the record as if all of it had been computed with the software and hardware of its first rows."""
         provenance = self.run["provenance"]
@@ -101,6 +107,7 @@ class PublishedRecord:
         here = describe_hardware(self.device)
         pairs = {name: (self.hardware.get(name), here.get(name)) for name in HARDWARE}
         pairs["torch"] = (self.run["provenance"]["torch"], torch.__version__)
+        pairs["precision"] = (self.valid_config.precision, self.precision)
         told = [f"{name} {there}, here {value}" for name, (there, value) in pairs.items() if there != value]
         if pairs["amx"] == (False, True):
             told.append("ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 leaves out AMX")
