@@ -1,6 +1,7 @@
 """Checking published records: what is untouched passes, and every altered file is found by the check it concerns."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import asdict, replace
@@ -186,6 +187,27 @@ def test_altered_table_and_figure_are_found(results):
         alter(path, "Matplotlib v", "Matplotlib v0.")
     drawn = {name: result for _, name, result in check_drawn(record.results, [record], whole=False)}
     assert drawn["figures"].status == SKIPPED and "Matplotlib 0." in drawn["figures"].detail
+
+
+def test_names_of_clip_paths_and_markers_may_differ_in_figures(results):
+    record = read_record(results / RECORD)
+    drawing = results / STUDY / "figure7.svg"
+    text = drawing.read_text()
+    names = sorted(set(re.findall(r'id="([mp][0-9a-f]{10})"', text)))
+    assert len(names) > 1
+    for number, name in enumerate(names):
+        text = text.replace(name, f"{name[0]}{number:010x}")
+    drawing.write_text(text)
+
+    def status() -> str:
+        drawn = {name: result for _, name, result in check_drawn(record.results, [record], whole=False)}
+        return drawn["figures"].status
+
+    assert status() == PASSED
+    first, second = re.findall(r'href="#(m[0-9a-f]{10})"', text)[:: text.count('href="#m') - 1]
+    assert first != second
+    alter(drawing, f'href="#{first}"', f'href="#{second}"')
+    assert status() == FAILED
 
 
 def test_other_hardware_has_a_tolerance():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from plainres.report.drawing import by_depth, finish, make_panels, style_of, thousands, tidy
 from plainres.report.figures import AxesLike
@@ -51,10 +51,14 @@ def _probe_of(study: Study, run: Run, which: str) -> pd.DataFrame:
 
 
 def _log_axis(axes: Axes, values: pd.Series) -> None:
-    """Make the y axis logarithmic, with labels such as 0.5, 1, 2, 5 where the values span few decades."""
+    """Make the y axis logarithmic, with labels such as 0.5, 1, 2, 5 where the values span few decades or less."""
     axes.set_yscale("log")
     positive = values[values > 0]
-    if len(positive) and positive.max() / positive.min() < 300:
+    if len(positive) and positive.max() / positive.min() < 6:
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
+    elif len(positive) and positive.max() / positive.min() < 300:
         axes.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -146,7 +150,7 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     runs = probed_runs(study, *columns)
     if not runs:
         return None
-    panels = make_panels(axes, 2, len(runs), figsize=(2.6 * len(runs) + 1, 5.4), sharex="col", sharey="row")
+    panels = make_panels(axes, 2, len(runs), figsize=(2.6 * len(runs) + 1.6, 5.4), sharex="col", sharey="row")
     grid = np.reshape(np.asarray(panels.axes, dtype=object), (2, len(runs)))
     every = pd.concat([run.probes for run in runs.values()])
     iterations = sorted(i for i in every["iteration"].unique() if i > 0)
@@ -165,10 +169,9 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     grid[1, 0].set_ylim(0, 1.05 * every["weight_angle"].max())
     grid[0, 0].set_ylabel("relative norm")
     grid[1, 0].set_ylabel("angle (degrees)")
-    grid[0, -1].legend(title="iteration", frameon=False, fontsize=8, title_fontsize=8)
-    return finish(
-        panels, list(runs.values()), "Norm of the weights and their angle, both relative to the initial weights"
-    )
+    legend: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    grid[0, -1].legend(title="iteration", frameon=False, fontsize=8, title_fontsize=8, **legend)
+    return finish(panels, list(runs.values()), "Norm and angle of the weights, relative to initialization")
 
 
 def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:

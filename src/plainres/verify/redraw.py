@@ -17,6 +17,7 @@ from plainres.verify.published import SKIPPED, PublishedRecord, Result, find_pub
 
 PICTURES = (".png", ".svg")
 DRAWN = ("*.md", "*.png", "*.svg")
+HASHED = re.compile(r'(?<=[#"])[a-z][0-9a-f]{10}(?=[")])')  # as in id="p0123456789" and url(#p0123456789)
 
 
 def check_drawn(results: Path, records: Sequence[PublishedRecord], whole: bool) -> list[tuple[str, str, Result]]:
@@ -100,7 +101,17 @@ def _drawn_with(svg: Path) -> str:
 
 
 def _same_picture(committed: Path, redrawn: Path) -> bool:
-    """Compare two SVG files byte for byte, or the pixels of two PNG files, whose compression may differ."""
+    """Compare the texts of two SVG files, or the pixels of two PNG files, whose compression may differ.
+
+    Matplotlib names the clip paths and markers of an SVG file by hashes of their coordinates, whose last digit depends
+    on the CPU, although the file gives fewer digits of them. Their names are therefore replaced by numbers.
+    """
     if committed.suffix == ".svg":
-        return committed.read_bytes() == redrawn.read_bytes()
+        return _number_names(committed.read_text()) == _number_names(redrawn.read_text())
     return np.array_equal(imread(committed), imread(redrawn))
+
+
+def _number_names(svg: str) -> str:
+    """Replace the hashes among the names of an SVG file by their order of appearance."""
+    numbers: dict[str, int] = {}
+    return HASHED.sub(lambda name: str(numbers.setdefault(name[0], len(numbers))), svg)
