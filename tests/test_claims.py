@@ -83,6 +83,14 @@ def test_chance_is_estimated_from_each_nets_own_seeds_at_its_largest_budget(tmp_
     assert f"chance explains up to 4.81 by the seeds of {seeds}" in interval
 
 
+def test_chance_names_seeds_of_another_precision(tmp_path):
+    degraded(tmp_path, 14.0, noise=(0.0,))
+    write_nets(tmp_path, {(PLAIN, 56): 30.0}, noise=(-0.5, 0.0, 0.5), iterations=2_000)
+    write_nets(tmp_path, {(PLAIN, 20): 30.0}, noise=(-0.5, 0.0, 0.5), iterations=2_000, precision="bf16")
+    interval = judge(find_studies(tmp_path))["1"].interval
+    assert "by the seeds of plain-56 at 2,000 iterations, plain-20 at 2,000 iterations in bf16" in interval
+
+
 def test_chance_falls_back_on_the_most_variable_net(tmp_path):
     """4.30 * sqrt(0.5**2 + 2**2) = 8.87: plain-20 has several seeds at no budget."""
     degraded(tmp_path, 14.0, noise=(0.0,))

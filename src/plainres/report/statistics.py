@@ -174,7 +174,8 @@ class Chance:
 
     Attributes:
         half_width: Largest difference that chance explains in 95% of cases.
-        text: The nets whose seeds it is estimated from, with their budgets.
+        text: The nets whose seeds it is estimated from, with their budgets, and with their precision if it is not
+            that of the compared runs.
     """
 
     half_width: float
@@ -187,6 +188,7 @@ class _Spread(NamedTuple):
     iterations: int
     half_width: float
     net: str
+    precision: str
 
 
 def chance_between_single_runs(
@@ -195,8 +197,8 @@ def chance_between_single_runs(
     """Bound what chance explains of a difference between single runs, by seeds at this budget or shorter ones.
 
     The spread of each net is that of its own seeds, from the largest budget at which it has several and which does
-    not exceed that of `study`. Seeds usually differ more at shorter budgets, so this rather overstates the spread. A
-    net that has no such budget gets the largest spread of any net.
+    not exceed that of `study`, in any precision. Seeds usually differ more at shorter budgets, so this rather
+    overstates the spread. A net that has no such budget gets the largest spread of any net.
 
     This is no interval. It only decides whether one run per net may be called an indication.
 
@@ -204,7 +206,7 @@ def chance_between_single_runs(
         None if no net has several seeds at this or a shorter budget.
     """
     spreads = [
-        _Spread(other.iterations, t_quantile(len(values) - 1) * float(values.std()), net)
+        _Spread(other.iterations, t_quantile(len(values) - 1) * float(values.std()), net, other.config["precision"])
         for other in studies
         if other.runs and other.info == study.info and other.iterations <= study.iterations
         for net in dict.fromkeys(run.net for run in other.runs)
@@ -215,8 +217,9 @@ def chance_between_single_runs(
     widest = max(spreads, key=lambda spread: spread.half_width)
     used = {net: max((spread for spread in spreads if spread.net == net), default=widest) for net in weights}
     half_width = math.sqrt(sum((weight * used[net].half_width) ** 2 for net, weight in weights.items()))
-    by_budget: dict[int, list[str]] = {}
+    by_budget: dict[str, list[str]] = {}
     for spread in dict.fromkeys(used.values()):
-        by_budget.setdefault(spread.iterations, []).append(spread.net)
-    texts = [f"{' and '.join(nets)} at {iterations:,} iterations" for iterations, nets in by_budget.items()]
+        precision = "" if spread.precision == study.config["precision"] else f" in {spread.precision}"
+        by_budget.setdefault(f"{spread.iterations:,} iterations{precision}", []).append(spread.net)
+    texts = [f"{' and '.join(nets)} at {budget}" for budget, nets in by_budget.items()]
     return Chance(half_width, ", ".join(texts))
