@@ -51,15 +51,14 @@ def _probe_of(study: Study, run: Run, which: str) -> pd.DataFrame:
 
 
 def _log_axis(axes: Axes, values: pd.Series) -> None:
-    """Make the y axis logarithmic, with labels such as 0.5, 1, 2, 5 where the values span few decades or less."""
+    """Make the y axis logarithmic, with several labels, such as 0.5, 1, 2, 5, where the values span few decades."""
     axes.set_yscale("log")
     positive = values[values > 0]
-    if len(positive) and positive.max() / positive.min() < 6:
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter("{x:g}")
-    elif len(positive) and positive.max() / positive.min() < 300:
-        axes.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
+    if len(positive) and positive.max() / positive.min() < 300:
+        narrow = positive.max() / positive.min() < 6
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)) if narrow else plt.LogLocator(subs=(1, 2, 5)))
+        if narrow:
+            axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -169,8 +168,8 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     grid[1, 0].set_ylim(0, 1.05 * every["weight_angle"].max())
     grid[0, 0].set_ylabel("relative norm")
     grid[1, 0].set_ylabel("angle (degrees)")
-    legend: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-    grid[0, -1].legend(title="iteration", frameon=False, fontsize=8, title_fontsize=8, **legend)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+    grid[0, -1].legend(title="iteration", frameon=False, fontsize=8, title_fontsize=8, **beside)
     return finish(panels, list(runs.values()), "Norm and angle of the weights, relative to initialization")
 
 
