@@ -179,6 +179,22 @@ def test_one_exploded_net_does_not_rule_figure_7(results):
     assert high - low > 0.05 * panel.bbox.height, "a factor of two among the other nets must be visible"
 
 
+@pytest.mark.parametrize("ratio", [1.5, 40, 1e5])
+def test_logarithmic_axes_have_several_labels_whatever_they_span(results, ratio):
+    study = results.largest()
+    write_layers(study.folder / "plain-20" / "seed-0", 19, gradient_norm=0.07 * np.geomspace(1, ratio, 19))
+    for net in ("plain-56", "resnet-20", "resnet-56"):
+        write_layers(study.folder / net / "seed-0", int(net[-2:]) - 1, gradient_norm=0.07)
+    figure = layer_figures.gradients(report.open(results.folder).largest())
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    low, high = axis.get_view_interval()
+    labels = [tick.label1.get_text() for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+              if low <= tick.get_loc() <= high and tick.label1.get_text()]  # fmt: skip
+    assert len(labels) >= 2
+    assert ratio > 300 or all("$" not in label for label in labels), "powers of ten only where there are several"
+
+
 def test_weights_are_drawn_where_records_have_them(results):
     study = results.largest()
     assert layer_figures.weights(study) is None

@@ -121,11 +121,11 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
         for which, when in (("min", "at initialization"), ("max", "at the end"))
     ]
     for panel, (column, label, which, when) in zip(panels.axes, shown, strict=True):
-        for net, run in runs.items():
-            rows = _probe_of(study, run, which)
-            ls = "--" if run.kind == "plain" else "-"
+        probes = {net: _probe_of(study, run, which) for net, run in runs.items()}
+        for net, rows in probes.items():
+            ls = "--" if runs[net].kind == "plain" else "-"
             panel.plot(rows["layer"], rows[column], color=style[net].colour, ls=ls, lw=1.4, label=net)
-        panel.set_yscale("log")
+        _log_axis(panel, pd.concat(probes)[column])
         panel.set_title(f"{label}, {when}", fontsize=10)
         panel.set_xlabel("layer")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
