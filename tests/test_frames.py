@@ -206,6 +206,12 @@ def test_weights_are_drawn_where_records_have_them(results):
     assert set(norm[0].get_ydata()) == {3.0} and set(angle[0].get_ydata()) == {40.0} and len(norm) == 1
 
 
+def test_legend_names_few_iterations_of_a_run_in_progress(tmp_path):
+    write_partial(tmp_path, done=5, depth=44, shortcut=None, iterations=6_400)
+    panel = figures.figure_6(report.open(tmp_path).studies[0]).axes[0]
+    assert "plain-44 (partial, 500 of 6.4k)" in {text.get_text() for text in panel.get_legend().get_texts()}
+
+
 def test_partial_runs_are_shown_and_never_averaged(results):
     study = results.largest()
     before = table_6(study)

@@ -158,7 +158,7 @@ def draw_net(axes: Axes, study: Study, net: str, style: Style, columns: Sequence
             if len(curve):
                 line = TRAINING if column == "train_error" else TEST
                 axes.plot(curve["iteration"], curve[column], color=colour, **line)
-        done, total = (f"{n / 1000:.0f}k" for n in (run.iterations_done, run.config["iterations"]))
+        done, total = (thousands(n) for n in (run.iterations_done, run.config["iterations"]))
         seed = f" seed {run.seed}" if entries or len(running) > 1 else ""
         entries.append(Line2D([], [], color=colour, label=f"{net}{seed} (partial, {done} of {total})", **TEST))
     return entries
