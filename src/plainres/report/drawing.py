@@ -16,7 +16,7 @@ from plainres.report.records import Run, Study, describe_runs
 
 COLOURS = plt.get_cmap("viridis")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-FEW = 4  # up to so many passes over the test set are drawn as points, because they are not a curve
+FEW = 4  # up to so many values are drawn as points, because they are not a curve
 TITLE_SIZE, CAPTION_SIZE = 11, 7
 TRAINING: dict[str, Any] = {"ls": "--", "lw": 1.2}
 TEST: dict[str, Any] = {"ls": "-", "lw": 2.2}
@@ -140,14 +140,12 @@ def draw_net(axes: Axes, study: Study, net: str, style: Style, columns: Sequence
         few = False
         for column in columns:
             curve = curves(study, net, column)
-            line = TRAINING if column == "train_error" else TEST
             if len(curve) <= FEW:
                 few = True
-                line = {"ls": "none", "marker": style.marker, "ms": 7, "clip_on": False, "zorder": 3}
                 axes.vlines(curve.index, curve["min"], curve["max"], color=style.colour, lw=1.6)
             else:
                 axes.fill_between(curve.index, curve["min"], curve["max"], color=style.colour, alpha=0.15, lw=0)
-            axes.plot(curve.index, curve["mean"], color=style.colour, **line)
+            axes.plot(curve.index, curve["mean"], color=style.colour, **_look(column, len(curve), style))
         look = TRAINING | {"marker": style.marker, "ms": 6} if few else TEST
         entries.append(Line2D([], [], color=style.colour, label=net, **look))
     running = [run for run in study.partial if run.net == net]
@@ -156,12 +154,18 @@ def draw_net(axes: Axes, study: Study, net: str, style: Style, columns: Sequence
         for column in columns:
             curve = run.metrics[["iteration", column]].dropna() if column in run.metrics else pd.DataFrame()
             if len(curve):
-                line = TRAINING if column == "train_error" else TEST
-                axes.plot(curve["iteration"], curve[column], color=colour, **line)
+                axes.plot(curve["iteration"], curve[column], color=colour, **_look(column, len(curve), style))
         done, total = (thousands(n) for n in (run.iterations_done, run.config["iterations"]))
         seed = f" seed {run.seed}" if entries or len(running) > 1 else ""
         entries.append(Line2D([], [], color=colour, label=f"{net}{seed} (partial, {done} of {total})", **TEST))
     return entries
+
+
+def _look(column: str, count: int, style: Style) -> dict[str, Any]:
+    """Return how to draw `count` values of a column of the metrics: as a line, or as points if there are few."""
+    if count <= FEW:
+        return {"ls": "none", "marker": style.marker, "ms": 7, "clip_on": False, "zorder": 3}
+    return TRAINING if column == "train_error" else TEST
 
 
 def iteration_axis(axes: Axes, study: Study) -> None:
