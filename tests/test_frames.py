@@ -212,13 +212,14 @@ def test_legend_names_few_iterations_of_a_run_in_progress(tmp_path):
     assert "plain-44 (partial, 500 of 6.4k)" in {text.get_text() for text in panel.get_legend().get_texts()}
 
 
-def test_one_value_of_a_run_in_progress_is_drawn_as_a_point(tmp_path):
-    folder = write_partial(tmp_path, done=8, depth=44, shortcut=None)
+@pytest.mark.parametrize("rows", [3, 8])
+def test_one_test_error_of_a_run_in_progress_is_a_point_and_training_a_line(tmp_path, rows):
+    folder = write_partial(tmp_path, done=rows, depth=44, shortcut=None)
     metrics = pd.read_csv(folder / "metrics.csv")
-    metrics["test_error"] = metrics["test_error"].where(metrics["iteration"] == 8_000)
+    metrics["test_error"] = metrics["test_error"].where(metrics["iteration"] == rows * 1_000)
     metrics.to_csv(folder / "metrics.csv", index=False)
     panel = figures.figure_6(report.open(tmp_path).studies[0]).axes[0]
-    training, test = (next(line for line in panel.get_lines() if len(line.get_xdata()) == count) for count in (8, 1))
+    training, test = (next(line for line in panel.get_lines() if len(line.get_xdata()) == count) for count in (rows, 1))
     assert training.get_linestyle() == "--" and test.get_marker() != "None"
 
 

@@ -16,7 +16,7 @@ from plainres.report.records import Run, Study, describe_runs
 
 COLOURS = plt.get_cmap("viridis")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-FEW = 4  # up to so many values are drawn as points, because they are not a curve
+FEW = 4  # up to so many passes over the test set are drawn as points, because they are not a curve
 TITLE_SIZE, CAPTION_SIZE = 11, 7
 TRAINING: dict[str, Any] = {"ls": "--", "lw": 1.2}
 TEST: dict[str, Any] = {"ls": "-", "lw": 2.2}
@@ -162,10 +162,15 @@ def draw_net(axes: Axes, study: Study, net: str, style: Style, columns: Sequence
 
 
 def _look(column: str, count: int, style: Style) -> dict[str, Any]:
-    """Return how to draw `count` values of a column of the metrics: as a line, or as points if there are few."""
+    """Return how to draw `count` values of a column: as a line, or as points if they are few test errors.
+
+    Training errors are always a line, because the legend explains points as test errors.
+    """
+    if column == "train_error":
+        return TRAINING
     if count <= FEW:
         return {"ls": "none", "marker": style.marker, "ms": 7, "clip_on": False, "zorder": 3}
-    return TRAINING if column == "train_error" else TEST
+    return TEST
 
 
 def iteration_axis(axes: Axes, study: Study) -> None:
