@@ -189,6 +189,26 @@ def test_altered_table_and_figure_are_found(results):
     assert drawn["figures"].status == SKIPPED and "Matplotlib 0." in drawn["figures"].detail
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_figures_and_tables_with_a_run_in_progress_are_redrawn(results, whole):
+    folder = results / RECORD.parent / "seed-7"
+    shutil.copytree(results / RECORD, folder)
+    (folder / "weights.safetensors").unlink()
+    alter(folder / "run.json", '"outcome": "finished"', '"outcome": "running"')
+    alter(folder / "run.json", '"seed": 0', '"seed": 7')
+    write_all(results)
+    subprocess.run(["git", "add", "."], cwd=results, check=True)
+    assert "seed-7: partial" in (results / STUDY / "table6.md").read_text()
+
+    def checked() -> dict[tuple[str, str], str]:
+        record = read_record(results / RECORD)
+        return {(name, check): result.status for name, check, result in check_drawn(results, [record], whole=whole)}
+
+    assert set(checked().values()) == {PASSED}
+    alter(results / STUDY / "partial.md", "not results", "results")
+    assert checked()[STUDY, "tables"] == FAILED
+
+
 def test_names_of_clip_paths_and_markers_may_differ_in_figures(results):
     record = read_record(results / RECORD)
     drawing = results / STUDY / "figure7.svg"

@@ -185,13 +185,18 @@ def _has_ended(folder: Path) -> bool:
         return True
 
 
-def find_published(results: Path) -> list[Path]:
-    """Return the folders of all published records of runs that have ended.
+def find_published(results: Path, *, in_progress: bool = False) -> list[Path]:
+    """Return the folders of all published records.
 
     These are the records that are committed, or all records if none is committed.
+
+    Args:
+        results: Results folder.
+        in_progress: Whether to return the records of runs in progress too. They cannot be verified, but figures show
+            them.
     """
     pattern = "*/*/seed-*/run.json"
     # The asterisks of git match slashes too.
     committed = [Path(line) for line in git(results, "ls-files", "--", pattern) or [] if line.count("/") == 3]
     found = [results / path for path in committed] or sorted(results.glob(pattern))
-    return [path.parent for path in found if _has_ended(path.parent)]
+    return [path.parent for path in found if in_progress or _has_ended(path.parent)]

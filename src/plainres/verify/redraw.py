@@ -23,7 +23,8 @@ HASHED = re.compile(r'(?<=[#"])[a-z][0-9a-f]{10}(?=[")])')  # as in id="p0123456
 def check_drawn(results: Path, records: Sequence[PublishedRecord], whole: bool) -> list[tuple[str, str, Result]]:
     """Redraw the figures and tables of the studies of some records, and compare them with those in the results folder.
 
-    They are drawn into a copy of the results folder that holds only published records and the given ones.
+    They are drawn into a copy of the results folder that holds only the published records, those of runs in progress
+    included, and the given ones.
 
     Args:
         results: Results folder.
@@ -37,7 +38,8 @@ def check_drawn(results: Path, records: Sequence[PublishedRecord], whole: bool) 
     checked = []
     with TemporaryDirectory() as temporary:
         copy = Path(temporary) / results.name
-        for folder in {folder.resolve() for folder in find_published(results)} | {record.folder for record in records}:
+        published = {folder.resolve() for folder in find_published(results, in_progress=True)}
+        for folder in published | {record.folder for record in records}:
             ignored = shutil.ignore_patterns("checkpoints", "*.safetensors")
             shutil.copytree(folder, copy / folder.relative_to(results), ignore=ignored)
         if whole:
