@@ -163,6 +163,15 @@ def test_title_and_caption_fit_into_a_figure_of_one_panel(tmp_path):
         assert figure.bbox.x0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.x1
 
 
+def test_caption_names_the_nets_that_lack_a_seed(tmp_path):
+    for depth, seeds in ((20, (0, 1, 2)), (56, (0, 2))):
+        for seed in seeds:
+            write_run(tmp_path, 30.0, 30.0, depth=depth, shortcut=None, seed=seed)
+    study = read_study(tmp_path / "cifar10-64k-fp32")
+    for text in (study.describe(), figure_6(study).get_supxlabel().replace("\n", " ")):
+        assert "seeds 0, 1, 2 (plain-56: 0, 2), " in text
+
+
 def test_hardware_of_runs_in_progress_is_named_where_they_are_shown(tmp_path):
     write_run(tmp_path, 30.0, 30.0, depth=20, shortcut=None)
     run_json = write_run(tmp_path, 50.0, 50.0, outcome="running", depth=56, shortcut=None) / "run.json"
@@ -313,6 +322,18 @@ def test_budgets_are_drawn_for_nets_that_have_several(tmp_path):
     assert lines == {"plain-56": [60.0, 50.0], "resnet-56": [40.0, 30.0]}
     write_all(tmp_path)
     assert (tmp_path / "budgets-cifar10-50k-fp32.png").exists()
+
+
+def test_budgets_of_nets_of_one_kind_and_depth_look_different(tmp_path):
+    for iterations in (1_000, 2_000):
+        for clip in (0.0, 1.0):
+            write_run(tmp_path, 60.0, 60.0, depth=56, shortcut=None, iterations=iterations, clip=clip)
+    looks = {
+        line.get_label(): (line.get_linestyle(), line.get_marker(), line.get_fillstyle())
+        for line in figure_budgets(find_studies(tmp_path)).axes[0].get_lines()
+    }
+    assert list(looks) == ["plain-56", "plain-56-clip1"]
+    assert looks["plain-56"][-1] == "full" and len(set(looks.values())) == 2
 
 
 def test_budgets_of_other_batch_normalization_are_a_series_of_their_own(tmp_path):

@@ -36,6 +36,7 @@ PAPER_PAIR = ("plain-20", "plain-56")
 PAPER_COLOURS = ("#d9a514", "#c1272d")  # of the shallow and the deep net
 LABEL_HEIGHT = 0.15  # of a label and its distance from a curve, relative to the axes
 DROPS = "Grey lines: the learning rate is divided by 10."
+FILLS: tuple[Any, ...] = ("full", "none", "left", "right", "top", "bottom")  # of the markers of nets of one depth
 SEEDS = "Lines are means over seeds; bands reach from the lowest to the highest seed."
 AxesLike = Axes | np.ndarray | Sequence[Axes] | None
 
@@ -162,6 +163,7 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
     """Draw the final training error (left) and test error (right) against the number of iterations.
 
     Lines join the means over seeds. Where a net has several seeds, a bar reaches from the lowest to the highest.
+    Nets of one kind and depth, such as plain-56 and plain-56-clip1, differ in how their markers are filled.
 
     Args:
         studies: Studies on one data set and training set, in one precision, with different budgets.
@@ -184,12 +186,15 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
     styles = by_depth(several["depth"])
     panels = make_panels(axes, 1, 2, figsize=(8, 3.8), sharey=True)
     for net, points in several.groupby("net"):
-        style: Style = styles[points["depth"].iloc[0]]
-        ls = "--" if points["kind"].iloc[0] == "plain" else "-"
+        kind, depth = points[["kind", "depth"]].iloc[0]
+        style: Style = styles[depth]
+        ls = "--" if kind == "plain" else "-"
+        alike = sorted(several.loc[(several["kind"] == kind) & (several["depth"] == depth), "net"].unique())
+        fill = FILLS[alike.index(net) % len(FILLS)]
         for panel, column in zip(panels.axes, ("train_error", "test_error"), strict=True):
             seeds = points.groupby("iterations")[column].agg(["mean", "min", "max"])
             panel.vlines(seeds.index, seeds["min"], seeds["max"], color=style.colour)
-            panel.plot(seeds["mean"], color=style.colour, ls=ls, marker=style.marker, label=net)
+            panel.plot(seeds["mean"], color=style.colour, ls=ls, marker=style.marker, fillstyle=fill, label=net)
     budgets = sorted(several["iterations"].unique())
     labels: dict[int, str] = {}
     for n in budgets:  # labels of close budgets would overlap

@@ -153,12 +153,13 @@ class Study:
 def describe_runs(runs: Sequence[Run]) -> str:
     """Return data, budget (or budgets), precision, seeds and hardware of runs in one line.
 
+    Seeds are those of all runs. In parentheses after them come the nets that have fewer, with theirs.
+
     Args:
         runs: At least one run, all on one data set and in one precision.
     """
     study = Study(runs[0].folder.parents[1], list(runs))
     config, hardware = study.config, {hardware_name(run.info) for run in runs}
-    seeds = ", ".join(map(str, study.seeds))
     *most, last = (f"{n:,}" for n in sorted({run.config["iterations"] for run in runs}))
     budgets = f"{', '.join(most)} and {last}" if most else last
     batches = " and ".join(map(str, sorted({run.config["batch_size"] for run in runs})))
@@ -169,8 +170,19 @@ def describe_runs(runs: Sequence[Run]) -> str:
     bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
     return (
         f"{study.dataset}, {trained_on}{budgets} iterations of {batches}{bn}, "
-        f"{config['precision']}, seed{'s' if len(study.seeds) > 1 else ''} {seeds}, {separator.join(sorted(hardware))}"
+        f"{config['precision']}, {describe_seeds(runs)}, {separator.join(sorted(hardware))}"
     )
+
+
+def describe_seeds(runs: Sequence[Run]) -> str:
+    """Return the seeds of runs, and the nets that lack some of them: "seeds 0, 1, 2 (plain-56: 0, 1)"."""
+    nets: dict[str, set[int]] = {}
+    for run in runs:
+        nets.setdefault(run.net, set()).add(run.seed)
+    every = set().union(*nets.values())
+    fewer = [f"{net}: {', '.join(map(str, sorted(seeds)))}" for net, seeds in sorted(nets.items()) if seeds != every]
+    text = f"seed{'s' if len(every) > 1 else ''} {', '.join(map(str, sorted(every)))}"
+    return f"{text} ({'; '.join(fewer)})" if fewer else text
 
 
 def find_studies(results: Path) -> list[Study]:
