@@ -1,6 +1,7 @@
 """Statistics with known answers, the report as documents, the notebooks."""
 
 import json
+import shutil
 
 import nbformat
 import pandas as pd
@@ -12,6 +13,7 @@ from nbclient import NotebookClient
 from test_report import write_run
 
 from plainres.report import find_studies, read_study
+from plainres.report.degradation import verdict
 from plainres.report.document import ledger_sections, report_markdown, write_report
 from plainres.report.layer_figures import convergence_problem
 from plainres.report.ledger import CHANGES, DEVIATIONS, RECORDS, THRESHOLDS
@@ -74,6 +76,23 @@ def test_differences_show_the_interval_paired_by_seed_beside_their_own(tmp_path)
     assert "+3.00 ± 0.1" in table.loc["plain-56 minus plain-20", "test error"]
     assert "paired by seed ± 0.00" in table.loc["plain-56 minus plain-20", "test error"]
     assert summary(study).set_index("net").loc["resnet-56", "every seed"] == "7.00, 7.10, 7.20"
+
+
+def test_a_net_with_a_single_seed_is_compared_with_the_same_seed_of_other_nets(tmp_path):
+    """Means over unlike seeds would differ by 4.9 points instead of 5."""
+    write_study(tmp_path)
+    for seed in (1, 2):
+        shutil.rmtree(tmp_path / f"cifar10-64k-fp32/resnet-56/seed-{seed}")
+    (study,) = find_studies(tmp_path)
+    effect = difference(study, {"plain-56": 1, "resnet-56": -1}, final("test_error"))
+    assert effect.mean == pytest.approx(5.0) and effect.n == 1
+    assert str(effect) == "+5.00 (one seed, no interval)"
+    text = verdict(study)
+    assert "There is one seed of resnet-56" in text and "One run per net" not in text
+    assert "9.1% (+3.0 ± 0.2 points over 3 seeds)" in text, text
+    shutil.rmtree(tmp_path / "cifar10-64k-fp32/plain-56/seed-0")
+    (study,) = find_studies(tmp_path)
+    assert difference(study, {"plain-56": 1, "resnet-56": -1}, final("test_error")).mean == pytest.approx(5.15)
 
 
 def test_averaged_bn_over_unaugmented_images_is_not_shown(tmp_path):

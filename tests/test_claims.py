@@ -69,7 +69,7 @@ def test_one_seed_is_indicative_beyond_the_spread_of_a_shorter_budget(tmp_path, 
     verdict = judge(find_studies(tmp_path))["1"]
     assert (verdict.level, verdict.direction, verdict.n) == (level, direction, "1")
     assert "one seed per net" in verdict.reason and verdict.reason.count("seeds at this budget or shorter ones") == 1
-    assert "chance explains up to 3.04 by the seeds of plain-56 and plain-20 at 2,000 iterations" in verdict.interval
+    assert "up to 3.04, estimated from seeds of plain-56 and plain-20 at 2,000 iterations" in verdict.interval
 
 
 def test_chance_is_estimated_from_each_nets_own_seeds_at_its_largest_budget(tmp_path):
@@ -80,7 +80,7 @@ def test_chance_is_estimated_from_each_nets_own_seeds_at_its_largest_budget(tmp_
     write_nets(tmp_path, {(PLAIN, 56): 30.0, (RESIDUAL, 56): 30.0}, noise=(-9.0, 0.0, 9.0), iterations=1_000)
     interval = judge(find_studies(tmp_path))["1"].interval
     seeds = "plain-56 at 2,000 iterations, plain-20 at 1,000 iterations"
-    assert f"chance explains up to 4.81 by the seeds of {seeds}" in interval
+    assert f"by chance, up to 4.81, estimated from seeds of {seeds}" in interval
 
 
 def test_chance_names_seeds_of_another_precision(tmp_path):
@@ -88,7 +88,7 @@ def test_chance_names_seeds_of_another_precision(tmp_path):
     write_nets(tmp_path, {(PLAIN, 56): 30.0}, noise=(-0.5, 0.0, 0.5), iterations=2_000)
     write_nets(tmp_path, {(PLAIN, 20): 30.0}, noise=(-0.5, 0.0, 0.5), iterations=2_000, precision="bf16")
     interval = judge(find_studies(tmp_path))["1"].interval
-    assert "by the seeds of plain-56 at 2,000 iterations, plain-20 at 2,000 iterations in bf16" in interval
+    assert "from seeds of plain-56 at 2,000 iterations, plain-20 at 2,000 iterations in bf16" in interval
 
 
 def test_chance_falls_back_on_the_most_variable_net(tmp_path):
@@ -97,7 +97,7 @@ def test_chance_falls_back_on_the_most_variable_net(tmp_path):
     write_nets(tmp_path, {(PLAIN, 56): 30.0}, noise=(-0.5, 0.0, 0.5), iterations=2_000)
     write_nets(tmp_path, {(RESIDUAL, 56): 30.0}, noise=(-2.0, 0.0, 2.0), iterations=2_000)
     interval = judge(find_studies(tmp_path))["1"].interval
-    assert "chance explains up to 8.87 by the seeds of plain-56 and resnet-56 at 2,000 iterations" in interval
+    assert "by chance, up to 8.87, estimated from seeds of plain-56 and resnet-56 at 2,000 iterations" in interval
 
 
 @pytest.mark.parametrize("iterations", [None, 128_000])

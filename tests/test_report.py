@@ -225,11 +225,11 @@ def test_studies_are_found_and_the_largest_budget_is_shown_first(study, tmp_path
 
 def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{README_MARKS[0]}\nold\n{README_MARKS[1]}\nafter\n")
+    readme.write_text(f"before\n{README_MARKS[0]}\nstale\n{README_MARKS[1]}\nafter\n")
     for _ in range(2):
         update_readme(readme, study)
     text = readme.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     assert text.count("cifar10-64k-fp32/figure6.png") == 1
 
 

@@ -21,20 +21,21 @@ def _part(study: Study, net: str, other: str, column: str) -> Part:
 
 
 def _change(study: Study, shallow: str, deep: str) -> str:
-    measures = {name: final(column) for name, column in ERRORS.items()}
-    changes = [
-        f"the {name} error goes from {measure(study, shallow).mean():.1f} to {measure(study, deep).mean():.1f}%"
-        for name, measure in measures.items()
-    ]
+    changes = []
+    for name, column in ERRORS.items():
+        ends = [final(column)(study, net).mean() for net in (shallow, deep)]
+        part = _part(study, deep, shallow, column)
+        changes.append(f"the {name} error goes from {ends[0]:.1f} to {ends[1]:.1f}%{_interval(part)}")
     return f"From {shallow} to {deep} {' and '.join(changes)}:"
 
 
-def _spread(part: Part) -> str:
-    """Whether seeds tell the difference in training error from chance."""
-    if part.effect.n == 1:
+def _interval(part: Part) -> str:
+    """A difference with its interval, which tells it from chance. Empty if a net has a single seed."""
+    effect = part.effect
+    if effect.n == 1:
         return ""
-    half_width = f"± {part.effect.half_width:.1f} points over {part.effect.n} seeds"
-    return f" ({half_width})" if part.beyond_chance else f" ({half_width}, which holds zero)"
+    zero = "" if part.beyond_chance else "; the interval holds zero"
+    return f" ({effect.mean:+.1f} ± {effect.half_width:.1f} points over {effect.n} seeds{zero})"
 
 
 def _plain(study: Study, depths: list[int]) -> str:
@@ -56,7 +57,7 @@ def _plain(study: Study, depths: list[int]) -> str:
             "the deeper plain net is behind on its own training set, which is consistent with degradation; a budget "
             "this short cannot tell a worse end from a slower start"
         )
-    return f"{_change(study, shallow, deep)} {finding}{_spread(part)}."
+    return f"{_change(study, shallow, deep)} {finding}."
 
 
 def _residual(study: Study, depths: list[int]) -> str:
@@ -69,7 +70,7 @@ def _residual(study: Study, depths: list[int]) -> str:
     else:
         at = "" if part.comparable else " at this budget"
         finding = f"the deeper residual net does not have the lower training error{at}"
-    return f"{_change(study, shallow, deep)} {finding}{_spread(part)}."
+    return f"{_change(study, shallow, deep)} {finding}."
 
 
 def _twins(study: Study, depths: list[int]) -> str:
@@ -107,10 +108,17 @@ def verdict(study: Study) -> str:
             f"This is {study.iterations / paper:.1%} of the paper's {paper:,} iterations, so the figures cannot be "
             "compared with its final errors."
         )
-    if study.finals().groupby("net").size().max() == 1:
+    runs = study.finals().groupby("net", sort=False).size()
+    if runs.max() == 1:
         parts.append(
             "One run per net: no interval can be given. The verdicts on the claims say whether such differences exceed "
             "chance."
+        )
+    elif runs.min() == 1:
+        single = ", ".join(runs[runs == 1].index)
+        parts.append(
+            f"Errors are means over seeds. There is one seed of {single}: differences from other nets are then those "
+            "between runs of this seed, without an interval."
         )
     if study.info.warning:
         parts.append(f"All of this is about the {study.dataset} and says nothing about CIFAR-10.")

@@ -68,7 +68,7 @@ def study_section(study: Study, root: Path) -> str:
         parts += ["Differences in points with 95% intervals:", markdown_table(pairs)]
     if study.info.paper_tables:
         parts += [
-            "Iterations until the training error is first under a threshold:",
+            "Iterations until the training error is first under a threshold (mean over seeds; - if a seed never is):",
             markdown_table(convergence_speed(study)),
         ]
     parts += ["### Provenance", markdown_table(provenance(study))]

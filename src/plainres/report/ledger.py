@@ -70,8 +70,9 @@ RECORDS = (
         "2026-11-23",
         "Plain nets of 20 and 56 layers at 8,000 iterations in fp32",
         "Several seeds of plain-56 now exist at 8,000 iterations. By the rule of 2026-11-22, what chance explains in "
-        "claims 1 and 2 is estimated from them, and no longer from the seeds at 2,000. The limits rise. Claims 3a to "
-        "3c are judged on these nets, and no longer at 2,000 and 1,500 iterations. No level and no test changed.",
+        "claims 1, 2, 5 and 9 is estimated from them, and no longer from the seeds at 2,000. The limits rise. Claims "
+        "3a to 3c are judged on these nets, and no longer at 2,000 and 1,500 iterations. The direction of claim 3b "
+        "goes from opposite to as claimed, both within chance. No level and no test changed.",
     ),
 )
 

@@ -153,7 +153,7 @@ class Part:
         unit = "" if self.unit == "points" else f" {self.unit}"
         chance = ""
         if self.chance:
-            chance = f"; chance explains up to {self.chance.half_width:.2f} by the seeds of {self.chance.text}"
+            chance = f"; by chance, up to {self.chance.half_width:.2f}, estimated from seeds of {self.chance.text}"
         conditions = "".join(f", {text}" for _, text in self.conditions)
         return f"{self.name}: {self.difference}{unit}{chance}{conditions}"
 

@@ -90,7 +90,7 @@ class Difference:
     """A difference between nets of one study, from the means over their seeds, with 95% intervals.
 
     Attributes:
-        mean: The difference.
+        mean: The difference. If a net has a single seed, that of the runs of this seed, if all nets have it.
         half_width: Half the width of the interval for independent runs, which decides. NaN if a net has a single seed.
         paired: The difference seed by seed with its t interval. None if fewer than two seeds are common to all nets.
         n: Number of seeds of the net that has the fewest.
@@ -151,9 +151,9 @@ def difference(study: Study, weights: dict[str, int], measure: Measure) -> Diffe
         return None
     mean = float(sum(weight * values[net].mean() for net, weight in weights.items()))
     n = min(len(v) for v in values.values())
-    if n == 1:
-        return Difference(mean, math.nan, None, 1)
     by_seeds = sum(weight * values[net] for net, weight in weights.items()).dropna()
+    if n == 1:
+        return Difference(mean if by_seeds.empty else float(by_seeds.mean()), math.nan, None, 1)
     paired = estimate(by_seeds) if len(weights) > 1 and len(by_seeds) > 1 else None
     pooled = pooled_variance(study, measure)
     if pooled is not None:
@@ -197,8 +197,8 @@ def chance_between_single_runs(
     """Bound what chance explains of a difference between single runs, by seeds at this budget or shorter ones.
 
     The spread of each net is that of its own seeds, from the largest budget at which it has several and which does
-    not exceed that of `study`, in any precision. Seeds usually differ more at shorter budgets, so this rather
-    overstates the spread. A net that has no such budget gets the largest spread of any net.
+    not exceed that of `study`, in any precision. At the budget of `study`, the spread may be larger or smaller. A net
+    that has no such budget gets the largest spread of any net.
 
     This is no interval. It only decides whether one run per net may be called an indication.
 
