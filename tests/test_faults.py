@@ -14,6 +14,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -22,6 +23,7 @@ from helpers import CPU, ROOT, Interrupt, Iterations, assert_same_run, config, c
 from rich.console import Console
 from train_small import small_config, train_small
 
+from plainres.errors import UserError
 from plainres.report import read_study
 from plainres.study import StudyContext, parallel
 from plainres.study.watch import Watch
@@ -320,6 +322,18 @@ def test_run_without_a_usable_checkpoint_starts_over(crashed, uninterrupted, cap
     assert "no usable checkpoint is left; the run starts over" in capsys.readouterr().err
     assert trained.done[0] == 1
     assert_same_run(crashed, uninterrupted, config())
+
+
+def test_checkpoint_that_cannot_be_read_now_is_kept(crashed, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, "I/O error")
+
+    kept = checkpoints(crashed)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(UserError, match=r"the checkpoint cannot be read \(I/O error\)"):
+            train(crashed, config())
+    assert checkpoints(crashed) == kept
 
 
 def cut_off(text):

@@ -7,7 +7,9 @@ import torch
 from helpers import CPU, Interrupt, Iterations, assert_same_run, config, metrics, train
 from torch.nn.functional import cross_entropy
 
+from plainres.catalog.datasets import DEMO
 from plainres.data import CifarData, demo_set
+from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.report.records import hardware_name
 from plainres.training import Record, RunConfig, evaluation, module, run, schedule
@@ -159,6 +161,34 @@ def test_record_of_a_run_that_was_only_evaluated_keeps_the_engine_of_its_iterati
         train(tmp_path, config(), engine="eager")
     provenance = train(tmp_path, config())["provenance"]
     assert (provenance["engine"], provenance["engine_fallback"]) == ("eager", "its kernels are slow")
+
+
+def test_engine_that_a_start_has_fallen_back_to_is_recorded_after_a_restart(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
+        patch.setattr(EagerEngine, "fallback", "its kernels are slow")
+        train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0, engine="eager")
+    provenance = train(tmp_path, config(), engine="eager")["provenance"]
+    assert "engine_fallback" not in provenance
+    (earlier,) = provenance["earlier"]
+    assert (earlier["until"], earlier["engine_fallback"]) == (33, "its kernels are slow")
+
+
+def test_restart_that_falls_back_to_the_same_engine_is_no_change(tmp_path, monkeypatch):
+    monkeypatch.setattr(EagerEngine, "fallback", "its kernels are slow")
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0, engine="eager")
+    provenance = train(tmp_path, config(), engine="eager")["provenance"]
+    assert provenance["engine_fallback"] == "its kernels are slow" and provenance["earlier"] == []
+
+
+def test_run_does_not_resume_on_other_data(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0)
+    before = Record(tmp_path, config()).read()
+    monkeypatch.setitem(DEMO.sizes, "50k", {"train": 640, "test": 150})
+    with pytest.raises(UserError, match=r"began on other data than .*md5 of the part 'test'.*move the folder away"):
+        train(tmp_path, config())
+    assert Record(tmp_path, config()).read() == before
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from plainres.errors import UserError
 from plainres.training.record import write_atomic
 
 KEPT = 2  # number of checkpoints that are kept, so that one remains if the last one is damaged
@@ -64,6 +65,9 @@ def latest_usable(folder: Path, config_hash: str) -> Path | None:
 
     Returns:
         Path of the checkpoint, or None if there is none.
+
+    Raises:
+        UserError: If a checkpoint cannot be read, which says nothing about its contents. It is kept.
     """
     checkpoints = list_checkpoints(folder)
     for path in reversed(checkpoints):
@@ -74,7 +78,12 @@ def latest_usable(folder: Path, config_hash: str) -> Path | None:
             checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             if checkpoint["run"]["config_hash"] != config_hash:
                 raise ValueError("it belongs to another configuration")
-        except (OSError, ValueError, KeyError) as error:
+        except OSError as error:
+            raise UserError(
+                f"{path}: the checkpoint cannot be read ({error.strerror or error}); try again, or remove it to resume "
+                "from an earlier one"
+            ) from None
+        except (ValueError, KeyError) as error:
             print(f"{path}: unusable checkpoint removed ({error})", file=sys.stderr)
             path.unlink()
         else:

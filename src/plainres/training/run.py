@@ -129,10 +129,10 @@ class _Run:
         facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
         try:
             self._fit(module, checkpoint, callbacks)
-            facts["provenance"] |= module.computed_by()
+            _add_engine(facts["provenance"], module.computed_by())
         except Diverged as error:
             reason = str(error)  # the name `error` is deleted at the end of this block
-            facts["provenance"] |= module.computed_by()
+            _add_engine(facts["provenance"], module.computed_by())
 
             def write_diverged() -> dict:
                 record.write_metrics(module.rows)
@@ -153,7 +153,11 @@ class _Run:
         return on_rank_zero(lambda: self._finish(net, data, facts))
 
     def _begin(self, module: ClassificationModule, data: RunData, checkpoint: Path | None) -> dict:
-        """Write the first run.json, and return what is known about the run before its next iteration."""
+        """Write the first run.json, and return what is known about the run before its next iteration.
+
+        Raises:
+            UserError: If the run is to resume on other data than it began on.
+        """
         recorded = self.record.read() or {}
         facts = {
             "complexity": asdict(count_complexity(module.net, image_shape(self.config))),
@@ -167,10 +171,23 @@ class _Run:
             },
         }
         if checkpoint is not None:
-            here = facts["provenance"]
-            here["earlier"] = _earlier_provenance(recorded.get("provenance", {}), here, iteration_of(checkpoint))
+            here, before = facts["provenance"], recorded.get("provenance", {})
+            self._require_same_data(before.get("data_md5", {}), here["data_md5"])
+            # The engine may have fallen back to another one after run.json was written, but before the checkpoint.
+            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["run"].get("computed_by", {})
+            here["earlier"] = _earlier_provenance(before | saved, here, iteration_of(checkpoint))
         self.record.write(UNFINISHED, facts)
         return facts
+
+    def _require_same_data(self, recorded: dict[str, str], here: dict[str, str]) -> None:
+        """Raise `UserError` if the MD5 digest of a part of the data is not the recorded one."""
+        changed = [name for name, md5 in recorded.items() if here.get(name) != md5]
+        if changed:
+            raise UserError(
+                f"{self.record.folder} began on other data than {self.context.data_dir} holds now (md5 of the part "
+                f"{changed[0]!r}: {recorded[changed[0]]} there, {here.get(changed[0])} here): resume it with the same "
+                "data, or move the folder away to start over"
+            )
 
     def _fit(self, module: ClassificationModule, checkpoint: Path | None, callbacks: Sequence[pl.Callback]) -> None:
         """Run Lightning's Trainer from a checkpoint, or from the start, to the last iteration."""
@@ -260,6 +277,17 @@ def _earlier_provenance(recorded: dict, here: dict, iteration: int) -> list[dict
     if earlier and earlier[-1]["until"] == iteration:  # the last start computed no iteration
         return earlier
     return [*earlier, {"until": iteration, **computed_by}]
+
+
+def _add_engine(provenance: dict, computed_by: dict[str, str]) -> None:
+    """Add the engine that has computed the iterations of this start, which is known only after them.
+
+    If the previous start turns out to have computed like this one, it is no longer listed as an earlier one.
+    """
+    provenance |= computed_by
+    earlier = provenance.get("earlier", [])
+    if earlier and all(provenance.get(name) == value for name, value in earlier[-1].items() if name != "until"):
+        earlier.pop()
 
 
 def _last_figures(module: ClassificationModule) -> dict:
