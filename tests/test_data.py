@@ -1,5 +1,6 @@
 """Small images: batch tables, gathering, the validation split, the demo set, CIFAR files and their errors."""
 
+import errno
 import pickle
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from plainres.catalog.datasets import CIFAR100 as CIFAR100_INFO
 from plainres.data import CifarData, DataMissing, ImageSet, batch_table, demo_set
 from plainres.data.cifar.batch_table import unaugmented_rows
 from plainres.data.cifar.files import require_cifar, validation_split
+from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.report.tables import table_6
 from plainres.report.write import write_all
@@ -168,6 +170,15 @@ def test_error_for_a_damaged_file_names_the_file_and_its_md5(copied_data, damage
         path.write_bytes(content[:-100] if damage == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ValueError, match="data_batch_3: expected md5 54ebc095f3ab1f0389bbae665268c751"):
         require_cifar("cifar10", copied_data)
+
+
+def test_file_that_cannot_be_read_is_named(made_cifar100, monkeypatch):
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("plainres.data.cifar.files.calculate_md5", fail)
+    with pytest.raises(UserError, match=r"train: the file cannot be read \(Permission denied\)"):
+        require_cifar("cifar100", made_cifar100)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Photographs: batches, crops, colour noise, file formats, unreadable files and unusable folders."""
 
+import errno
 import re
 
 import numpy as np
@@ -230,6 +231,29 @@ def test_error_for_unreadable_test_images_has_no_traceback_of_a_worker(folder):
     data = data_of(folder, workers=1)
     with pytest.raises(UserError, match=r"val: 5 consecutive images cannot be read \(\S+: [^\n]+\)$"):
         data.inputs(next(iter(data.views("test", 5))), "test")
+
+
+def test_link_to_a_missing_file_is_an_unreadable_image(folder):
+    (folder / "val" / "n01" / "9.JPEG").symlink_to(folder / "gone")
+    data = data_of(folder)
+    before = data.parts["test"].md5()
+    labels = torch.cat([data.inputs(rows, "test")[1] for rows in data.views("test", 5)])
+    assert labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    (folder / "gone").write_bytes(b"now it is there")
+    assert data.parts["test"].md5() != before
+
+
+def test_folder_that_cannot_be_read_is_rejected(folder, monkeypatch):
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("plainres.data.imagenet.photos.os.scandir", fail)
+    with pytest.raises(UserError, match=r"train: the folder cannot be read \(Permission denied\)"):
+        data_of(folder)
+
+
+def test_loader_without_keys_needs_no_worker_processes(folder):
+    assert list(data_of(folder, workers=2).train_batches([])) == []
 
 
 # Folders

@@ -46,7 +46,10 @@ def _expected_md5s(dataset: str, data_dir: Path) -> dict[Path, str]:
 
 @lru_cache(maxsize=32)  # both data sets together have ten files
 def _md5(file: FileState) -> str:
-    return calculate_md5(file.path)
+    try:
+        return calculate_md5(file.path)
+    except OSError as error:
+        raise UserError(f"{file.path}: the file cannot be read ({error.strerror or error})") from None
 
 
 def require_cifar(dataset: str, data_dir: Path) -> None:
@@ -60,7 +63,7 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
 
     Raises:
         DataMissing: If the files are absent and cannot be downloaded.
-        UserError: If a file is missing, truncated or altered.
+        UserError: If a file is missing, truncated, altered or unreadable.
     """
     source = SOURCES[dataset]
     folder = data_dir / source.base_folder

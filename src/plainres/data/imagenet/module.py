@@ -116,11 +116,12 @@ class ImageNetData(pl.LightningDataModule):
         return normalize(batch, self._mean.to(self.device)), batch.labels
 
     def _loader(self, dataset: Dataset, keys: list[int] | list[Sequence[int]], workers: int) -> DataLoader:
+        workers = min(workers, len(keys))
         return DataLoader(
             dataset,
             batch_size=None,
             sampler=keys,
-            num_workers=min(workers, len(keys)),
+            num_workers=workers,
             pin_memory=self.device.type == "cuda",
             prefetch_factor=2 if workers else None,
         )

@@ -72,11 +72,18 @@ class Photos:
         return decode(self.folder / self.name(index))
 
     def md5(self) -> str:
-        """Return the MD5 digest of all names and file sizes, in hexadecimal. Digesting the contents would take long."""
+        """Return the MD5 digest of all names and file sizes, in hexadecimal. Digesting the contents would take long.
+
+        A file without a size, such as a symbolic link to a missing file, counts as empty. `read` reports it.
+        """
         digest = hashlib.md5(usedforsecurity=False)
         for index in range(len(self)):
             name = self.name(index)
-            digest.update(f"{name} {(self.folder / name).stat().st_size}\n".encode(errors="surrogateescape"))
+            try:
+                size = (self.folder / name).stat().st_size
+            except OSError:
+                size = 0
+            digest.update(f"{name} {size}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
@@ -84,11 +91,14 @@ def class_folders(folder: Path) -> list[str]:
     """Return the sorted names of the class folders in a folder of photographs.
 
     Raises:
-        UserError: If the folder does not exist or has no class folders.
+        UserError: If the folder does not exist, cannot be read or has no class folders.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; it must contain one folder of images per class")
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be read ({error.strerror or error})") from None
     classes = [entry.name for entry in entries if entry.is_dir()]
     if classes:
         return classes
