@@ -404,6 +404,33 @@ def test_killed_worker_does_not_affect_other_runs(tmp_path, monkeypatch):
     assert parallel.side_by_side([doomed], context, [("cpu",)], console) == {doomed: ("finished", "")}
 
 
+@pytest.mark.slow
+def test_run_that_another_process_trains_waits_behind_the_others_without_a_process(tmp_path, monkeypatch):
+    popen, started = subprocess.Popen, []
+    busy, other = config(shortcut=None), config()
+    context = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
+
+    def small(command, **options):
+        started.append("busy" if '"shortcut": null' in command[3] else "other")
+        return popen([command[0], str(ROOT / "tests" / "worker_small.py"), *command[3:]], **options)
+
+    printed = io.StringIO()
+    console = Console(file=printed, width=200)
+    monkeypatch.setattr(parallel.subprocess, "Popen", small)
+    monkeypatch.setattr(parallel, "BUSY_SECONDS", 0.01)
+    with ThreadPoolExecutor(1) as pool:
+        with exclusive_writer(tmp_path, busy):
+            study = pool.submit(parallel.side_by_side, [busy, other], context, [("cpu",)], console)
+            deadline = time.monotonic() + 100
+            while Record(tmp_path, other).status() != "finished" and time.monotonic() < deadline:
+                time.sleep(0.1)
+            time.sleep(0.5)  # some questions whether the run is still busy
+            assert started == ["busy", "other"] and not study.done()
+        assert study.result() == {busy: ("finished", ""), other: ("finished", "")}
+    assert started == ["busy", "other", "busy"]
+    assert printed.getvalue().count("is being trained by") == 1
+
+
 def test_run_outside_the_main_thread_handles_no_signals(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(train_run, config(), context(tmp_path)).result()["outcome"] == "finished"

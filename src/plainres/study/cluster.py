@@ -11,7 +11,7 @@ from plainres.study.context import StudyContext, from_task
 from plainres.study.parallel import BUSY_SECONDS
 from plainres.training import RunConfig
 from plainres.training.device import choose_device
-from plainres.training.lock import Busy, exclusive_writer
+from plainres.training.lock import Busy, is_being_trained
 from plainres.training.signals import Stopped, StopRequest
 
 MAX_RETRIES = 5  # restarts of a run whose process or machine has died
@@ -107,9 +107,5 @@ def train_on_cluster(
 def _wait_until_unlocked(context: StudyContext, config: RunConfig) -> None:
     """Wait until no process trains a run. Ray reports a task as cancelled before its process has ended."""
     deadline = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            with exclusive_writer(context.results, config):
-                return
-        except Busy:
-            time.sleep(BUSY_SECONDS / 4)
+    while is_being_trained(context.results, config) and time.monotonic() < deadline:
+        time.sleep(BUSY_SECONDS / 4)

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from queue import SimpleQueue
 
 import torch
 from rich.console import Console
@@ -17,9 +17,10 @@ from plainres.study.context import StudyContext
 from plainres.study.plan import plan_study
 from plainres.training import RunConfig
 from plainres.training.distributed import rank_environments
+from plainres.training.lock import is_being_trained
 from plainres.training.signals import StopRequest
 
-BUSY_SECONDS = 2.0  # pause before another attempt at a run that another process is training
+BUSY_SECONDS = 2.0  # pause before asking again whether another process trains a run
 # Exit statuses of a worker process, see `plainres.study.worker`.
 BUSY_STATUS = os.EX_TEMPFAIL  # another process is training the run
 LOST_STATUS = os.EX_UNAVAILABLE  # another process of the same run has died
@@ -51,11 +52,11 @@ class ParallelTraining:
 
     def __init__(self, context: StudyContext, places: Sequence[tuple[str, ...]], console: Console):
         self.context, self.console = context, console
-        self.num_places = len(places)
+        self.places = places
         self.threads_per_process = max(1, available_cores() // sum(map(len, places)))
-        self.free_places: SimpleQueue[tuple[str, ...]] = SimpleQueue()
-        for place in places:
-            self.free_places.put(place)
+        self.waiting: deque[RunConfig] = deque()
+        self.busy: set[RunConfig] = set()  # runs that another process was training when they were started
+        self.outcomes: dict[RunConfig, tuple[str, str]] = {}
         self.running: set[subprocess.Popen] = set()
         self.stop = StopRequest(self._forward)
 
@@ -70,40 +71,48 @@ class ParallelTraining:
         Raises:
             Stopped: If a signal arrived.
         """
-        with self.stop, ThreadPoolExecutor(self.num_places) as pool:
-            outcomes = dict(zip(configs, pool.map(self._train_when_free, configs), strict=True))
+        self.waiting.extend(configs)
+        with self.stop, ThreadPoolExecutor(len(self.places)) as pool:
+            futures = [pool.submit(self._train_waiting, place) for place in self.places]
+            try:
+                for future in futures:
+                    future.result()
+            finally:
+                self.waiting.clear()  # after an error, no further run is started
         self.stop.synchronize()
         self.stop.raise_if_stopped("every run has written its checkpoint")
-        return outcomes
+        return self.outcomes
 
     def _forward(self, signum: int) -> None:
         for process in list(self.running):
             process.send_signal(signum)
 
-    def _train_when_free(self, config: RunConfig) -> tuple[str, str]:
-        """Train one run as soon as a place is free, and return its outcome and reason."""
-        place = self.free_places.get()
-        try:
-            failure = self._train_when_not_busy(config, place)
-        finally:
-            self.free_places.put(place)
-        if failure is not None:
-            return failure
-        (run,) = plan_study([config], self.context.results)
-        return run.status, run.reason
-
-    def _train_when_not_busy(self, config: RunConfig, place: tuple[str, ...]) -> tuple[str, str] | None:
-        """Train one run, waiting while another process trains it; return None on success, else outcome and reason."""
+    def _train_waiting(self, place: tuple[str, ...]) -> None:
+        """Train one waiting run after another, postponing those that another process is training."""
         while self.stop.signum is None:
+            try:
+                config = self.waiting.popleft()
+            except IndexError:
+                return
+            if config in self.busy and is_being_trained(self.context.results, config):
+                time.sleep(BUSY_SECONDS)
+                self.waiting.append(config)
+                continue
             failure = self._run_workers(config, place)
-            if failure is None:
-                return None
-            if failure.status < 0:
-                return "failed", f"the process was killed by {signal.Signals(-failure.status).name}"
-            if failure.status != BUSY_STATUS:
-                return "failed", failure.last_line
-            time.sleep(BUSY_SECONDS)
-        return "stopped", ""
+            if failure is not None and failure.status == BUSY_STATUS:
+                self.busy.add(config)
+                self.waiting.append(config)
+            else:
+                self.outcomes[config] = self._outcome(config, failure)
+
+    def _outcome(self, config: RunConfig, failure: WorkerFailed | None) -> tuple[str, str]:
+        """Return the outcome and the reason of a run whose processes have ended."""
+        if failure is None:
+            (run,) = plan_study([config], self.context.results)
+            return run.status, run.reason
+        if failure.status < 0:
+            return "failed", f"the process was killed by {signal.Signals(-failure.status).name}"
+        return "failed", failure.last_line
 
     def _run_workers(self, config: RunConfig, place: tuple[str, ...]) -> WorkerFailed | None:
         """Start the processes of one run and wait for them; return the failure that caused the others, if any."""

@@ -53,6 +53,20 @@ def exclusive_writer(results: Path, config: RunConfig) -> Iterator[None]:
         lock.release()
 
 
+def is_being_trained(results: Path, config: RunConfig) -> bool:
+    """Return whether a process holds the lock of a run. For the moment of the question, this process may hold it.
+
+    Args:
+        results: Results folder.
+        config: Configuration of the run.
+    """
+    try:
+        with exclusive_writer(results, config):
+            return False
+    except Busy:
+        return True
+
+
 def _read_holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text())
