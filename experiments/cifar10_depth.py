@@ -1,7 +1,7 @@
 """Do deeper plain nets train worse, and do shortcuts prevent it? (sections 1 and 4.2, Figures 1 and 6, Table 6)
 
     make reproduce-cifar                        # set-up, this script, and its figures
-    python experiments/cifar10_depth.py --plan  # the state of each run, and the expected time
+    python experiments/cifar10_depth.py --plan  # the state of each run, and on a CPU the expected time
 
 With a GPU, the nets and the protocol are the paper's: plain nets of 20, 32, 44 and 56 layers and residual nets of 20,
 32, 44, 56 and 110 layers, trained for 64,000 iterations with a batch size of 128.

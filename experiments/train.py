@@ -2,7 +2,7 @@
 
     python experiments/train.py --depth 56 --shortcut none --seeds 0 1 --iterations 8000
     python experiments/train.py --depth 20 --lr 0.03 --train-set 45k      # choose settings on held-out images
-    python experiments/train.py --depth 20 --plan                         # expected time on this machine
+    python experiments/train.py --depth 20 --plan                         # expected time on this CPU
 
 The W&B sweeps in `experiments/sweeps/` run this script. On one core of an AMD EPYC with AVX-512 BF16, 8,000 iterations
 of ResNet-20 took 34 minutes, and those of ResNet-56 took 184 minutes beside other programs (`seconds` in the last row

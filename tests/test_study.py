@@ -60,6 +60,13 @@ def test_plan_trains_nothing(experiment, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_plan_that_cannot_be_timed_refers_to_the_live_table(experiment, monkeypatch):
+    monkeypatch.setattr(launch, "estimates_while_training", lambda *_: True)
+    monkeypatch.setattr(launch, "calibrate", None)
+    _, out, _ = experiment("--demo", "--plan")
+    assert "2 of 2 runs to train on cpu; the live table will show the time left" in " ".join(out.split())
+
+
 @pytest.mark.parametrize("kernels", [True, False])
 def test_bf16_on_a_cpu_without_kernels_for_it_is_advised_against(experiment, monkeypatch, kernels):
     monkeypatch.setattr(launch, "has_bf16_kernels", lambda _: kernels)

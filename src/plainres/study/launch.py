@@ -136,7 +136,7 @@ def _print_plan(
     where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
     at_once = f", {len(places)} at a time" if len(places) > 1 else ""
     processes = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
-    about = f": about {format_seconds(total)}" if total is not None else ""
+    about = f": about {format_seconds(total)}" if total is not None else "; the live table will show the time left"
     console.print(f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}{about}")
     return total
 

@@ -55,7 +55,8 @@ class StudyOptions:
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     """Whether runs are mirrored to W&B. auto: online if logged in, offline if not, off if wandb is not installed."""
     plan: bool = False
-    """Print the planned runs with their expected times, and train nothing."""
+    """Print the planned runs, with their expected times where they can be timed without compiling a net, and train
+    nothing."""
 
     def resolve(
         self, cpu: int, cuda: int = PAPER_ITERATIONS, batch_size: int = RunConfig.batch_size
