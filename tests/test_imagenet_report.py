@@ -188,10 +188,15 @@ def test_depth_pays(tmp_path, deepest, status):
 
 
 @pytest.mark.parametrize(
-    ("together", "classes", "status"),
-    [(5.5, 1000, REPRODUCED), (6.5, 1000, NOT_REPRODUCED), (5.5, 10, NOT_ENOUGH)],
+    ("together", "classes", "iterations", "status"),
+    [
+        (5.5, 1000, ITERATIONS, REPRODUCED),
+        (6.5, 1000, ITERATIONS, NOT_REPRODUCED),
+        (5.5, 10, ITERATIONS, NOT_ENOUGH),
+        (5.5, 1000, 60_000, NOT_ENOUGH),
+    ],
 )
-def test_ensembles_are_compared_with_their_best_member(tmp_path, together, classes, status):
+def test_ensembles_are_compared_with_their_best_member(tmp_path, together, classes, iterations, status):
     for nets, top5 in (
         ([("resnet-34", 0)], 7.0),
         ([("resnet-50-b", 0)], 6.0),
@@ -203,8 +208,12 @@ def test_ensembles_are_compared_with_their_best_member(tmp_path, together, class
         score = json.loads(path.read_text())
         for net in score["nets"]:
             net |= {"depth": int(net["name"].split("-")[1]), "weights_sha256": f"{net['name']} {net['seed']}"}
+            net["iterations"] = iterations
         path.write_text(json.dumps(score | {"size": 224}))
     verdict = judge([], read_scores(tmp_path))["11"]
     assert verdict.level == status
     assert f"together {together:.2f}, of the best alone 6.00" in verdict.interval
     assert judge([], read_scores(tmp_path)[:1])["11"].level == NOT_ENOUGH
+    best_alone = tmp_path / "scores" / "1.json"
+    best_alone.write_text(json.dumps(json.loads(best_alone.read_text()) | {"precision": "bf16"}))
+    assert "needs scores" in judge([], read_scores(tmp_path))["11"].reason, "members in another precision"

@@ -110,9 +110,16 @@ def test_page_opens_with_the_finding_of_the_largest_study(results):
         ("plain-20", "plain-56"),
         ("resnet-20", "resnet-56"),
     ]
-    assert "cannot be compared" not in headline.limits
+    assert "cannot be compared" not in headline.limits and "One run per net" not in headline.limits
     page = html.unescape(page_html(find_studies(results), results))
     assert all(sentence in page for sentence in headline.sentences)
+
+
+def test_page_that_opens_with_single_runs_says_so(tmp_path):
+    for depth, error in ((20, 1.1), (56, 9.7)):
+        write_run(tmp_path, error, error, depth=depth, shortcut=None)
+    headline = content.headline(find_studies(tmp_path))
+    assert "One run per net: no interval can be given." in headline.limits
 
 
 def test_page_without_a_finished_run_says_so(tmp_path):

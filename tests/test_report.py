@@ -99,6 +99,27 @@ def test_verdict_says_what_the_records_carry(study):
     assert "no interval" not in text
 
 
+def test_verdict_on_single_runs_names_a_direction_only(tmp_path):
+    for depth, error in ((20, 1.1), (56, 9.7)):
+        write_run(tmp_path, error, error, depth=depth, shortcut=None)
+    text = verdict(read_study(tmp_path / "cifar10-64k-fp32"))
+    assert "ends worse on its own training set, the direction of degradation." in text
+    assert "which is degradation" not in text and "One run per net: no interval can be given." in text
+
+
+@pytest.mark.parametrize(("deep", "finding"), [(5.4, "direction of degradation"), (4.6, "no degradation")])
+def test_verdict_on_seeds_that_differ_more_than_nets_does_not_exclude_chance(tmp_path, deep, finding):
+    for shortcut in (None, "A"):
+        for depth, error in ((20, 5.0), (56, deep)):
+            for seed in (0, 1):
+                write_run(tmp_path, error + seed, error + seed, depth=depth, shortcut=shortcut, seed=seed)
+    text = verdict(read_study(tmp_path / "cifar10-64k-fp32"))
+    assert finding in text and "which is degradation" not in text
+    plain, residual = text.split("Plain minus residual twin")
+    assert ("a difference that chance can explain" in plain) == (deep > 5)
+    assert "a difference that chance can explain" in residual
+
+
 def test_verdict_of_a_short_budget_does_not_claim_the_end(tmp_path):
     for depth, error in ((20, 40.0), (44, 60.0)):
         write_run(tmp_path, error, error, depth=depth, shortcut=None, iterations=1_000)

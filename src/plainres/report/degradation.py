@@ -38,6 +38,16 @@ def _interval(part: Part) -> str:
     return f" ({effect.mean:+.1f} ± {effect.half_width:.1f} points over {effect.n} seeds{zero})"
 
 
+def _is_sure(part: Part) -> bool:
+    """Whether several seeds tell the sign of a difference from chance. Of single runs, the claims judge that."""
+    return part.effect.n > 1 and part.beyond_chance
+
+
+def _doubt(part: Part) -> str:
+    """The remark that chance explains a difference of several seeds. Empty if it does not, or if seeds are missing."""
+    return "" if part.effect.n == 1 or part.beyond_chance else ", a difference that chance can explain"
+
+
 def _plain(study: Study, depths: list[int]) -> str:
     if len(depths) < 2:
         return "Fewer than two plain nets have finished: this study cannot show degradation."
@@ -45,17 +55,17 @@ def _plain(study: Study, depths: list[int]) -> str:
     part = _part(study, deep, shallow, "train_error")
     if not part.as_claimed:
         finding = "no degradation at this budget and these depths"
-    elif part.comparable:
-        finding = "the deeper plain net ends worse on its own training set, which is degradation"
-    elif part.share >= LEAST_SHARE:
+    elif part.share < LEAST_SHARE:
         finding = (
-            "the deeper plain net ends worse on its own training set, the direction of degradation; its size cannot "
-            "be compared with the paper's at this budget"
+            f"the deeper plain net is behind on its own training set{_doubt(part)}, which is consistent with "
+            "degradation; a budget this short cannot tell a worse end from a slower start"
         )
+    elif part.comparable and _is_sure(part):
+        finding = "the deeper plain net ends worse on its own training set, which is degradation"
     else:
+        size = "" if part.comparable else "; its size cannot be compared with the paper's at this budget"
         finding = (
-            "the deeper plain net is behind on its own training set, which is consistent with degradation; a budget "
-            "this short cannot tell a worse end from a slower start"
+            f"the deeper plain net ends worse on its own training set, the direction of degradation{_doubt(part)}{size}"
         )
     return f"{_change(study, shallow, deep)} {finding}."
 
@@ -66,10 +76,10 @@ def _residual(study: Study, depths: list[int]) -> str:
     shallow, deep = (f"resnet-{depth}" for depth in (depths[0], depths[-1]))
     part = _part(study, shallow, deep, "train_error")
     if part.as_claimed:
-        finding = "the deeper residual net has the lower training error"
+        finding = f"the deeper residual net has the lower training error{_doubt(part)}"
     else:
         at = "" if part.comparable else " at this budget"
-        finding = f"the deeper residual net does not have the lower training error{at}"
+        finding = f"the deeper residual net does not have the lower training error{at}{_doubt(part)}"
     return f"{_change(study, shallow, deep)} {finding}."
 
 
@@ -93,6 +103,23 @@ def finding(study: Study) -> list[str]:
     return [sentence for sentence in (_plain(study, plain), _residual(study, residual)) if sentence]
 
 
+def about_seeds(study: Study) -> str:
+    """Return a sentence on the nets of a study that have a single seed. Empty if there are none."""
+    runs = study.finals().groupby("net", sort=False).size()
+    if runs.max() == 1:
+        return (
+            "One run per net: no interval can be given. The verdicts on the claims say whether such differences exceed "
+            "chance."
+        )
+    if runs.min() == 1:
+        single = ", ".join(runs[runs == 1].index)
+        return (
+            f"Errors are means over seeds. There is one seed of {single}: differences from other nets are then those "
+            "between runs of this seed, without an interval."
+        )
+    return ""
+
+
 def verdict(study: Study) -> str:
     """Return one paragraph on degradation and its cure, from the last iteration of the study's finished runs.
 
@@ -108,18 +135,7 @@ def verdict(study: Study) -> str:
             f"This is {study.iterations / paper:.1%} of the paper's {paper:,} iterations, so the figures cannot be "
             "compared with its final errors."
         )
-    runs = study.finals().groupby("net", sort=False).size()
-    if runs.max() == 1:
-        parts.append(
-            "One run per net: no interval can be given. The verdicts on the claims say whether such differences exceed "
-            "chance."
-        )
-    elif runs.min() == 1:
-        single = ", ".join(runs[runs == 1].index)
-        parts.append(
-            f"Errors are means over seeds. There is one seed of {single}: differences from other nets are then those "
-            "between runs of this seed, without an interval."
-        )
+    parts.append(about_seeds(study))
     if study.info.warning:
         parts.append(f"All of this is about the {study.dataset} and says nothing about CIFAR-10.")
     return " ".join(filter(None, parts)) + "\n"

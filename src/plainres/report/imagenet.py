@@ -128,7 +128,7 @@ def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[
     return pd.DataFrame(rows, columns=columns, dtype=object).fillna(NOTHING)
 
 
-def _is_real(score: dict) -> bool:
+def score_is_result(score: dict) -> bool:
     """Return whether a score is on the paper's images, of nets that had its whole budget or come from elsewhere."""
     budget = IMAGENET.paper_iterations
     trained = all(net.get("iterations", budget) >= budget for net in score["nets"])
@@ -166,7 +166,7 @@ class ScoreSet:
     @property
     def is_result(self) -> bool:
         """Whether the scores can be compared with the paper's."""
-        return all(map(_is_real, self.scores))
+        return all(map(score_is_result, self.scores))
 
     def of(self, way: str) -> list[dict]:
         """Return the scores of one way of testing, for example `"10-crop"`."""

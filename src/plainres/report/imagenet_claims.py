@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from plainres.catalog.datasets import IMAGENET
+from plainres.report.imagenet import score_is_result
 from plainres.report.parts import NOT_ENOUGH, NOT_REPRODUCED, ORDER, REPRODUCED, Reference, is_more
 from plainres.report.published import TABLE_1, TABLE_3
 from plainres.report.records import Study
@@ -93,7 +94,7 @@ def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
     """The verdict on one ensemble; None for a single net, nets of one depth, or members that were not scored."""
     if len({net.get("depth") for net in score["nets"]}) < 2:
         return None
-    same = [other for other in scores if all(other[key] == score[key] for key in ("way", "data", "size"))]
+    same = [other for other in scores if all(other[key] == score[key] for key in ("way", "data", "size", "precision"))]
     alone = {other["nets"][0]["weights_sha256"]: other["top5_error"] for other in same if len(other["nets"]) == 1}
     members = [alone[net["weights_sha256"]] for net in score["nets"] if net["weights_sha256"] in alone]
     if len(members) < len(score["nets"]):
@@ -106,6 +107,8 @@ def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
     reason = "" if level != NOT_ENOUGH else "the interval holds zero"
     if score["data"]["classes"] != IMAGENET.num_classes:
         level, reason = NOT_ENOUGH, f"{score['data']['classes']} classes are a check of the pipeline"
+    elif not score_is_result(score):
+        level, reason = NOT_ENOUGH, "a net was trained for fewer iterations than the paper's"
     studies = ", ".join(sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]}))
     return Verdict(
         level,

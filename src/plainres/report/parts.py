@@ -30,6 +30,11 @@ class Reference:
     source: str = PAPER
     half_width: float = 0.0
 
+    @property
+    def low(self) -> float:
+        """Lower end of its interval."""
+        return self.value - self.half_width
+
 
 @dataclass(frozen=True)
 class Part:
@@ -115,11 +120,11 @@ class Part:
 
     def _one_seed(self) -> tuple[str, str]:
         if self.chance is None:
-            return NOT_ENOUGH, "one seed per net, and no net has several seeds at this budget or a shorter one"
-        seen = "what chance explains between single runs, by seeds at this budget or shorter ones"
+            return NOT_ENOUGH, "single runs are compared, and no net has several seeds at this budget or a shorter one"
+        seen = "what chance explains between them, by seeds at this budget or shorter ones"
         if self.as_claimed and self.beyond_chance:
-            return INDICATIVE, f"one seed per net; the effect exceeds {seen}"
-        return NOT_ENOUGH, f"one seed per net; the effect does not exceed {seen}"
+            return INDICATIVE, f"single runs are compared; the effect exceeds {seen}"
+        return NOT_ENOUGH, f"single runs are compared; the effect does not exceed {seen}"
 
     def _several_seeds(self) -> tuple[str, str]:
         short = "" if self.comparable else self._budget()
@@ -129,7 +134,7 @@ class Part:
             if short and not self.never:
                 return NOT_ENOUGH, f"the interval contradicts the claim, but {short}"
             return NOT_REPRODUCED, "the interval contradicts the claim"
-        if self.bound is None and not short and self.reference and self.effect.high < self.reference.value:
+        if self.bound is None and not short and self.reference and self.effect.high < self.reference.low:
             return NOT_REPRODUCED, f"the interval holds zero and excludes {self.reference.source}"
         edge = "zero" if self.bound is None else f"the bound of {self.bound:.2f}"
         return NOT_ENOUGH, f"the interval holds {edge}"

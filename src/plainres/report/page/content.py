@@ -8,7 +8,7 @@ import pandas as pd
 
 from plainres.catalog.datasets import CIFAR10
 from plainres.report import imagenet
-from plainres.report.degradation import finding, verdict
+from plainres.report.degradation import about_seeds, finding, verdict
 from plainres.report.figures import paper_nets
 from plainres.report.ledger import TABLES
 from plainres.report.page.tables import (
@@ -63,15 +63,16 @@ class Headline:
 
     @property
     def limits(self) -> str:
-        """What the finding was measured on, and why it cannot be compared with the paper, if it cannot."""
+        """What the finding was measured on, which seeds it lacks, and why it cannot be compared with the paper."""
         if self.study is None:
             return ""
         paper = self.study.info.paper_iterations
         short = (
-            f" This is {self.study.iterations / paper:.1%} of the paper's {paper:,} iterations: final errors cannot be "
+            f"This is {self.study.iterations / paper:.1%} of the paper's {paper:,} iterations: final errors cannot be "
             "compared with the paper's."
         )
-        return f"{self.study.describe()}.{short if self.study.iterations < paper else ''}"
+        parts = [f"{self.study.describe()}.", short if self.study.iterations < paper else "", about_seeds(self.study)]
+        return " ".join(filter(None, parts))
 
 
 def front(studies: Sequence[Study]) -> Study | None:
