@@ -17,12 +17,12 @@ import tyro
 from torchvision.models import vgg16, vgg19
 
 from plainres.cli import run_command
+from plainres.files import write_atomic
 from plainres.nets import count_complexity, imagenet_net
 from plainres.nets.imagenet import BLOCKS_PER_STAGE, BOTTLENECK_DEPTH
 from plainres.nets.layer_list import layer_list
 from plainres.report.architecture import FOLDER, table_1_markdown
 from plainres.report.write import write_architecture
-from plainres.training.record import write_atomic
 
 IMAGE = (3, 224, 224)
 

@@ -26,13 +26,13 @@ from torch.nn.functional import cosine_similarity
 
 from plainres.cli import run_command
 from plainres.data import RunData, default_data_dir
+from plainres.files import write_atomic
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 from plainres.training.build import make_data, make_net
 from plainres.training.device import describe_hardware
 from plainres.training.loss import loss_and_errors
 from plainres.training.probes import GRADIENT_IMAGES, layers_3x3
-from plainres.training.record import write_atomic
 
 FIRST_LAYERS = 10
 

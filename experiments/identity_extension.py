@@ -21,11 +21,11 @@ import tyro
 from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.nets import extend_with_identity, load_net
 from plainres.training import RunConfig
 from plainres.training.build import make_data
 from plainres.training.evaluation import evaluate
-from plainres.training.record import write_atomic
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from rich.console import Console
 from train_small import small_config, train_small
 
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.report import read_study
 from plainres.study import StudyContext, parallel
 from plainres.study.watch import Watch
 from plainres.training import Record, record, train_run
 from plainres.training.checkpoints import list_checkpoints
 from plainres.training.lock import Busy, exclusive_writer
-from plainres.training.record import write_atomic
 from plainres.training.signals import Stopped
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -120,10 +120,10 @@ def test_run_resumes_after_a_crash_before_a_rename(tmp_path, uninterrupted, monk
             raise RuntimeError("crash")
         replace(source, target)
 
-    monkeypatch.setattr(record.os, "replace", crash)
+    monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(RuntimeError, match="crash"):
         train(tmp_path, config(), checkpoint_seconds=0)
-    monkeypatch.setattr(record.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     train(tmp_path, config())
     assert_same_run(tmp_path, uninterrupted, config())
 
@@ -230,12 +230,12 @@ def test_run_resumes_after_the_disk_was_full(tmp_path, uninterrupted, monkeypatc
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
 
-    monkeypatch.setattr(record.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ValueError, match=r"\.ckpt: cannot be written \(No space left on device\)"):
         train(tmp_path, config(), checkpoint_seconds=0)
     folder = Record(tmp_path, config()).folder
     assert not list(folder.glob("**/*.tmp")) and len(metrics(tmp_path, config())) == 1
-    monkeypatch.setattr(record.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     train(tmp_path, config())
     assert_same_run(tmp_path, uninterrupted, config())
 
@@ -271,7 +271,7 @@ def test_failed_write_keeps_the_old_contents(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr(record.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(ValueError, match=r"cannot be written \(I/O error\)"):
         write_atomic(path, "new")
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]

@@ -1,7 +1,9 @@
 """Figures, tables and verdicts from hand-made records; records that are partial, diverged or unreadable."""
 
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -279,6 +281,31 @@ def test_readme_without_both_marks_stays_as_it_is(study, tmp_path):
         update_readme(elsewhere, study)
     with pytest.raises(UserError, match="none"):
         update_readme(tmp_path / "none.md", study)
+
+
+@pytest.mark.parametrize("part", ["readme", "figures", "report"])
+def test_full_disk_leaves_the_old_files_and_one_line(study, tmp_path, monkeypatch, part):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{README_MARKS[0]}\nold\n{README_MARKS[1]}\n")
+    write_all(tmp_path)
+    write_report([study], tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    write_run(tmp_path, 4.0, 8.0, depth=32)
+    changed = read_study(study.folder)
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write = {
+        "readme": lambda: update_readme(readme, changed),
+        "figures": lambda: write_study(changed),
+        "report": lambda: write_report([changed], tmp_path),
+    }
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
+        write[part]()
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_study_without_results_does_not_stop_the_report(study, tmp_path):

@@ -14,12 +14,12 @@ from helpers import ROOT, one_line
 
 from plainres.cli import run_command
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.study import context, launch, plan
 from plainres.training import Record, RunConfig
 from plainres.training.checkpoints import checkpoint_path
 from plainres.training.device import choose_device
 from plainres.training.engines import choose_engine
-from plainres.training.record import write_atomic
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 

@@ -9,10 +9,10 @@ import pytest
 from helpers import config
 from rich.console import Console
 
+from plainres.files import write_atomic
 from plainres.study.watch import BARS, Watch
 from plainres.training import Record, RunConfig
 from plainres.training.checkpoints import checkpoint_path
-from plainres.training.record import write_atomic
 from plainres.training.schedule import row_ends
 
 

@@ -20,9 +20,9 @@ from plainres.catalog.datasets import CIFAR10
 from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.data.cifar.files import require_cifar
+from plainres.files import write_atomic
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training.device import choose_device, describe_hardware, describe_software, fast_precision
-from plainres.training.record import write_atomic
 
 STOCK = Method("stock")
 BATCH_SIZE = 128

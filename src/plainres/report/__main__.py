@@ -9,6 +9,7 @@ import tyro
 
 from plainres.cli import run_report_command
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.report import claims
 from plainres.report.document import write_report
 from plainres.report.imagenet import read_scores
@@ -29,7 +30,7 @@ def lost_claims(verdicts: dict[str, Verdict], path: Path) -> list[str]:
 
 def save_levels(verdicts: dict[str, Verdict], path: Path) -> None:
     """Keep the levels for the next comparison."""
-    path.write_text(json.dumps({id: verdict.level for id, verdict in verdicts.items()}, indent=2) + "\n")
+    write_atomic(path, json.dumps({id: verdict.level for id, verdict in verdicts.items()}, indent=2) + "\n")
 
 
 def print_claims(results: Path, studies: list[Study]) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_markdown, claims_table, judge_results
 from plainres.report.degradation import verdict
@@ -172,5 +173,5 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
 def write_report(studies: Sequence[Study], root: Path) -> list[Path]:
     """Write REPORT.md and report.html into the results folder `root`."""
     markdown = root / "REPORT.md"
-    markdown.write_text(report_markdown(studies, root))
+    write_atomic(markdown, report_markdown(studies, root))
     return [markdown, write_page(studies, root)]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from plainres.catalog.datasets import CIFAR10
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
 from plainres.report.claims import judge_results
 from plainres.report.degradation import verdict
@@ -46,11 +47,14 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """
     png, svg = (stem.with_suffix(suffix) for suffix in (".png", ".svg"))
     with plt.rc_context({"svg.hashsalt": stem.name, "svg.fonttype": "none"}):
-        pixels = io.BytesIO()
+        pixels, reduced, drawing = io.BytesIO(), io.BytesIO(), io.BytesIO()
         figure.savefig(pixels, dpi=150, format="png")
-        Image.open(pixels).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE).save(png, optimize=True)
-        figure.savefig(svg, metadata={"Date": None})
+        quantized = Image.open(pixels).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE)
+        quantized.save(reduced, "PNG", optimize=True)
+        figure.savefig(drawing, format="svg", metadata={"Date": None})
     plt.close(figure)
+    write_atomic(png, reduced.getvalue())
+    write_atomic(svg, drawing.getvalue())
     return [png, svg]
 
 
@@ -103,7 +107,7 @@ def write_study(study: Study) -> list[Path]:
     written = save_figures(study)
     for name, text in texts.items():
         path = study.folder / name
-        path.write_text(text)
+        write_atomic(path, text)
         written.append(path)
     return written
 
@@ -114,7 +118,7 @@ def write_architecture(results: Path) -> list[Path]:
     if not (folder / "nets.json").exists():
         return []
     nets = architecture.read_nets(folder)
-    (folder / "table1.md").write_text(architecture.table_1_markdown(nets))
+    write_atomic(folder / "table1.md", architecture.table_1_markdown(nets))
     return [folder / "table1.md", *save_figure(architecture.figure_3(nets), folder / "figure3")]
 
 
@@ -134,7 +138,7 @@ def write_scores(results: Path) -> list[Path]:
     if not scores:
         return []
     path = results / imagenet.SCORES / "tables.md"
-    path.write_text(imagenet.tables_markdown(scores))
+    write_atomic(path, imagenet.tables_markdown(scores))
     return [path]
 
 
@@ -197,7 +201,7 @@ def update_readme(readme: Path, study: Study, studies: Sequence[Study] = ()) -> 
         raise UserError(f"{readme}: must be in a folder above the records, which are in {study.folder}")
     before, rest = text.split(begin)
     after = rest.split(end)[1]
-    readme.write_text(f"{before}{begin}\n{readme_section(study, readme.parent, studies)}\n{end}{after}")
+    write_atomic(readme, f"{before}{begin}\n{readme_section(study, readme.parent, studies)}\n{end}{after}")
 
 
 def write_all(results: Path, draw: bool = True) -> list[Study]:

@@ -16,13 +16,13 @@ from plainres.data.imagenet.batches import BadImages
 from plainres.data.imagenet.module import BAD_LIMIT
 from plainres.data.imagenet.photos import Photos
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.nets.weights import Normalized
 from plainres.scoring.models import adopt, labels_for, load_model
 from plainres.scoring.scores import score
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 from plainres.training.device import choose_device, describe_hardware, describe_software
-from plainres.training.record import write_atomic
 
 CROP_SIZE = 224
 

@@ -11,9 +11,9 @@ import tyro
 
 from plainres.cli import run_command
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.report.write import FIGURES
 from plainres.tracking.mirror import PROJECT
-from plainres.training.record import write_atomic
 
 try:
     import wandb_workspaces.reports.v2 as wr

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from plainres.errors import UserError
-from plainres.training.record import write_atomic
+from plainres.files import write_atomic
 
 KEPT = 2  # number of checkpoints that are kept, so that one remains if the last one is damaged
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.training.config import RunConfig
-from plainres.training.record import write_atomic
 
 
 class Busy(UserError):

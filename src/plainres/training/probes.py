@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from plainres.data import RunData
+from plainres.files import write_atomic
 from plainres.nets.activation_checkpointing import preserve_buffers
 from plainres.training.build import make_net
 from plainres.training.config import RunConfig
 from plainres.training.loss import loss_and_errors
 from plainres.training.module import ClassificationModule
-from plainres.training.record import Record, write_atomic
+from plainres.training.record import Record
 from plainres.training.schedule import row_ends
 
 RESPONSE_IMAGES = 1_000

@@ -1,7 +1,6 @@
 """The record of a run on disk: `results/<study>/<net>/seed-<s>/`."""
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -9,34 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.training.config import RunConfig
 
 COLUMNS = ["iteration", "epoch", "lr", "train_loss", "train_error", "images_per_second", "seconds"]
 UNFINISHED = "running"
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file atomically: after a crash it has either its old contents or all of the new ones.
-
-    Args:
-        path: File to write. Its folder is created if necessary.
-        content: Contents, text being encoded in UTF-8.
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 class Record:

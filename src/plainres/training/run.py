@@ -16,6 +16,7 @@ from torch import nn
 
 from plainres.data import RunData
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.nets import count_complexity
 from plainres.nets.cifar import CifarNet
 from plainres.nets.imagenet import ImageNetNet
@@ -41,7 +42,7 @@ from plainres.training.lock import exclusive_writer
 from plainres.training.loss import Tally
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
-from plainres.training.record import UNFINISHED, Record, write_atomic
+from plainres.training.record import UNFINISHED, Record
 from plainres.training.signals import StopRequest
 
 SAME_ON_RESUMING = ("data_md5", "activation_checkpointing", "earlier")  # parts of a run's provenance

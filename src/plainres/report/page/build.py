@@ -12,6 +12,7 @@ import jinja2
 import vl_convert
 from markdown_it import MarkdownIt
 
+from plainres.files import write_atomic
 from plainres.report import imagenet
 from plainres.report.claims import LEVELS, judge_results
 from plainres.report.page import content
@@ -98,5 +99,5 @@ def write_page(studies: Sequence[Study], results: Path) -> Path:
         results: Results folder.
     """
     path = results / "report.html"
-    path.write_text(page_html(studies, results))
+    write_atomic(path, page_html(studies, results))
     return path
