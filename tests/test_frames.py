@@ -195,6 +195,16 @@ def test_logarithmic_axes_have_several_labels_whatever_they_span(results, ratio)
     assert ratio > 300 or all("$" not in label for label in labels), "powers of ten only where there are several"
 
 
+def test_variants_are_left_out_of_figures_by_layer_beside_the_nets_of_the_paper(tmp_path):
+    for clip in (0.0, 1.0, 2.0):
+        write_layers(write_run(tmp_path, 9.0, 12.0, depth=56, shortcut=None, clip=clip), 55)
+    study = report.open(tmp_path).largest()
+    assert list(layer_figures.probed_runs(study, "response_std")) == ["plain-56"]
+    shutil.rmtree(study.folder / "plain-56")
+    variants = layer_figures.probed_runs(report.open(tmp_path).largest(), "response_std")
+    assert list(variants) == ["plain-56-clip1", "plain-56-clip2"]
+
+
 def test_weights_are_drawn_where_records_have_them(results):
     study = results.largest()
     assert layer_figures.weights(study) is None

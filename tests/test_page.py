@@ -17,12 +17,14 @@ from plainres.report import find_studies
 from plainres.report.claims import judge_results
 from plainres.report.degradation import finding
 from plainres.report.page import content, page_html, write_page
+from plainres.report.page.budgets import budgets_chart
 from plainres.report.page.build import chart_specifications
 from plainres.report.page.cards import claim_cards
 from plainres.report.page.curves import EACH, MEAN, curve_rows, curves_chart
 from plainres.report.page.effects import effect_rows
 from plainres.report.page.layers import layer_rows, layers_chart, recorded_quantities
 from plainres.report.page.tables import Points, results_table
+from plainres.report.records import budget_series
 from plainres.report.write import write_all
 
 COMMITTED = ROOT / "results"
@@ -202,6 +204,18 @@ def test_charts_are_valid_vega_lite(results):
     assert {name.partition("/")[0] for name in charts} == {"curves", "layers", "budgets", "effects"}
     for chart in charts.values():
         assert vl_convert.vegalite_to_vega(chart)["marks"]
+
+
+def test_variants_of_a_net_have_other_points_in_the_chart_over_budgets(results):
+    for iterations in (1_000, 64_000):
+        write_run(results, 30.0, 35.0, depth=56, shortcut=None, clip=1.0, iterations=iterations)
+    (group,) = budget_series(find_studies(results)).values()
+    chart = budgets_chart(group)
+    assert chart["title"]["text"] == "hollow points: plain-56-clip1"
+    fill = chart["spec"]["layer"][1]["encoding"]["fillOpacity"]["scale"]
+    assert dict(zip(fill["domain"], fill["range"], strict=True)) == {"": 1.0, "clip1": 0.0}
+    rows = {row["net"]: row["variant"] for row in chart["datasets"]["rows"]}
+    assert rows["plain-56-clip1"] == "clip1" and rows["plain-56"] == ""
 
 
 def test_a_run_without_metrics_has_no_curves(tmp_path):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from plainres.report.drawing import by_depth, finish, make_panels, style_of, thousands, tidy
-from plainres.report.figures import AxesLike
+from plainres.report.figures import AxesLike, paper_nets
 from plainres.report.records import Run, Study
 
 PAPER_NETS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
@@ -30,12 +30,15 @@ VARIANTS = {
 def probed_runs(study: Study, *columns: str) -> dict[str, Run]:
     """Return the first seed of each net whose probes have some columns, by name of the net.
 
-    If the study has the paper's four nets of 20 and 56 layers, the nets are these and ResNet-110, else all nets.
+    If the study has the paper's four nets of 20 and 56 layers, the nets are these and ResNet-110. Otherwise they are
+    those that follow the paper, such as plain-20, because variants of a net would look like it. If there are none,
+    they are all nets.
     """
     probed = {run.net: run for run in reversed(study.runs) if len(run.probes) and {*columns} <= {*run.probes}}
     papers = [net for net in PAPER_NETS if net in probed]
-    names = papers if len(papers) >= 4 else [run.net for run in study.runs if run.net in probed]
-    return {net: probed[net] for net in names}
+    if len(papers) < 4:
+        papers = [net for kind in ("plain", "residual") for net in paper_nets(study, kind) if net in probed]
+    return {net: probed[net] for net in papers or dict.fromkeys(run.net for run in study.runs if run.net in probed)}
 
 
 def at_end(run: Run) -> pd.DataFrame:
