@@ -305,7 +305,9 @@ def test_several_histories_of_hardware_are_separated(tmp_path):
         run["provenance"]["earlier"] = [{"until": 9, "hardware": hardware}]
         path.write_text(json.dumps(run))
     described = describe_runs(report.open(tmp_path).largest().runs)
-    assert described.endswith(", test CPU (2 threads); test CPU (one thread), then test CPU (2 threads)")
+    assert described.endswith(
+        ", seed 0; resnet-20: test CPU (2 threads); resnet-8: test CPU (one thread), then test CPU (2 threads)"
+    )
 
 
 def test_saved_figures_are_small_and_alike(results, tmp_path):

@@ -153,25 +153,36 @@ class Study:
 def describe_runs(runs: Sequence[Run]) -> str:
     """Return data, budget (or budgets), precision, seeds and hardware of runs in one line.
 
-    Seeds are those of all runs. In parentheses after them come the nets that have fewer, with theirs.
+    Seeds are those of all runs. In parentheses after them come the nets that have fewer, with theirs. If a run changed
+    its hardware, each history of hardware is given with its nets.
 
     Args:
         runs: At least one run, all on one data set and in one precision.
     """
     study = Study(runs[0].folder.parents[1], list(runs))
-    config, hardware = study.config, {hardware_name(run.info) for run in runs}
+    config = study.config
     *most, last = (f"{n:,}" for n in sorted({run.config["iterations"] for run in runs}))
     budgets = f"{', '.join(most)} and {last}" if most else last
     batches = " and ".join(map(str, sorted({run.config["batch_size"] for run in runs})))
-    separator = "; " if any(", " in name for name in hardware) else " and "
     trained_on = f"{config['train_set']} training images, " if len(study.info.train_sets) > 1 else ""
     if study.is_imagenet:
         trained_on = f"{config['image_size']} pixels, "
     bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
     return (
         f"{study.dataset}, {trained_on}{budgets} iterations of {batches}{bn}, "
-        f"{config['precision']}, {describe_seeds(runs)}, {separator.join(sorted(hardware))}"
+        f"{config['precision']}, {describe_seeds(runs)}{_hardware_of(runs)}"
     )
+
+
+def _hardware_of(runs: Sequence[Run]) -> str:
+    """Return ", A and B", or "; plain-20: A, then B; plain-56: B" if a run changed its hardware."""
+    nets: dict[str, list[str]] = {}
+    for run in runs:
+        nets.setdefault(hardware_name(run.info), []).append(run.net)
+    if len(nets) == 1 or not any(", " in name for name in nets):
+        return f", {' and '.join(sorted(nets))}"
+    histories = sorted(f"{' and '.join(sorted(set(several)))}: {name}" for name, several in nets.items())
+    return f"; {'; '.join(histories)}"
 
 
 def describe_seeds(runs: Sequence[Run]) -> str:
