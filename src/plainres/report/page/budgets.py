@@ -67,7 +67,7 @@ def budgets_chart(studies: Sequence[Study]) -> dict | None:
     points = base.mark_point(filled=True, size=50, opacity=0.9, strokeWidth=1.5).encode(
         shape=depth_shape(depths), stroke=depth_colour(depths), tooltip=tooltip,
         fillOpacity=alt.FillOpacity(
-            "variant:N", scale=alt.Scale(domain=["", *fills], range=[1.0, *(FILLS[fill] for fill in fills.values())])
+            "variant:O", scale=alt.Scale(domain=["", *fills], range=[1.0, *(FILLS[fill] for fill in fills.values())])
         ),
     )  # fmt: skip
     chart = alt.layer(lines, points, data=ROWS).properties(height=HEIGHT)
