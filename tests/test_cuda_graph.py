@@ -302,7 +302,7 @@ def test_study_is_planned_without_compiling_and_estimated_from_its_first_run(tmp
     configs = [config(iterations=64, batch_size=4, shortcut=shortcut) for shortcut in (None, "A")]
     where = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
     assert launch.run_study(configs, where, runs_per_device=1, plan_only=True) == 0
-    assert not graphs and "2 of 2 runs to train on cpu\n" in capsys.readouterr().out
+    assert not graphs and "2 of 2 runs to train on cpu; the live table" in capsys.readouterr().out
     assert launch.run_study(configs, where, runs_per_device=1) == 0
     estimates = re.findall(
         r"^plain-8-batch4 seed 0: about ([\d.]+) s; all 2 runs: about ([\d.]+) s$", capsys.readouterr().out, re.M
