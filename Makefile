@@ -21,7 +21,7 @@ setup: $(READY) ## create .venv with the tested versions (every other target doe
 # An incomplete environment has no .ready and is created again.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: plainres requires Python 3.11 or 3.12: choose one with PYTHON="; exit 1; }
+		{ echo "error: plainres requires Python 3.11 or later: choose one with PYTHON="; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,terminal]'
@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 reproduce-cifar: setup ## train plain and residual nets on CIFAR-10, draw figures and Table 6 (options in ARGS=)
 	@$(BIN)/python experiments/cifar10_depth.py $(ARGS)
 
-reproduce-imagenet: setup ## the same on ImageNet, on the first GPUS= GPUs (ARGS=--plan prints the GPU-hours)
+reproduce-imagenet: setup ## the same on ImageNet, on the first GPUS= GPUs (ARGS=--plan prints the expected time)
 	@$(if $(GPUS),CUDA_VISIBLE_DEVICES=$$(seq -s, 0 $$(($(GPUS) - 1)))) \
 		$(BIN)/python experiments/imagenet_depth.py $(ARGS)
 	@$(if $(GPUS),CUDA_VISIBLE_DEVICES=$$(seq -s, 0 $$(($(GPUS) - 1)))) \

@@ -115,6 +115,14 @@ def test_precisions_are_compared_at_one_budget_and_seed(tmp_path):
     assert row["net"] == "resnet-20" and row["iterations"] == "1,000"
     assert row["test error"] == row["train error"] == "+0.10 ± 1.27 (95%, n = 2)"
     assert "## Precision" in report_markdown(studies, tmp_path)
+    assert " / " not in row["hardware"]
+    for path in tmp_path.glob("*-fp32/*/seed-1/run.json"):
+        run = json.loads(path.read_text())
+        run["provenance"]["hardware"] |= {"cpu": "Another CPU", "amx": True}
+        path.write_text(json.dumps(run))
+    (row,) = precision_differences(find_studies(tmp_path)).to_dict("records")
+    precisions = row["hardware"].split(" / ")
+    assert len(precisions) == 2 and "Another CPU (" in precisions[1] and "AMX" in precisions[1]
 
 
 def test_convergence_speed_counts_iterations(tmp_path):

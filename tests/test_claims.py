@@ -174,7 +174,7 @@ def test_magnitudes_are_compared_with_the_published_ones(tmp_path):
     single = judge(write_nets(tmp_path / "c", published, noise=(0.0,)))["4a"]
     assert "(one seed, no interval)" in single.magnitude
     short = judge(write_nets(tmp_path / "d", published, iterations=8_000))["4a"]
-    assert short.magnitude.startswith("cannot be compared at this budget (+1.24 here, the paper's figure (+1.24)")
+    assert short.magnitude == "cannot be compared at this budget"
 
 
 def test_at_an_eighth_of_the_budget_degradation_is_seen_but_not_measured(tmp_path):

@@ -294,6 +294,11 @@ def test_expected_total_of_runs_side_by_side(monkeypatch):
     assert launch._expected_total([10, 50], 1, two, cpu) == 50
     assert launch._expected_total([40], 1, [("cpu", "cpu")], cpu) == 20
     assert launch._expected_total([10, 10, 20, 20], 1, two * 4, cpu) == 30, "eight processes share two cores"
+    gpus = [("cuda:0",), ("cuda:1",)]
+    assert launch._expected_total([10, 20, 90], 2, gpus, torch.device("cuda")) == 90
+    assert launch._expected_total([30, 30, 60], 2, gpus, torch.device("cuda")) == 60
+    assert launch._expected_total([40], 2, [("cuda:0", "cuda:1")], torch.device("cuda")) == 20
+    assert launch._expected_total([40], 2, [("cuda:0",)], torch.device("cuda")) == 20, "torchrun started two processes"
 
 
 def test_unusable_gpu_is_named(monkeypatch, capsys):

@@ -15,11 +15,14 @@ from plainres.report.verdicts import Verdict
 
 CIFAR, IMAGENET, SCORES, NETS = "CIFAR-10", "ImageNet", "scores", "nets"
 LEVELS = {
-    NOT_ENOUGH: "no records, too short a budget, or an interval that does not decide",
+    NOT_ENOUGH: "no records, less than an eighth of the paper's budget, single runs whose difference chance can "
+    "explain, or an interval that does not decide",
     INDICATIVE: "the direction is as claimed, from one run per net beyond what chance explains, or from several at "
     "less than the paper's budget",
-    REPRODUCED: "the 95% interval over seeds supports the claim, at the paper's budget",
-    NOT_REPRODUCED: "the interval contradicts the claim, or holds zero and excludes the published effect",
+    REPRODUCED: "the 95% interval over seeds supports the claim, at the paper's budget; or an exact count agrees with "
+    "the paper's (8a)",
+    NOT_REPRODUCED: "the interval at the paper's budget contradicts the claim, or holds zero and excludes the "
+    "published effect; that something never happens (3a to 3c) can be refuted at any budget",
 }
 FIELDS = ("direction", "magnitude", "interval", "n", "budget", "records", "reason")
 

@@ -14,6 +14,7 @@ from plainres.report.page import write_page
 from plainres.report.partial import partial_markdown
 from plainres.report.records import Study
 from plainres.report.tables import (
+    PRECISION_NOTE,
     comparisons,
     convergence_speed,
     markdown_table,
@@ -94,8 +95,7 @@ def _precision_section(studies: Sequence[Study]) -> list[str]:
     table = precision_differences(studies)
     if table.empty:
         return []
-    note = "bf16 minus fp32, in points, of the same net, initial weights and batches, with 95% t intervals over seeds."
-    return ["## Precision", note, markdown_table(table)]
+    return ["## Precision", PRECISION_NOTE, markdown_table(table)]
 
 
 def _imagenet_section(studies: Sequence[Study], root: Path) -> list[str]:

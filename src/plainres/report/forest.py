@@ -33,7 +33,7 @@ def _draw_row(axes: Axes, y: int, part: Part) -> None:
         axes.plot(effect.mean, y, "o", mfc="white", mec=colour, ms=6, mew=1.4)
     else:
         axes.errorbar(effect.mean, y, xerr=effect.half_width, fmt="o", color=colour, ms=6, lw=1.6, capsize=3)
-    if part.reference is not None:
+    if part.reference is not None and part.comparable:
         reference = part.reference
         axes.errorbar(
             reference.value,
@@ -78,7 +78,8 @@ def _draw(axes: Axes, rows: Sequence[Row], unit: str) -> None:
 def figure_claims(verdicts: dict[str, Verdict]) -> Figure | None:
     """Draw the effect of every part of every claim with its 95% interval, beside the published figure.
 
-    Effects are grey where the budget is below the paper's, and open where a single seed gives no interval. Claims
+    Effects are grey where the budget is below the paper's, and the published figure is then left out. Early errors
+    (claims 4b and 5a) mean the same at every budget. Effects are open where a single seed gives no interval. Claims
     without records are left out.
 
     Args:
@@ -100,7 +101,15 @@ def figure_claims(verdicts: dict[str, Verdict]) -> Figure | None:
         Line2D([], [], color=OURS, marker="o", lw=1.6, label="ours, with 95% interval"),
         Line2D([], [], color=GREY, marker="o", lw=1.6, label="ours, budget below the paper's"),
         Line2D([], [], color="0.4", marker="o", mfc="white", ls="none", label="one seed, no interval"),
-        Line2D([], [], color=PUBLISHED, marker="D", mfc="white", ls="none", label="published"),
+        Line2D(
+            [],
+            [],
+            color=PUBLISHED,
+            marker="D",
+            mfc="white",
+            ls="none",
+            label="published (2: other reproductions)",
+        ),
         Patch(color=BAND, label="claimed to lie within"),
     ]
     figure.legend(handles=handles, loc="upper center", ncol=5, frameon=False, fontsize=8)

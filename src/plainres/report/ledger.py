@@ -35,8 +35,8 @@ RECORDS = (
     (
         "2026-11-21",
         "Averaged BN statistics",
-        "Averages over unaugmented images made errors 0.3 to 0.4 points too high. Since this date they are taken over "
-        "augmented images, as in training, and recorded as `averaged_bn_test_error`. Earlier records have "
+        "Averages were taken over images without augmentation, which are not what a net is trained on. Since this date "
+        "they are taken over augmented images and recorded as `averaged_bn_test_error`. Earlier records have "
         '`exact_bn_test_error`, which is not shown: their column reads "-".',
     ),
     (

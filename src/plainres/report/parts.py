@@ -140,12 +140,10 @@ class Part:
         return NOT_ENOUGH, f"the interval holds {edge}"
 
     def magnitude(self) -> str:
-        """Compare the effect with the published one. Empty if nothing is published or recorded."""
-        if self.reference is None or self.difference is None:
+        """Compare the effect with the published one. Empty without either, or at a lower budget."""
+        if self.reference is None or self.difference is None or not self.comparable:
             return ""
         published = f"{self.reference.source} ({self.reference.value:+.2f})"
-        if not self.comparable:
-            return f"{self.difference.mean:+.2f} here, {published} at {self.judged.info.paper_iterations:,} iterations"
         apart = self.difference.mean - self.reference.value
         if self.difference.n == 1:
             return f"differs by {apart:+.2f} from {published} (one seed, no interval)"

@@ -104,6 +104,18 @@ def hardware_name(recorded: dict) -> str:
     return ", then ".join(dict.fromkeys(_hardware_name(s["hardware"], s.get("processes", 1)) for s in starts))
 
 
+def processor_name(recorded: dict) -> str:
+    """Return the GPU, or the CPU with the instructions that decide how it rounds, of each restart of a record."""
+    provenance = recorded["provenance"]
+    starts = [start["hardware"] for start in [*provenance.get("earlier", []), provenance]]
+    names = []
+    for hardware in starts:
+        instructions = [hardware.get("cpu_capability"), "AMX" if hardware.get("amx") else None]
+        known = " and ".join(filter(None, instructions))
+        names.append(hardware.get("gpu") or hardware["cpu"] + (f" ({known})" if known else ""))
+    return ", then ".join(dict.fromkeys(names))
+
+
 def _hardware_name(hardware: dict, processes: int) -> str:
     threads = hardware.get("threads")
     name = hardware.get("gpu") or f"{hardware['cpu']} ({'one thread' if threads == 1 else f'{threads} threads'})"

@@ -6,7 +6,14 @@ import pandas as pd
 
 from plainres.report.published import TABLE_6, TABLE_6_COMPARED, TABLE_6_PEERS
 from plainres.report.records import Study
+from plainres.report.run import processor_name
 from plainres.report.statistics import by_seed, difference, estimate, final, row_error, sampling_error
+
+PRECISION_NOTE = (
+    "bf16 minus fp32, in points, of the same net, initial weights and batches, with 95% t intervals over seeds. Where "
+    "the hardware of the two precisions differs, so does how they round, and a difference between single runs does not "
+    "show an effect of precision."
+)
 
 
 def mean_and_std(values: pd.Series) -> str:
@@ -134,7 +141,10 @@ def comparisons(study: Study) -> pd.DataFrame:
 
 
 def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
-    """bf16 minus fp32, in points, of every net that has runs of both with the same budget and seeds."""
+    """bf16 minus fp32, in points, of every net that has runs of both with the same budget and seeds.
+
+    The last column is the hardware: one name if all these runs have it, otherwise that of each precision.
+    """
     finished = {study.name: study for study in studies if study.runs}
     rows = []
     for name, low in finished.items():
@@ -147,6 +157,11 @@ def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
                 # The same initial weights and batches, so that these differences are paired by seed.
                 apart = (by_seed(low, net, f"{part}_error") - by_seed(full, net, f"{part}_error")).dropna()
                 row[f"{part} error"] = str(estimate(apart)) if len(apart) else ""
+            computed_on = [
+                ", ".join(sorted({processor_name(run.info) for run in study.of_net(net) if run.seed in apart.index}))
+                for study in (low, full)
+            ]
+            row["hardware"] = " / ".join(dict.fromkeys(computed_on))
             if all(row.values()):
                 rows.append(row)
     return pd.DataFrame(rows)

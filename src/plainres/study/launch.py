@@ -172,7 +172,8 @@ def _expected_total(
     are not more processes than cores. The study lasts at least as long as its longest run.
     """
     if device.type == "cuda":
-        return sum(expected) / num_devices
+        devices_per_run = max(1, num_devices // len(places))
+        return max(max(expected) / devices_per_run, sum(expected) / num_devices)
     at_once = min(len(places), max(1, available_cores() // len(places[0])))
     return max(max(expected), sum(expected) / at_once) / len(places[0])
 

@@ -42,7 +42,7 @@ def with_averaged_bn(net: nn.Module, data: RunData, config: RunConfig) -> tuple[
 
     The nets that the authors released hold averages over "a sufficiently large training batch", while training leaves
     moving averages. The averages are taken over the first batches of the run, about 10,000 images, augmented as in
-    training: statistics of images without augmentation differ enough to raise the test error by 0.3 to 0.4 points.
+    training, because images without augmentation are not what the weights were trained on.
     Several processes average over their shares of each batch, which changes the last digits.
 
     Args:

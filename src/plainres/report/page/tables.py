@@ -10,7 +10,14 @@ from plainres.report import architecture, imagenet
 from plainres.report.published import TABLE_6_COMPARED
 from plainres.report.records import Study
 from plainres.report.statistics import by_seed
-from plainres.report.tables import comparisons, convergence_speed, precision_differences, summary, table_6
+from plainres.report.tables import (
+    PRECISION_NOTE,
+    comparisons,
+    convergence_speed,
+    precision_differences,
+    summary,
+    table_6,
+)
 
 SEEDS = "every seed"
 PIPELINE_CHECK = "A check of the pipeline, not a result: nothing here can be compared with the paper."
@@ -138,8 +145,7 @@ def precision_tables(studies: Sequence[Study]) -> list[Table]:
         studies: Studies in any order.
     """
     frame = precision_differences(studies)
-    note = "bf16 minus fp32, in points, of the same net, initial weights and batches, with 95% t intervals over seeds."
-    return [] if frame.empty else [from_frame("Precision", frame, note)]
+    return [] if frame.empty else [from_frame("Precision", frame, PRECISION_NOTE)]
 
 
 def imagenet_table(study: Study) -> Table:
