@@ -9,9 +9,8 @@ With a GPU, the nets and the protocol are the paper's: plain nets of 20, 32, 44 
 Without a GPU, plain and residual nets of 20 and 56 layers are trained for 1,500 iterations, side by side and with one
 thread each if there are several cores. `--plan` prints how long that takes; on an Intel Xeon with AMX, the four runs
 took 39 minutes of one core in total (`seconds` in results/cifar10-1500-bf16), and CPUs without bf16 are several times
-slower. With three seeds
-(results/cifar10-1500-bf16), every plain-56 ends far behind every plain-20 on the training set and every ResNet-56 ahead
-of every plain-56, but not yet ahead of ResNet-20.
+slower. With three seeds, every plain-56 ends far behind every plain-20 on the training set and every ResNet-56 ahead of
+every plain-56, but not yet ahead of ResNet-20.
 
 `--demo` trains smaller nets on small synthetic images, where the deep plain net also ends far behind the shallow one,
 within minutes and without a download.

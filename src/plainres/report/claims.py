@@ -209,6 +209,20 @@ def judge_results(studies: Sequence[Study], results: Path) -> dict[str, Verdict]
     return judge(studies, read_scores(results), nets)
 
 
+def claims_summary(verdicts: dict[str, Verdict]) -> str:
+    """Return how many claims have each level, in one sentence. Levels of few claims come with their numbers."""
+    by_level: dict[str, list[str]] = {
+        level: [id for id, verdict in verdicts.items() if verdict.level == level]
+        for level in (REPRODUCED, INDICATIVE, NOT_REPRODUCED, NOT_ENOUGH)
+    }
+    counts = [
+        f"{len(ids)} {level}" + (f" ({', '.join(ids)})" if level != NOT_ENOUGH else "")
+        for level, ids in by_level.items()
+        if ids
+    ]
+    return f"Levels of the {len(verdicts)} claims of the paper: {'; '.join(counts)}."
+
+
 def claims_table(verdicts: dict[str, Verdict]) -> pd.DataFrame:
     """One row per claim: its level, direction, number of seeds, budget and records."""
     fields = ("direction", "n", "budget", "records")

@@ -12,7 +12,7 @@ from plainres.catalog.datasets import CIFAR10
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
-from plainres.report.claims import judge_results
+from plainres.report.claims import claims_summary, judge_results
 from plainres.report.degradation import verdict
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.forest import figure_claims
@@ -153,7 +153,8 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study] = ()) -> s
     Args:
         study: Study to show, from `front_study`.
         root: Folder of the README. Paths in the section are relative to it.
-        studies: All studies. If nets have finished the paper's budget in another study, their errors are added.
+        studies: All studies, from which the levels of the claims are added. If nets have finished the paper's budget
+            in another study, so are their errors.
     """
     folder = study.folder.resolve().relative_to(root.resolve()).as_posix()
     parts = [
@@ -161,6 +162,11 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study] = ()) -> s
         table_6_markdown(study).strip(),
         verdict(study).strip(),
     ]
+    if studies:
+        results = study.folder.resolve().parent
+        report = (results / "REPORT.md").relative_to(root.resolve()).as_posix()
+        counts = claims_summary(judge_results(studies, results))
+        parts.append(f"{counts} The [report]({report}#claims-of-the-paper) says why.")
     paper = study.info.paper_iterations
     for other in studies:
         if other.runs and other.info is study.info and other.iterations == paper != study.iterations:
