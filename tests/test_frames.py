@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import ROOT
+from PIL import Image
 from test_report import write_run
 
 from plainres import report
@@ -316,3 +317,13 @@ def test_saved_figures_are_small_and_alike(results, tmp_path):
     before = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in save_figure(figures.figure_6(study), tmp_path / "figure")] == before
     assert paths[0].suffix == ".png" and 5_000 < len(before[0]) < 60_000
+
+
+def test_saved_figures_keep_the_colors_of_small_marks(tmp_path):
+    figure, axes = plt.subplots(figsize=(8, 6))
+    for color in range(20):
+        axes.plot(range(50), [color + i % 7 for i in range(50)], color=plt.colormaps["viridis"](color / 20))
+    axes.plot(25, 12, "D", color="#d1495b", markerfacecolor="white", markersize=5)
+    png, _ = save_figure(figure, tmp_path / "figure")
+    apart = np.abs(np.asarray(Image.open(png).convert("RGB")).astype(int) - (0xD1, 0x49, 0x5B)).max(axis=2)
+    assert apart.min() < 10
