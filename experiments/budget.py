@@ -42,6 +42,8 @@ def main() -> int:
     options = tyro.cli(Options)
     if options.iterations is not None:
         raise UserError("this experiment trains at several budgets: use --budgets instead of --iterations")
+    if not options.budgets:
+        raise UserError("--budgets must be followed by at least one number of iterations")
     device, common = options.resolve(min(options.budgets))
     del common["iterations"]
     configs = [

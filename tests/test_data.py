@@ -3,6 +3,8 @@
 import errno
 import pickle
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,25 @@ def test_error_for_missing_data_names_the_folder_and_the_download(tmp_path, monk
     for words in (str(tmp_path), CIFAR10.url, CIFAR10.tgz_md5, "DATA_DIR="):
         assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_while_one_process_downloads_the_other_waits(tmp_path, monkeypatch):
+    """Without waiting, the second one would find half of the files, or write into the first one's archive."""
+    running, seen = [], []
+
+    def download(self, *_arguments, **_options):
+        running.append(self)
+        seen.append(len(running))
+        (tmp_path / CIFAR10.base_folder).mkdir(exist_ok=True)
+        time.sleep(0.2)
+        running.pop()
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("plainres.data.cifar.files.CIFAR10.download", download)
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(require_cifar, "cifar10", tmp_path) for _ in range(2)]
+    assert {type(future.exception()) for future in futures} == {DataMissing, UserError}
+    assert seen == [1]
 
 
 @pytest.fixture

@@ -104,11 +104,27 @@ def test_run_killed_at_random_moments_ends_like_an_uninterrupted_one(tmp_path):
 
 
 def test_incomplete_checkpoint_is_removed_with_the_next_one(crashed):
-    incomplete = Record(crashed, config()).checkpoints / "iteration-000000021-0.ckpt.tmp"
-    incomplete.write_bytes(b"half")
+    record = Record(crashed, config())
+    incomplete = [record.checkpoints / "iteration-000000021-0.ckpt.tmp", record.folder / "metrics.csv.0.tmp"]
+    for path in incomplete:
+        path.write_bytes(b"half")
     with pytest.raises(RuntimeError, match="crash"):
         train(crashed, config(), Interrupt(25), checkpoint_seconds=0)
-    assert checkpoints(crashed) and not incomplete.exists()
+    assert checkpoints(crashed) and not any(path.exists() for path in incomplete)
+
+
+def test_several_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    """As when the processes of several studies draw the same figures in the end."""
+    contents = [bytes([writer]) * 100_000 for writer in range(4)]
+
+    def write(content):
+        for _ in range(25):
+            write_atomic(tmp_path / "figure.png", content)
+            assert (tmp_path / "figure.png").read_bytes() in contents
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(write, contents))
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.csv", "weights.safetensors", "iteration-000000030-"])

@@ -148,7 +148,7 @@ def test_activation_checkpointing_changes_no_gradient_or_statistic():
     ("arguments", "message"),
     [
         ((56,), "depth of an ImageNet net must be one of 18, 34, 50, 101, 152, not 56"),
-        ((18, "highway"), "shortcut of an ImageNet net must be one of None, A, B, C"),
+        ((18, "highway"), "shortcut of an ImageNet net must be one of none, A, B, C"),
         ((50, "B", 10, "2x2"), "stride_in of an ImageNet net must be one of 1x1, 3x3"),
     ],
 )

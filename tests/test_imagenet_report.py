@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from plainres.errors import UserError
 from plainres.report import find_studies, read_study, write_all
 from plainres.report.claims import judge
 from plainres.report.document import report_markdown
@@ -115,6 +116,13 @@ def cells(markdown, title, net):
     table = markdown.split(f"**{title}")[1].split("\n\n")[1]
     (row,) = (line for line in table.splitlines() if line.split("|")[1].strip() == net)
     return [cell.strip() for cell in row.split("|")[2:-1]]
+
+
+def test_damaged_score_is_named(tmp_path):
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "a.json").write_text('{"way": "cen')
+    with pytest.raises(UserError, match=r"a\.json: not a readable JSON file .*; restore it or move it away"):
+        read_scores(tmp_path)
 
 
 def test_tables_set_scores_beside_the_paper(tmp_path):

@@ -94,6 +94,7 @@ def test_names_of_studies_and_nets():
     plateau = config(depth=50, shortcut="B", stride_in="3x3", schedule="plateau", batch_size=256, lr=0.1)
     assert plateau.study == "imagenet-3-classes-32px-plateau-64-fp32"
     assert plateau.net == "resnet-50-b-stride3x3"
+    assert config(stride_in="3x3").hash == config().hash, "nets without bottlenecks do not depend on it"
 
 
 def test_number_of_classes_must_match_the_folders(tmp_path):
@@ -106,7 +107,7 @@ def test_number_of_classes_must_match_the_folders(tmp_path):
     ("changes", "message"),
     [
         ({"depth": 20}, "depth of an ImageNet net must be one of 18, 34, 50, 101, 152, not 20"),
-        ({"shortcut": "highway"}, "shortcut of an ImageNet net must be one of None, A, B, C"),
+        ({"shortcut": "highway"}, "shortcut of an ImageNet net must be one of none, A, B, C"),
         ({"image_size": 16}, "image size must be 32 or more"),
         ({"norm": "none"}, "batch normalization"),
         ({"train_set": "45k"}, "no validation split"),

@@ -213,9 +213,25 @@ def test_weights_of_another_depth_are_refused(state_file, tmp_path, monkeypatch)
     (tmp_path / "other.pth").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"other\.pth: not a state dict"):
         run(monkeypatch, "adopt", tmp_path / "other.pth", "--depth", 18, *ADOPT, *out)
+    with pytest.raises(UserError, match="holds a net with projections"):
+        run(monkeypatch, "adopt", state_file[1], "--depth", 18, *ADOPT, "--shortcut", "A", *out)
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "linear.pth")
     with pytest.raises(UserError, match=r"linear\.pth: not the state dict of a net of 18, 34"):
         run(monkeypatch, "adopt", tmp_path / "linear.pth", "--depth", 18, *ADOPT, *out)
+
+
+@pytest.mark.parametrize("shortcut", ["none", "A"])
+def test_nets_without_projections_are_adopted_with_the_chosen_shortcut(shortcut, tmp_path, monkeypatch):
+    """A plain net and its twin with option A have the same weights."""
+    net = imagenet_net(18, None if shortcut == "none" else "A", 5).eval()
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    weights, adopt = tmp_path / "net.safetensors", ("adopt", tmp_path / "net.pth", "--depth", 18, *ADOPT)
+    with pytest.raises(UserError, match="choose --shortcut none or --shortcut A"):
+        run(monkeypatch, *adopt, "--out", weights)
+    assert run(monkeypatch, *adopt, "--shortcut", shortcut, "--out", weights) == 0
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(load_net(weights).net(images), net(images))
 
 
 def test_normalization_is_never_guessed(state_file, monkeypatch):

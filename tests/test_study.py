@@ -212,6 +212,12 @@ def test_other_experiments_plan_their_runs(name, nets, monkeypatch, capsys, tmp_
     assert all(f"│ {net} " in out for net in nets)
 
 
+@pytest.mark.parametrize("arguments", [["--iterations", "8000"], ["--budgets"]])
+def test_budgets_are_chosen_by_their_own_option(arguments, monkeypatch, capsys):
+    status, _, err = run_script(load_script("budget", monkeypatch), [*arguments, "--plan"], monkeypatch, capsys)
+    assert status == 2 and one_line(err) and "--budgets" in err
+
+
 @pytest.mark.parametrize("name", ["identity_extension", "layer_responses"])
 def test_experiments_on_records_report_missing_weights(name, monkeypatch, capsys, tmp_path):
     arguments = [str(tmp_path), "56"][: 2 if name == "identity_extension" else 1]

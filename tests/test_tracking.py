@@ -1,11 +1,14 @@
 """The data that W&B receives, read back from its offline file; and that W&B never stops training."""
 
+import inspect
 import json
 import struct
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+import wandb
 from helpers import CPU, Interrupt, config, metrics, train
 from wandb.proto import wandb_internal_pb2 as messages
 
@@ -15,6 +18,7 @@ from plainres.study import StudyContext
 from plainres.tracking import backfill, mirror
 from plainres.tracking.mirror import resolve_mode, run_id
 from plainres.training import Record
+from plainres.training.record import UNFINISHED
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -136,6 +140,27 @@ def test_sweep_chooses_the_id(tmp_path, monkeypatch):
     seen.clear()
     train_offline(tmp_path)
     assert seen["job_type"] == "train", "a finished run is also logged for the agent of the sweep"
+
+
+def test_row_that_was_held_back_when_a_run_was_killed_is_logged_after_the_restart(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(mirror, "Connection", lambda *_, **__: SimpleNamespace(submit=lambda call: call(wandb_run)))
+    wandb_run = SimpleNamespace(define_metric=lambda *_, **__: None, log=lambda row, step: logged.append(step))
+    record = Record(tmp_path, config())
+    record.write(UNFINISHED, {"provenance": {}})
+    rows = [{"iteration": 10 * (i + 1), "train_error": 1.0} for i in range(4)]
+    killed = mirror.Mirror(record, "offline", tmp_path)
+    killed.start()
+    killed.on_train_batch_end(None, SimpleNamespace(rows=rows[:2]))
+    resumed = mirror.Mirror(record, "offline", tmp_path)
+    resumed.on_train_start(None, SimpleNamespace(rows=rows[:2]))
+    resumed.on_train_batch_end(None, SimpleNamespace(rows=rows))
+    assert logged == [10, 20, 30]
+
+
+def test_wandb_has_what_the_login_requires():
+    """Other tests replace `wandb.login`, and an error of it only means that runs are mirrored offline."""
+    assert "prompt" in inspect.signature(wandb.login).parameters
 
 
 def test_mode(monkeypatch, capsys):

@@ -259,7 +259,7 @@ def test_error_for_an_unreadable_record_names_it(tmp_path):
     ("changes", "message"),
     [
         ({"depth": 21}, r"depth must be 6n\+2"),
-        ({"shortcut": "D"}, "shortcut must be one of None, A, B, C, highway, preact, not D"),
+        ({"shortcut": "D"}, "shortcut must be one of none, A, B, C, highway, preact, not D"),
         ({"precision": "fp16"}, "precision must be one of fp64, fp32, bf16, not fp16"),
         ({"iterations": 63}, "iterations must be 64 or more, not 63"),
         ({"dataset": "mnist"}, "data set must be one of"),

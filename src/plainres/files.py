@@ -1,14 +1,19 @@
-"""Files that are written atomically."""
+"""Files that are written atomically, and JSON files that may be damaged."""
 
+import json
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from plainres.errors import UserError
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file atomically: after a crash it has either its old contents or all of the new ones.
+
+    Several processes may write the same file at the same time. It then has the contents of the last one to finish.
 
     Args:
         path: File to write. Its folder is created if necessary.
@@ -17,7 +22,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     Raises:
         UserError: If the file cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -29,3 +34,18 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def read_json(path: Path) -> Any:
+    """Return the contents of a JSON file.
+
+    Args:
+        path: File to read.
+
+    Raises:
+        UserError: If the file is absent, unreadable or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error}); restore it or move it away") from None

@@ -20,6 +20,7 @@ from plainres.catalog.datasets import CIFAR10
 from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.data.cifar.files import require_cifar
+from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training.device import choose_device, describe_hardware, describe_software, fast_precision
@@ -52,6 +53,10 @@ class Options:
 def main() -> int:
     """Run the benchmark with the options of the command line."""
     options = tyro.cli(Options, prog="python -m plainres.bench")
+    for name in ("rounds", "timed"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be 1 or more, not {value}")
     device = choose_device("cpu" if options.side_by_side else options.device)
     path = (run_side_by_side if options.side_by_side else run)(options, device)
     print(f"\n{path}")

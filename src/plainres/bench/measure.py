@@ -22,7 +22,7 @@ from plainres.training.engines.fast import LONGEST_SPAN
 
 MAX_STOCK_WORKERS = 4  # worker processes of the stock loop, but at most one per core
 # Iterations of the run that is started. On a GPU, it determines the length of the spans of the fast engine.
-RUN_ITERATIONS = {"cuda": 64_000, "cpu": 4_096}
+RUN_ITERATIONS = {"cuda": 64_000, "cpu": 4_096, "mps": 4_096}
 
 
 @dataclass(frozen=True)

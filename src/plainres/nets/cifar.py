@@ -83,7 +83,7 @@ def check_cifar(depth: int, shortcut: str | None = "A", norm: str = "batch", ini
         ("init", init, INITS),
     ):
         if value not in known:
-            raise UserError(f"{name} must be one of {', '.join(map(str, known))}, not {value}")
+            raise UserError(f"{name} must be one of {', '.join(str(k or 'none') for k in known)}, not {value}")
 
 
 def cifar_net(

@@ -76,7 +76,8 @@ def check_imagenet(depth: int, shortcut: str | None = "B", stride_in: str = "1x1
         ("stride_in", stride_in, STRIDES_IN),
     ):
         if value not in known:
-            raise UserError(f"{name} of an ImageNet net must be one of {', '.join(map(str, known))}, not {value}")
+            options = ", ".join(str(option or "none") for option in known)
+            raise UserError(f"{name} of an ImageNet net must be one of {options}, not {value}")
 
 
 def imagenet_net(

@@ -9,7 +9,7 @@ import tyro
 
 from plainres.cli import run_report_command
 from plainres.errors import UserError
-from plainres.files import write_atomic
+from plainres.files import read_json, write_atomic
 from plainres.report import claims
 from plainres.report.document import write_report
 from plainres.report.imagenet import read_scores
@@ -23,7 +23,7 @@ def lost_claims(verdicts: dict[str, Verdict], path: Path) -> list[str]:
     """Return the claims that an earlier `save_levels` had as reproduced or indicative and that have lost that level."""
     if not path.exists():
         return []
-    before = json.loads(path.read_text())
+    before = read_json(path)
     kept = {REPRODUCED: (REPRODUCED,), INDICATIVE: (INDICATIVE, REPRODUCED)}
     return [id for id, verdict in verdicts.items() if verdict.level not in kept.get(before.get(id), (verdict.level,))]
 

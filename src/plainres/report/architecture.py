@@ -1,6 +1,5 @@
 """Table 1 and Figure 3 of the paper, from the recorded layers and costs of the nets (complexity/nets.json)."""
 
-import json
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyBboxPatch
 
+from plainres.files import read_json
 from plainres.report.drawing import make_panels
 from plainres.report.figures import AxesLike
 from plainres.report.published import TABLE_1
@@ -30,7 +30,7 @@ def read_nets(folder: Path) -> list[dict]:
     Args:
         folder: Folder that holds `nets.json`.
     """
-    return json.loads((folder / "nets.json").read_text())
+    return read_json(folder / "nets.json")
 
 
 def table_1(nets: list[dict]) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Figure 4 and Tables 2 to 5 of the paper, from the records of runs and of scores."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from plainres.catalog.datasets import IMAGENET
+from plainres.files import read_json
 from plainres.report.figures import AxesLike, draw_panels
 from plainres.report.published import (
     TABLE_2,
@@ -94,7 +94,7 @@ def read_scores(results: Path) -> list[dict]:
     Args:
         results: Results folder.
     """
-    return [json.loads(path.read_text()) for path in sorted((results / SCORES).glob("*.json"))]
+    return [read_json(path) for path in sorted((results / SCORES).glob("*.json"))]
 
 
 def single_nets(scores: Sequence[dict], only: Sequence[str] | None = None) -> pd.DataFrame:

@@ -72,6 +72,8 @@ class Adopt:
     """Standard deviation of red, green and blue that training divided by; 1 1 1 for none."""
     stride_in: Literal["1x1", "3x3"]
     """Convolution of a bottleneck that has the stride."""
+    shortcut: Literal["none", "A"] | None = None
+    """Shortcuts of a net without projections: none (a plain net) or A. Weights do not tell these apart."""
     size: int = CROP_SIZE
     """Size of the crops that the net was trained on, in pixels."""
     out: Path
@@ -103,6 +105,8 @@ def score_file_name(record: dict) -> str:
 
 def score_command(options: Score) -> int:
     """Score the nets with each of the views, and write one record per kind of view."""
+    if options.workers < 0:
+        raise UserError(f"--workers must be 0 or more, not {options.workers}")
     if not options.weights:
         raise UserError("no weights files are given: name one, or several for an ensemble")
     device = choose_device(options.device)
@@ -148,7 +152,8 @@ def score_command(options: Score) -> int:
 
 def adopt_command(options: Adopt) -> int:
     """Write a state dict as a weights file."""
-    content = adopt(options.state, options.depth, options.mean, options.std, options.stride_in, options.size)
+    o = options
+    content = adopt(o.state, o.depth, o.mean, o.std, o.stride_in, o.size, o.shortcut)
     write_atomic(options.out, content)
     print(options.out)
     return 0

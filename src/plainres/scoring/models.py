@@ -45,7 +45,15 @@ def state_depth(state: dict[str, Tensor]) -> int | None:
     return None
 
 
-def adopt(path: Path, depth: int, mean: Sequence[float], std: Sequence[float], stride_in: str, size: int) -> bytes:
+def adopt(
+    path: Path,
+    depth: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    stride_in: str,
+    size: int,
+    shortcut: str | None = None,
+) -> bytes:
     """Convert a state dict with torchvision's names to a weights file that includes the normalization of images.
 
     Args:
@@ -56,12 +64,14 @@ def adopt(path: Path, depth: int, mean: Sequence[float], std: Sequence[float], s
         stride_in: Convolution of a bottleneck that has the stride, which the weights do not reveal: `"3x3"` for
             torchvision's own weights, `"1x1"` for some older ones.
         size: Size of the crops that the net was trained on, in pixels.
+        shortcut: `"none"` or `"A"`, for a state dict without projections, which does not reveal whether the net has
+            shortcuts. None for one with projections.
 
     Returns:
         Contents of the weights file.
 
     Raises:
-        UserError: If the file is not such a state dict, or belongs to a net of another depth.
+        UserError: If the file is not such a state dict, belongs to a net of another depth, or does not fit `shortcut`.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -75,10 +85,20 @@ def adopt(path: Path, depth: int, mean: Sequence[float], std: Sequence[float], s
         raise UserError(f"{path}: not the state dict of a net of {known} layers with torchvision's names")
     if actual_depth != depth:
         raise UserError(f"{path} holds a net of {actual_depth} layers, not {depth}")
-    shortcut = "B" if "layer2.0.downsample.0.weight" in state else None
+    if "layer2.0.downsample.0.weight" in state:
+        if shortcut is not None:
+            raise UserError(f"{path} holds a net with projections (option B): leave out --shortcut")
+        option: str | None = "B"
+    else:
+        if shortcut is None:
+            raise UserError(
+                f"{path} holds no projections, and plain nets have the same weights as residual nets with option A: "
+                "choose --shortcut none or --shortcut A"
+            )
+        option = None if shortcut == "none" else shortcut
     architecture: dict[str, Any] = {
         "depth": depth,
-        "shortcut": shortcut,
+        "shortcut": option,
         "num_classes": len(state["fc.weight"]),
         "stride_in": stride_in,
     }

@@ -188,17 +188,21 @@ class Mirror(pl.Callback):
         for row in rows[self.logged :]:
             values = {key: value for key, value in row.items() if not _is_missing(value)}
             assert self.connection is not None
-            self.connection.submit(methodcaller("log", values))
+            self.connection.submit(methodcaller("log", values, step=int(row["iteration"])))
         self.logged = max(self.logged, len(rows))
 
     def finish(self) -> None:
-        """Log the remaining rows of the record and its final figures, and close the W&B run."""
+        """Log the remaining rows of the record and its final figures, and close the W&B run.
+
+        Of a run that will be resumed, the last row is left to the next start, which may still add to it.
+        """
         if self.connection is None:
             return
         recorded = self.record.read()
         assert recorded is not None
         ended = recorded["outcome"] != UNFINISHED
-        self.send(self.record.read_metrics())
+        rows = self.record.read_metrics()
+        self.send(rows if ended else rows[:-1])
         if ended:
             final = {f"final/{key}": value for key, value in recorded.get("final", {}).items()}
             self.connection.submit(lambda run: run.summary.update({"outcome": recorded["outcome"], **final}))
@@ -210,7 +214,8 @@ class Mirror(pl.Callback):
         return self.connection is not None and self.connection.failed
 
     def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
-        self.start(logged=len(module.rows))
+        # Before the restart, the last row was still held back. W&B drops rows that it already has.
+        self.start(logged=max(len(module.rows) - 1, 0))
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
         # The test error may still be added to the last row.

@@ -31,8 +31,12 @@ def iteration_of(checkpoint: Path) -> int:
 
 
 def prune(folder: Path) -> None:
-    """Remove all checkpoints except the last two, and incomplete files of a process that was killed while writing."""
-    for path in [*list_checkpoints(folder)[:-KEPT], *folder.glob("*.tmp")]:
+    """Remove all checkpoints except the last two, and incomplete files of a process that was killed while writing.
+
+    Args:
+        folder: Folder of the checkpoints in that of the record.
+    """
+    for path in [*list_checkpoints(folder)[:-KEPT], *folder.glob("*.tmp"), *folder.parent.glob("*.tmp")]:
         path.unlink()
 
 

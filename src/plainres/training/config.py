@@ -45,7 +45,7 @@ class RunConfig:
         clip: Upper bound of the gradient norm over all parameters. 0 means no bound, as in the paper.
         image_size: Height and width of the images that the net is trained on. 0 means the data set's own.
         num_classes: Number of outputs of the classifier. 0 means the data set's own.
-        stride_in: Convolution of a bottleneck that has the stride, `"1x1"` or `"3x3"`.
+        stride_in: Convolution of a bottleneck that has the stride, `"1x1"` or `"3x3"`. `"1x1"` for nets without them.
         schedule: `"halves"` to divide the learning rate by 10 at N/2 and 3N/4, `"thirds"` at N/3 and 2N/3 (30 and 60
             of 90 epochs), or `"plateau"` when the training error stops decreasing.
         micro_batch: Number of images that pass through the net together, and therefore that BN normalizes over.
@@ -92,6 +92,9 @@ class RunConfig:
             if not getattr(self, name):
                 object.__setattr__(self, name, getattr(self.info, name))
         CHECKS[self.info.family](**self.architecture("check"))
+        if self.family != "imagenet" or self.depth < BOTTLENECK_DEPTH:
+            # Without bottlenecks it has no effect, and equal runs must have equal hashes.
+            object.__setattr__(self, "stride_in", type(self).stride_in)
         self._check_data()
         if self.iterations < ROWS:
             raise UserError(f"iterations must be {ROWS} or more, not {self.iterations}")
@@ -169,7 +172,7 @@ class RunConfig:
         """Name of the net as in the paper (`plain-56`, `resnet-56`, `resnet-56-b`), with departures from the paper."""
         shortcut = SHORTCUTS[self.shortcut]
         name = f"{shortcut.prefix}-{self.depth}{shortcut.suffix}"
-        if self.family == "imagenet" and self.depth >= BOTTLENECK_DEPTH and self.stride_in != "1x1":
+        if self.stride_in != "1x1":
             name += "-stride3x3"
         if self.norm != "batch":
             name += "-nobn"

@@ -48,6 +48,12 @@ def layers_3x3(net: nn.Module) -> dict[str, tuple[nn.Conv2d, nn.Module]]:
     }
 
 
+def _to_double(values: Tensor) -> Tensor:
+    """Return values in double precision, on the CPU if their device is MPS, which has none."""
+    values = values.detach()
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 class Moments:
     """The running variance of all elements of a series of tensors."""
 
@@ -56,7 +62,7 @@ class Moments:
 
     def add(self, values: Tensor) -> None:
         """Include all elements of a tensor."""
-        x = values.detach().double()
+        x = _to_double(values)
         count = torch.tensor(x.numel(), dtype=x.dtype, device=x.device)
         self.sums = self.sums + torch.stack((x.sum(), x.square().sum(), count))
 
@@ -123,7 +129,7 @@ def relative_weight_norm(snapshot: Snapshot, layer: str) -> float:
 
 def weight_angle(snapshot: Snapshot, layer: str) -> float:
     """Angle between the weights and the initial weights, in degrees."""
-    now, initial = (w[layer].flatten().double() for w in (snapshot.weights, snapshot.initial_weights))
+    now, initial = (_to_double(w[layer]).flatten() for w in (snapshot.weights, snapshot.initial_weights))
     cosine = torch.dot(now, initial) / (now.norm() * initial.norm())
     return math.degrees(math.acos(cosine.clamp(-1, 1).item()))
 

@@ -47,7 +47,7 @@ class Record:
         """
         try:
             run = json.loads(self.run_json.read_text())
-            recorded, run_hash = run["config"], run["config_hash"]
+            recorded, run_hash, _ = run["config"], run["config_hash"], run["outcome"]
             # Fields that the record lacks were added later, and had their defaults.
             with suppress(UserError):
                 recorded = asdict(RunConfig(**recorded))

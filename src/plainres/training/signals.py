@@ -45,6 +45,7 @@ class StopRequest:
         self.signum: int | None = None
         self.agreed: int | None = None
         self.forward = forward
+        self.process = os.getpid()
 
     def __enter__(self) -> "StopRequest":
         self._previous = self.install_handlers()
@@ -61,6 +62,8 @@ class StopRequest:
             signal.signal(signum, handler)
 
     def _remember(self, signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self.process:
+            return  # a worker of a data loader, which inherits the handler and is ended by its parent
         if self.forward:
             self.forward(signum)
         if self.signum is not None and signum == signal.SIGINT:

@@ -1,12 +1,15 @@
 """CIFAR-10 and CIFAR-100, read with torchvision. Errors name the file that is missing or damaged."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import calculate_md5
@@ -55,7 +58,8 @@ def _md5(file: FileState) -> str:
 def require_cifar(dataset: str, data_dir: Path) -> None:
     """Check the files of CIFAR-10 or CIFAR-100 below `data_dir`, and download them if the folder is absent.
 
-    Files that have not been written since this process checked them are not read again.
+    Files that have not been written since this process checked them are not read again. While one process downloads,
+    others wait for it.
 
     Args:
         dataset: Key of `SOURCES`.
@@ -67,8 +71,10 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
     """
     source = SOURCES[dataset]
     folder = data_dir / source.base_folder
-    if not folder.exists():
-        _download(dataset, data_dir)
+    if not all(path.exists() for path in _expected_md5s(dataset, data_dir)):
+        with _one_at_a_time(data_dir):
+            if not folder.exists():
+                _download(dataset, data_dir)
     files = {file.path: file for file in cifar_files(dataset, data_dir)}
     for path, expected in _expected_md5s(dataset, data_dir).items():
         md5 = _md5(files[path]) if path in files else None
@@ -78,6 +84,19 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
                 f"{path}: expected md5 {expected}, but {problem}; remove {folder} to download the data set again, "
                 f"or extract {source.url} into {data_dir}"
             )
+
+
+@contextmanager
+def _one_at_a_time(data_dir: Path) -> Iterator[None]:
+    """Wait for another process that downloads into the folder. Where nothing can be written, do not wait."""
+    lock = FileLock(data_dir / ".download.lock")
+    with suppress(OSError):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _download(dataset: str, data_dir: Path) -> None:
