@@ -185,8 +185,8 @@ def test_at_an_eighth_of_the_budget_degradation_is_seen_but_not_measured(tmp_pat
     for number in ("1", "2"):
         verdict = verdicts[number]
         assert (verdict.level, verdict.direction) == (INDICATIVE, "as claimed")
-        assert "cannot be compared at this budget" in verdict.magnitude and "is 13 times the +2.87" in verdict.magnitude
-        assert "the mechanism is confounded" in verdict.reason
+        assert verdict.magnitude == "cannot be compared at this budget"
+        assert "the mechanism is confounded" in verdict.reason and "is 13 times the +2.87" in verdict.reason
 
 
 # Intervals

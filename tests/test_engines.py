@@ -162,7 +162,7 @@ def engine_at_start(name, run_config, device=CPU):
 
 
 def test_unknown_engine_is_refused():
-    with pytest.raises(ValueError, match="engine must be one of auto, fast, eager, not 'warp'"):
+    with pytest.raises(ValueError, match="engine must be one of auto, fast, eager, not warp"):
         choose_engine("warp", run_of("fp32"), CPU)
 
 

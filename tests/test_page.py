@@ -169,7 +169,7 @@ def test_effects_stand_beside_the_papers_figure_only_at_its_budget(results):
     assert not published(results)
     cards = claim_cards(judge_results(find_studies(results), results))
     assert any(card.without_published for card in cards)
-    assert {card.magnitude for card in cards if card.verdict.parts} >= {"cannot be compared at this budget"}
+    assert {card.verdict.magnitude for card in cards if card.verdict.parts} >= {"cannot be compared at this budget"}
 
 
 def test_tables_stand_beside_the_papers_figures_only_at_its_budget(results):

@@ -1,5 +1,22 @@
-"""The exception whose message is meant for the user."""
+"""The exception whose message is meant for the user, and a check that raises it."""
+
+from collections.abc import Collection
 
 
 class UserError(ValueError):
     """A mistake that the user can correct. Commands print its message in one line and exit with a non-zero status."""
+
+
+def require_one_of(name: str, value: object, options: Collection[object]) -> None:
+    """Check that a value is one of the options.
+
+    Args:
+        name: What the value is, for the message.
+        value: The value.
+        options: What it may be. The message lists them, None as "none".
+
+    Raises:
+        UserError: If the value is none of the options.
+    """
+    if value not in options:
+        raise UserError(f"{name} must be one of {', '.join(str(option or 'none') for option in options)}, not {value}")

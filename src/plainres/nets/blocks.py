@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 from plainres.catalog import SHORTCUTS
-from plainres.errors import UserError
+from plainres.errors import require_one_of
 
 NORMS = ("batch", "none")
 INITS = ("he", "naive")
@@ -55,8 +55,7 @@ def make_shortcut(option: str | None, in_channels: int, out_channels: int, strid
     Raises:
         UserError: If `option` is unknown.
     """
-    if option not in SHORTCUTS:
-        raise UserError(f"shortcut must be one of {', '.join(map(str, SHORTCUTS))}, not {option}")
+    require_one_of("shortcut", option, SHORTCUTS)
     if option is None:
         return None
     grows = stride != 1 or in_channels != out_channels

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from plainres.catalog.shortcuts import shortcuts_of
-from plainres.errors import UserError
+from plainres.errors import UserError, require_one_of
 from plainres.nets.activation_checkpointing import run_checkpointed
 from plainres.nets.blocks import INITS, NORMS, BasicBlock, Block, PreActivationBlock, initialize, make_norm
 
@@ -77,13 +77,9 @@ def check_cifar(depth: int, shortcut: str | None = "A", norm: str = "batch", ini
     """
     if depth < 8 or (depth - 2) % 6:
         raise UserError(f"depth must be 6n+2 (8, 14, 20, 26, 32, ...), not {depth}")
-    for name, value, known in (
-        ("shortcut", shortcut, shortcuts_of("cifar")),
-        ("norm", norm, NORMS),
-        ("init", init, INITS),
-    ):
-        if value not in known:
-            raise UserError(f"{name} must be one of {', '.join(str(k or 'none') for k in known)}, not {value}")
+    require_one_of("shortcut", shortcut, shortcuts_of("cifar"))
+    require_one_of("norm", norm, NORMS)
+    require_one_of("init", init, INITS)
 
 
 def cifar_net(

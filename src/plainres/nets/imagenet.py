@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from plainres.catalog.shortcuts import shortcuts_of
-from plainres.errors import UserError
+from plainres.errors import require_one_of
 from plainres.nets.activation_checkpointing import run_checkpointed
 from plainres.nets.blocks import STRIDES_IN, BasicBlock, Bottleneck, initialize
 
@@ -70,14 +70,9 @@ def check_imagenet(depth: int, shortcut: str | None = "B", stride_in: str = "1x1
     Raises:
         UserError: If an argument is unknown.
     """
-    for name, value, known in (
-        ("depth", depth, tuple(BLOCKS_PER_STAGE)),
-        ("shortcut", shortcut, shortcuts_of("imagenet")),
-        ("stride_in", stride_in, STRIDES_IN),
-    ):
-        if value not in known:
-            options = ", ".join(str(option or "none") for option in known)
-            raise UserError(f"{name} of an ImageNet net must be one of {options}, not {value}")
+    require_one_of("depth of an ImageNet net", depth, BLOCKS_PER_STAGE)
+    require_one_of("shortcut of an ImageNet net", shortcut, shortcuts_of("imagenet"))
+    require_one_of("stride_in of an ImageNet net", stride_in, STRIDES_IN)
 
 
 def imagenet_net(

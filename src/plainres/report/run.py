@@ -1,6 +1,7 @@
 """Reading the record of one run."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,27 +100,30 @@ def hardware_name(recorded: dict) -> str:
     Args:
         recorded: Content of `run.json`, or of the record of a score.
     """
-    provenance = recorded["provenance"]
-    starts = [*provenance.get("earlier", []), provenance]
-    return ", then ".join(dict.fromkeys(_hardware_name(s["hardware"], s.get("processes", 1)) for s in starts))
+    return _of_all_starts(recorded, _name_with_threads)
 
 
 def processor_name(recorded: dict) -> str:
     """Return the GPU, or the CPU with the instructions that decide how it rounds, of each restart of a record."""
+    return _of_all_starts(recorded, _name_with_instructions)
+
+
+def _of_all_starts(recorded: dict, name: Callable[[dict], str]) -> str:
     provenance = recorded["provenance"]
-    starts = [start["hardware"] for start in [*provenance.get("earlier", []), provenance]]
-    names = []
-    for hardware in starts:
-        instructions = [hardware.get("cpu_capability"), "AMX" if hardware.get("amx") else None]
-        known = " and ".join(filter(None, instructions))
-        names.append(hardware.get("gpu") or hardware["cpu"] + (f" ({known})" if known else ""))
-    return ", then ".join(dict.fromkeys(names))
+    return ", then ".join(dict.fromkeys(name(start) for start in [*provenance.get("earlier", []), provenance]))
 
 
-def _hardware_name(hardware: dict, processes: int) -> str:
+def _name_with_threads(start: dict) -> str:
+    hardware, processes = start["hardware"], start.get("processes", 1)
     threads = hardware.get("threads")
     name = hardware.get("gpu") or f"{hardware['cpu']} ({'one thread' if threads == 1 else f'{threads} threads'})"
     return name if processes == 1 else f"{processes} x {name}"
+
+
+def _name_with_instructions(start: dict) -> str:
+    hardware = start["hardware"]
+    instructions = " and ".join(filter(None, [hardware.get("cpu_capability"), "AMX" if hardware.get("amx") else None]))
+    return hardware.get("gpu") or hardware["cpu"] + (f" ({instructions})" if instructions else "")
 
 
 def add_noted_hardware(recorded: dict, folder: Path) -> None:

@@ -83,12 +83,10 @@ def _direction(parts: Sequence[Part]) -> str:
     return f"{text}, within chance" if unsure == len(parts) else f"{text}, {unsure} of {len(parts)} within chance"
 
 
-def _magnitude(parts: Sequence[Part], size: Callable[[Study], str] | None) -> str:
-    texts = [text for part in parts if (text := part.magnitude())]
-    if all(part.comparable for part in parts):
-        return "; ".join(texts) or "the paper prints no figure to compare with"
-    texts = [text for text in (size(parts[0].judged),) if text] if size else texts
-    return "cannot be compared at this budget" + (f" ({'; '.join(texts)})" if texts else "")
+def _magnitude(parts: Sequence[Part]) -> str:
+    if not all(part.comparable for part in parts):
+        return "cannot be compared at this budget"
+    return "; ".join(filter(None, (part.magnitude() for part in parts))) or "the paper prints no figure to compare with"
 
 
 def budget(study: Study) -> str:
@@ -97,15 +95,12 @@ def budget(study: Study) -> str:
     return f"{study.iterations:,}" + ("" if study.iterations == paper else f" of {paper:,}") + " iterations"
 
 
-def conclude(
-    parts: Sequence[Part], size: Callable[[Study], str] | None = None, caveat: str = "", note: str = ""
-) -> Verdict:
+def conclude(parts: Sequence[Part], caveats: Sequence[Callable[[Study], str]] = (), note: str = "") -> Verdict:
     """Return the verdict on a claim of several parts.
 
     Args:
         parts: The comparisons.
-        size: From a study below the paper's budget to how large its effect is, in place of the parts' references.
-        caveat: What else limits the verdict below the paper's budget.
+        caveats: Functions that return a text on a study below the paper's budget, to be added to the reason.
         note: What must be known at every budget.
     """
     levels = [part.level() for part in parts]
@@ -115,8 +110,8 @@ def conclude(
     if missing:
         reasons.append(f"needs records of {', '.join(missing)}")
     found = [part for part in parts if part.difference is not None]
-    if found and caveat and not all(part.comparable for part in found):
-        reasons.append(caveat)
+    if found and not all(part.comparable for part in found):
+        reasons += [caveat(found[0].judged) for caveat in caveats]
     reason = "; ".join(dict.fromkeys(filter(None, [*reasons, note])))
     if not found:
         return Verdict(NOT_ENOUGH, reason=reason)
@@ -125,7 +120,7 @@ def conclude(
     return Verdict(
         level,
         _direction(found),
-        _magnitude(found, size),
+        _magnitude(found),
         "; ".join(part.text() for part in found),
         " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
         ", ".join(dict.fromkeys(budget(study) for study in studies)),

@@ -152,8 +152,9 @@ def score_command(options: Score) -> int:
 
 def adopt_command(options: Adopt) -> int:
     """Write a state dict as a weights file."""
-    o = options
-    content = adopt(o.state, o.depth, o.mean, o.std, o.stride_in, o.size, o.shortcut)
+    content = adopt(
+        options.state, options.depth, options.mean, options.std, options.stride_in, options.size, options.shortcut
+    )
     write_atomic(options.out, content)
     print(options.out)
     return 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytorch_lightning as pl
 
-from plainres.errors import UserError
+from plainres.errors import UserError, require_one_of
 from plainres.training.config import RunConfig
 from plainres.training.distributed import get_rank_info
 from plainres.training.module import ClassificationModule
@@ -39,8 +39,7 @@ def resolve_mode(mode: str) -> str:
     Raises:
         UserError: If the mode is unknown, or requires wandb and wandb is not installed.
     """
-    if mode not in MODES:
-        raise UserError(f"--wandb must be one of {', '.join(MODES)}, not {mode!r}")
+    require_one_of("--wandb", mode, MODES)
     if mode == "off":
         return "off"
     try:

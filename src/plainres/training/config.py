@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plainres.catalog import DATASETS, SHORTCUTS, DatasetInfo
 from plainres.catalog.datasets import TRAIN_SETS
-from plainres.errors import UserError
+from plainres.errors import UserError, require_one_of
 from plainres.nets.imagenet import BOTTLENECK_DEPTH, DOWNSAMPLING
 from plainres.nets.weights import CHECKS
 
@@ -79,15 +79,11 @@ class RunConfig:
     warmup: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("data set", self.dataset, DATASETS),
-            ("precision", self.precision, PRECISIONS),
-            ("schedule", self.schedule, SCHEDULES),
-            ("training set", self.train_set, TRAIN_SETS),
-            ("warm-up", self.warmup, WARMUPS),
-        ):
-            if value not in known:
-                raise UserError(f"{name} must be one of {', '.join(known)}, not {value}")
+        require_one_of("data set", self.dataset, DATASETS)
+        require_one_of("precision", self.precision, PRECISIONS)
+        require_one_of("schedule", self.schedule, SCHEDULES)
+        require_one_of("training set", self.train_set, TRAIN_SETS)
+        require_one_of("warm-up", self.warmup, WARMUPS)
         for name in HASHED_DEFAULTS:
             if not getattr(self, name):
                 object.__setattr__(self, name, getattr(self.info, name))

@@ -88,14 +88,21 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
 
 @contextmanager
 def _one_at_a_time(data_dir: Path) -> Iterator[None]:
-    """Wait for another process that downloads into the folder. Where nothing can be written, do not wait."""
-    lock = FileLock(data_dir / ".download.lock")
+    """Wait for another process that downloads into the folder. Where nothing can be written, do not wait.
+
+    Afterwards, the file of the lock is removed, and so is the folder if nothing is in it.
+    """
+    path = data_dir / ".download.lock"
+    lock = FileLock(path)
     with suppress(OSError):
         data_dir.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
         yield
     finally:
+        with suppress(OSError):
+            path.unlink()
+            data_dir.rmdir()
         lock.release()
 
 

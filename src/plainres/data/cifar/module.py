@@ -17,7 +17,7 @@ from plainres.data.cifar.files import SOURCES, require_cifar
 from plainres.data.cifar.image_set import ImageSet
 from plainres.data.cifar.parts import load_parts
 from plainres.data.sharding import shard_range
-from plainres.errors import UserError
+from plainres.errors import UserError, require_one_of
 
 TEST_BATCH = {"cpu": 500, "cuda": 2_500}  # larger batches save launches on a GPU and overflow the caches of a CPU
 # Runs that follow one another in a process often differ only in their nets. 64,000 iterations take 130 MB.
@@ -59,11 +59,8 @@ class CifarData(pl.LightningDataModule):
         shard: tuple[int, int] = (0, 1),
     ):
         super().__init__()
-        known = [info.name for info in DATASETS.values() if info.family == "cifar"]
-        if dataset not in known:
-            raise UserError(f"data set must be one of {', '.join(known)}, not {dataset!r}")
-        if train_set not in TRAIN_SETS:
-            raise UserError(f"training set must be one of {', '.join(TRAIN_SETS)}, not {train_set!r}")
+        require_one_of("data set", dataset, [info.name for info in DATASETS.values() if info.family == "cifar"])
+        require_one_of("training set", train_set, TRAIN_SETS)
         self.info = DATASETS[dataset]
         if train_set not in self.info.train_sets:
             raise UserError(f"the {self.info.title} has no validation split: use --train-set 50k")

@@ -44,12 +44,6 @@ class Card:
         return list(dict.fromkeys(part.judged.name for part in self.verdict.parts))
 
     @property
-    def magnitude(self) -> str:
-        """How the effects compare with the published ones. Below the paper's budget only that they do not."""
-        comparable = all(part.comparable for part in self.verdict.parts)
-        return self.verdict.magnitude if comparable else self.verdict.magnitude.partition(" (")[0]
-
-    @property
     def without_published(self) -> str:
         """Why the paper's figure is not drawn beside the effect, where there is one. Empty if it is drawn."""
         hidden = any(part.reference and not part.comparable for part in self.verdict.parts)

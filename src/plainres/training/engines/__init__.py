@@ -2,7 +2,7 @@
 
 import torch
 
-from plainres.errors import UserError
+from plainres.errors import UserError, require_one_of
 from plainres.training.config import RunConfig
 from plainres.training.distributed import get_rank_info
 from plainres.training.engines.eager import EagerEngine
@@ -28,8 +28,7 @@ def choose_engine(name: str, config: RunConfig, device: torch.device) -> type[Ea
         UserError: If there is no engine of that name, or if the fast engine cannot train the run.
     """
     engines = {"auto": FastOrEagerEngine, "fast": FastEngine, "eager": EagerEngine}
-    if name not in engines:
-        raise UserError(f"engine must be one of {', '.join(engines)}, not {name!r}")
+    require_one_of("engine", name, engines)
     obstacles = {
         "trains on images in memory, and ImageNet is read from disk during training": not config.info.has_fixed_format,
         "trains on one device, and this run uses several": get_rank_info().size > 1,
