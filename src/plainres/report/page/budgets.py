@@ -52,7 +52,7 @@ def budgets_chart(studies: Sequence[Study]) -> dict | None:
     base = alt.Chart().encode(
         x=alt.X(
             "iterations:Q", scale=alt.Scale(type="log", base=2, nice=False, padding=12),
-            axis=alt.Axis(values=budgets, format=",", grid=False, labelOverlap="greedy"),
+            axis=alt.Axis(values=budgets, format="~s", grid=False, labelOverlap="greedy"),
             title="iterations of the whole training",
         ),
         y=alt.Y("value:Q", title="final error (%)", scale=alt.Scale(zero=True)),
