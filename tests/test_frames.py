@@ -18,7 +18,7 @@ from plainres.errors import UserError
 from plainres.report import figures, frames, layer_figures
 from plainres.report.architecture import FOLDER, figure_3, read_nets
 from plainres.report.partial import partial_table
-from plainres.report.records import describe_runs
+from plainres.report.records import describe_runs, hardware_name
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, save_figure, study_markdown, write_all
 
@@ -295,7 +295,23 @@ def test_partial_table_goes_when_the_runs_have_finished(tmp_path):
 
 def test_hardware_is_in_plain_english():
     described = describe_runs(report.read_study(COMMITTED).of_net("plain-20"))
-    assert described.endswith("AMD EPYC (one thread)") and "1 threads" not in described
+    assert described.endswith("AMD EPYC (AVX512, one thread)") and "1 threads" not in described
+
+
+@pytest.mark.parametrize(
+    ("hardware", "name"),
+    [
+        ({"cpu": "AMD EPYC", "cpu_capability": "AVX2", "amx": False, "threads": 1}, "AMD EPYC (AVX2, one thread)"),
+        ({"cpu": "AMD EPYC", "cpu_capability": "AVX512", "amx": False, "threads": 1}, "AMD EPYC (AVX512, one thread)"),
+        (
+            {"cpu": "Intel(R) Xeon(R)", "cpu_capability": "AVX512", "amx": True, "threads": 2},
+            "Intel Xeon (AMX, 2 threads)",
+        ),
+        ({"cpu": "AMD EPYC", "threads": 8, "gpu": "NVIDIA H200"}, "NVIDIA H200"),
+    ],
+)
+def test_hardware_names_the_instruction_set_of_a_cpu(hardware, name):
+    assert hardware_name({"provenance": {"hardware": hardware}}) == name
 
 
 def test_several_histories_of_hardware_are_separated(tmp_path):

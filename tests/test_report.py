@@ -99,6 +99,7 @@ def test_verdict_says_what_the_records_carry(study):
     assert "+11.0 and +7.0 at 56 layers" in text
     assert "the deeper residual net has the lower training error" in text
     assert "no interval" not in text
+    assert text == f"{study.describe()}. {verdict(study, described=False)}"
 
 
 def test_verdict_on_single_runs_names_a_direction_only(tmp_path):

@@ -139,7 +139,8 @@ def test_hardware_names_amx_only_if_it_may_be_used(limit, used, monkeypatch):
 
 
 def test_record_names_everything_that_computed_a_resumed_run(tmp_path, monkeypatch):
-    first = run.describe_hardware(CPU)
+    first = run.describe_hardware(CPU) | {"cpu": "First", "cpu_capability": "AVX2", "amx": False}
+    monkeypatch.setattr(run, "describe_hardware", lambda _: first)
     with pytest.raises(RuntimeError, match="crash"):
         train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0)
     monkeypatch.setattr(run, "describe_hardware", lambda _: first | {"cpu": "Other"})
@@ -149,7 +150,7 @@ def test_record_names_everything_that_computed_a_resumed_run(tmp_path, monkeypat
     recorded = train(tmp_path, config())
     (earlier,) = recorded["provenance"]["earlier"]
     assert earlier["until"] == 33 and earlier["hardware"] == first and earlier["torch"] == torch.__version__
-    assert hardware_name(recorded) == f"{first['cpu']} (one thread), then Other (one thread)"
+    assert hardware_name(recorded) == "First (AVX2, one thread), then Other (AVX2, one thread)"
     published = read_record(tmp_path / config().folder)
     assert published.hardware["cpu"] == "Other" and published.at_start().hardware == first
 

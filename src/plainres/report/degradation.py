@@ -120,14 +120,22 @@ def about_seeds(study: Study) -> str:
     return ""
 
 
-def verdict(study: Study) -> str:
+def verdict(study: Study, described: bool = True) -> str:
     """Return one paragraph on degradation and its cure, from the last iteration of the study's finished runs.
 
     It states directions and differences. How sure they are is said by the levels of the claims, which need the other
     studies too.
+
+    Args:
+        study: Study with finished runs.
+        described: Whether the paragraph begins with data, budget, precision, seeds and hardware.
     """
     plain, residual = (_depths(study, kind) for kind in PREFIXES)
-    parts = [f"{study.describe()}.", _plain(study, plain), _twins(study, sorted({*plain} & {*residual}))]
+    parts = [
+        f"{study.describe()}." if described else "",
+        _plain(study, plain),
+        _twins(study, sorted({*plain} & {*residual})),
+    ]
     parts.append(_residual(study, residual))
     paper = study.info.paper_iterations
     if study.iterations < paper:

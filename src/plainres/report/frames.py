@@ -89,7 +89,7 @@ OVERVIEW = {
     "exact_bn_clean_train_error": "Clean training error with these BN statistics, in percent, in the first records.",
     "warmup_end": "Iteration at which the warm-up ended; 0 without one.",
     "seconds": "Training time.",
-    "hardware": "GPU, or CPU and its number of threads.",
+    "hardware": "GPU, or CPU with its instruction set and number of threads.",
     "engine": "Training engine: eager or fast.",
     "torch": "Version of PyTorch.",
     "commit": "Commit of the code.",

@@ -179,7 +179,7 @@ def _hardware_of(runs: Sequence[Run]) -> str:
     nets: dict[str, list[str]] = {}
     for run in runs:
         nets.setdefault(hardware_name(run.info), []).append(run.net)
-    if len(nets) == 1 or not any(", " in name for name in nets):
+    if len(nets) == 1 or not any(", then " in name for name in nets):
         return f", {' and '.join(sorted(nets))}"
     histories = sorted(f"{' and '.join(sorted(set(several)))}: {name}" for name, several in nets.items())
     return f"; {'; '.join(histories)}"

@@ -1,7 +1,7 @@
 """Reading the record of one run."""
 
 import json
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,37 +93,29 @@ class Run:
 
 
 def hardware_name(recorded: dict) -> str:
-    """Return what a record was computed on: the GPU, or the CPU and its number of threads, and how many of them.
+    """Return what a record was computed on: the GPU, or the CPU with its instruction set and number of threads.
 
-    A run that was resumed elsewhere names everything that computed it, in order.
+    The instruction set matters because it decides how a CPU rounds, and rounding decides how the training of deep nets
+    starts. A run of several processes has their number before the name. A run that was resumed elsewhere names
+    everything that computed it, in order.
 
     Args:
         recorded: Content of `run.json`, or of the record of a score.
     """
-    return _of_all_starts(recorded, _name_with_threads)
-
-
-def processor_name(recorded: dict) -> str:
-    """Return the GPU, or the CPU with the instructions that decide how it rounds, of each restart of a record."""
-    return _of_all_starts(recorded, _name_with_instructions)
-
-
-def _of_all_starts(recorded: dict, name: Callable[[dict], str]) -> str:
     provenance = recorded["provenance"]
-    return ", then ".join(dict.fromkeys(name(start) for start in [*provenance.get("earlier", []), provenance]))
+    return ", then ".join(dict.fromkeys(map(_name_of_start, [*provenance.get("earlier", []), provenance])))
 
 
-def _name_with_threads(start: dict) -> str:
+def _name_of_start(start: dict) -> str:
     hardware, processes = start["hardware"], start.get("processes", 1)
-    threads = hardware.get("threads")
-    name = hardware.get("gpu") or f"{hardware['cpu']} ({'one thread' if threads == 1 else f'{threads} threads'})"
+    name = hardware.get("gpu") or f"{re.sub(r'[(](R|TM)[)]', '', hardware['cpu'])} ({_describe_cores(hardware)})"
     return name if processes == 1 else f"{processes} x {name}"
 
 
-def _name_with_instructions(start: dict) -> str:
-    hardware = start["hardware"]
-    instructions = " and ".join(filter(None, [hardware.get("cpu_capability"), "AMX" if hardware.get("amx") else None]))
-    return hardware.get("gpu") or hardware["cpu"] + (f" ({instructions})" if instructions else "")
+def _describe_cores(hardware: dict) -> str:
+    threads = hardware.get("threads")
+    instructions = "AMX" if hardware.get("amx") else hardware.get("cpu_capability")
+    return ", ".join(filter(None, [instructions, "one thread" if threads == 1 else f"{threads} threads"]))
 
 
 def add_noted_hardware(recorded: dict, folder: Path) -> None:

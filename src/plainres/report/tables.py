@@ -6,7 +6,7 @@ import pandas as pd
 
 from plainres.report.published import TABLE_6, TABLE_6_COMPARED, TABLE_6_PEERS
 from plainres.report.records import Study
-from plainres.report.run import processor_name
+from plainres.report.run import hardware_name
 from plainres.report.statistics import by_seed, difference, estimate, final, row_error, sampling_error
 
 PRECISION_NOTE = (
@@ -158,7 +158,7 @@ def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
                 apart = (by_seed(low, net, f"{part}_error") - by_seed(full, net, f"{part}_error")).dropna()
                 row[f"{part} error"] = str(estimate(apart)) if len(apart) else ""
             computed_on = [
-                ", ".join(sorted({processor_name(run.info) for run in study.of_net(net) if run.seed in apart.index}))
+                ", ".join(sorted({hardware_name(run.info) for run in study.of_net(net) if run.seed in apart.index}))
                 for study in (low, full)
             ]
             row["hardware"] = " / ".join(dict.fromkeys(computed_on))

@@ -131,7 +131,7 @@ def study_markdown(study: Study) -> str:
         return "\n".join(parts)
     if study.is_imagenet:
         return "\n".join([imagenet.finals_markdown(study), *parts])
-    return "\n".join([table_6_markdown(study), verdict(study), *parts])
+    return "\n".join([table_6_markdown(study), verdict(study, described=False), *parts])
 
 
 def write_scores(results: Path) -> list[Path]:
@@ -162,7 +162,7 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study] = ()) -> s
     parts = [
         f"![Training and test error of plain and residual nets]({folder}/figure6.png)",
         table_6_markdown(study).strip(),
-        verdict(study).strip(),
+        verdict(study, described=False).strip(),
     ]
     if studies:
         results = study.folder.resolve().parent
