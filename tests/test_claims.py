@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +74,30 @@ def test_one_seed_is_indicative_beyond_the_spread_of_a_shorter_budget(tmp_path, 
         and verdict.reason.count("seeds at this budget or shorter ones") == 1
     )
     assert "up to 3.04, estimated from seeds of plain-56 and plain-20 at 2,000 iterations" in verdict.interval
+
+
+def test_single_runs_come_with_several_seeds_of_another_budget_on_which_no_level_rests(tmp_path):
+    degraded(tmp_path, 11.0, noise=(0.0,))
+    degraded(tmp_path, 30.0, 20.0, noise=(-0.5, 0.0, 0.5), iterations=7_999)
+    before = judge(find_studies(tmp_path))["1"]
+    assert before.several_seeds == "-", "below an eighth of the paper's budget"
+    degraded(tmp_path, 30.0, 20.0, noise=(-0.5, 0.0, 0.5), iterations=8_000)
+    degraded(tmp_path, 31.0, 20.0, noise=(0.0,), iterations=16_000)
+    verdict = judge(find_studies(tmp_path))["1"]
+    assert verdict.several_seeds.startswith(
+        "in cifar10-8k-fp32 (8,000 of 64,000 iterations), plain-56 minus plain-20, training error: +10.00 ± 1.13"
+    )
+    assert (verdict.level, verdict.direction, verdict.n) == (before.level, before.direction, "1")
+    assert "cifar10-8k-fp32" not in verdict.records
+    assert f"several seeds: {verdict.several_seeds}" in claims_text({"1": verdict}, ["1"])
+    (axes,) = figure_claims({"1": verdict}).axes
+    assert len(axes.containers) == 2, "an interval beside each of the two effects"
+    plt.close("all")
+
+
+def test_several_seeds_of_the_judged_study_need_no_other(tmp_path):
+    degraded(tmp_path, 30.0, 20.0, iterations=8_000)
+    assert judge(degraded(tmp_path, 12.0))["1"].several_seeds == "-"
 
 
 def test_chance_is_estimated_from_each_nets_own_seeds_at_its_largest_budget(tmp_path):

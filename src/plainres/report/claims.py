@@ -24,7 +24,13 @@ LEVELS = {
     NOT_REPRODUCED: "the interval at the paper's budget contradicts the claim, or holds zero and excludes the "
     "published effect; that something never happens (3a to 3c) can be refuted at any budget",
 }
-FIELDS = ("direction", "magnitude", "interval", "n", "budget", "records", "reason")
+FIELDS = ("direction", "magnitude", "interval", "n", "budget", "records", "several_seeds", "reason")
+WHICH_STUDY = (
+    "A claim about errors or layers is judged on one study (1c: on two): of those with most of its nets, the one with "
+    "the largest budget (claims 3a to 3c, 4b and 5a: with the most seeds). Where this study has single runs, *several "
+    "seeds* has the same comparison at another budget, if all nets have several seeds there. The level does not rest "
+    "on it."
+)
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,12 @@ def claims_table(verdicts: dict[str, Verdict]) -> pd.DataFrame:
     )
 
 
+def _fields(verdict: Verdict) -> list[tuple[str, str]]:
+    """The name and value of each field of a verdict that has a value."""
+    values = [(field.replace("_", " "), getattr(verdict, field)) for field in FIELDS]
+    return [(name, value) for name, value in values if value not in ("", "-")]
+
+
 def claims_text(verdicts: dict[str, Verdict], ids: Sequence[str] = ()) -> str:
     """Return every claim as one sentence, followed by its verdict line by line, for a terminal.
 
@@ -248,19 +260,17 @@ def claims_text(verdicts: dict[str, Verdict], ids: Sequence[str] = ()) -> str:
             continue
         verdict = verdicts[claim.id]
         lines += [f"{claim.id}. {claim.sentence} ({claim.evidence}).", f"    {verdict.level.upper()}"]
-        fields = [(field, getattr(verdict, field)) for field in FIELDS]
-        lines += [f"    {field + ':':<11}{value}" for field, value in fields if value not in ("", "-")]
+        lines += [f"    {name + ':':<15}{value}" for name, value in _fields(verdict)]
         lines.append("")
     return "\n".join(lines)
 
 
 def claims_markdown(verdicts: dict[str, Verdict]) -> str:
     """The same as Markdown, one item per claim, after the meaning of the levels."""
-    lines = [f"- *{level}*: {meaning}." for level, meaning in LEVELS.items()] + [""]
+    lines = [f"- *{level}*: {meaning}." for level, meaning in LEVELS.items()] + ["", WHICH_STUDY, ""]
     for claim in CLAIMS:
         verdict = verdicts[claim.id]
         lines.append(f"**{claim.id}. {claim.sentence}** ({claim.evidence}). *{verdict.level.capitalize()}.*\n")
-        fields = [(field, getattr(verdict, field)) for field in FIELDS]
-        lines += [f"- {field}: {value}" for field, value in fields if value not in ("", "-")]
+        lines += [f"- {name}: {value}" for name, value in _fields(verdict)]
         lines.append("")
     return "\n".join(lines).strip()

@@ -30,9 +30,13 @@ def _draw_row(axes: Axes, y: int, part: Part) -> None:
     if part.bound is not None:
         axes.barh(y, 2 * part.bound, left=-part.bound, height=0.8, color=BAND, zorder=0)
     if effect.n == 1:
-        axes.plot(effect.mean, y, "o", mfc="white", mec=colour, ms=6, mew=1.4)
+        axes.plot(effect.mean, y, "o", mfc="white", mec=colour, ms=6, mew=1.4, zorder=3)
     else:
         axes.errorbar(effect.mean, y, xerr=effect.half_width, fmt="o", color=colour, ms=6, lw=1.6, capsize=3)
+    if part.several_seeds:
+        other, seeds = part.several_seeds
+        colour = OURS if other.iterations >= other.info.paper_iterations else GREY
+        axes.errorbar(seeds.mean, y, xerr=seeds.half_width, fmt="o", color=colour, ms=4, lw=1.2, capsize=2)
     if part.reference is not None and part.comparable:
         reference = part.reference
         axes.errorbar(
@@ -79,8 +83,8 @@ def figure_claims(verdicts: dict[str, Verdict]) -> Figure | None:
     """Draw the effect of every part of every claim with its 95% interval, beside the published figure.
 
     Effects are grey where the budget is below the paper's, and the published figure is then left out. Early errors
-    (claims 4b and 5a) mean the same at every budget. Effects are open where a single seed gives no interval. Claims
-    without records are left out.
+    (claims 4b and 5a) mean the same at every budget. Effects are open where a single seed gives no interval; the same
+    effect over several seeds of another budget is then drawn smaller beside it. Claims without records are left out.
 
     Args:
         verdicts: Verdicts by id of the claim.

@@ -53,6 +53,8 @@ class Part:
         unit: Unit of the effect.
         conditions: Further tests that must hold, each with its text.
         missing: Nets without records.
+        several_seeds: If single runs are compared, the same comparison in another study, where all nets have several
+            seeds. The level does not rest on it.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Part:
     unit: str = "points"
     conditions: tuple[tuple[bool, str], ...] = ()
     missing: tuple[str, ...] = ()
+    several_seeds: tuple[Study, Difference] | None = None
 
     @property
     def judged(self) -> Study:
@@ -153,12 +156,36 @@ class Part:
 
     def text(self) -> str:
         """The effect with its interval."""
-        unit = "" if self.unit == "points" else f" {self.unit}"
         chance = ""
         if self.chance:
             chance = f"; by chance, up to {self.chance.half_width:.2f}, estimated from seeds of {self.chance.text}"
         conditions = "".join(f", {text}" for _, text in self.conditions)
-        return f"{self.name}: {self.difference}{unit}{chance}{conditions}"
+        return f"{self.describe(self.effect)}{chance}{conditions}"
+
+    def describe(self, effect: Difference) -> str:
+        """The name of this comparison, and an effect with its interval and unit."""
+        unit = "" if self.unit == "points" else f" {self.unit}"
+        return f"{self.name}: {effect}{unit}"
+
+
+def _over_several_seeds(
+    studies: Sequence[Study], study: Study, weights: dict[str, int], measure: Measure
+) -> tuple[Study, Difference] | None:
+    """Return a comparison in the study with the largest budget in which all nets have several seeds, and this study.
+
+    Studies of less than an eighth of the paper's budget are left out.
+    """
+    others = [
+        other
+        for other in studies
+        if other.runs
+        and other.info == study.info
+        and other.iterations >= LEAST_SHARE * study.info.paper_iterations
+        and all(len(measure(other, net)) > 1 for net in weights)
+    ]
+    largest = max(others, key=lambda other: (other.iterations, not other.holds_out_images), default=None)
+    effect = difference(largest, weights, measure) if largest else None
+    return (largest, effect) if largest and effect else None
 
 
 def is_more(
@@ -177,8 +204,9 @@ def is_more(
     sign = " minus ".join(weights) if list(weights.values()) == [1, -1] else ", ".join(weights)
     name = more.pop("name", f"{sign}, {what}")
     effect = difference(study, weights, measure) if study else None
-    chance = None
+    chance = several_seeds = None
     if study and effect and effect.n == 1:
         chance = chance_between_single_runs(studies, study, weights, measure)
+        several_seeds = _over_several_seeds(studies, study, weights, measure)
     missing = tuple(net for net in weights if study is None or measure(study, net).empty)
-    return Part(name, study, effect, chance, missing=missing, **more)
+    return Part(name, study, effect, chance, missing=missing, several_seeds=several_seeds, **more)

@@ -27,6 +27,8 @@ class Verdict:
         n: Number of seeds.
         budget: Number of iterations, and the paper's.
         records: Names of the studies.
+        several_seeds: The effects of single runs, as several seeds show them in another study. The level does not rest
+            on them.
         reason: Why the level is what it is, and what else limits it.
         parts: The comparisons, for figures.
     """
@@ -38,6 +40,7 @@ class Verdict:
     n: str = "-"
     budget: str = "-"
     records: str = "-"
+    several_seeds: str = "-"
     reason: str = ""
     parts: tuple[Part, ...] = ()
 
@@ -89,6 +92,16 @@ def _magnitude(parts: Sequence[Part]) -> str:
     return "; ".join(filter(None, (part.magnitude() for part in parts))) or "the paper prints no figure to compare with"
 
 
+def _over_several_seeds(parts: Sequence[Part]) -> str:
+    """The comparisons of single runs, as several seeds show them, study by study. A dash if there are none."""
+    by_study: dict[str, list[str]] = {}
+    for part in parts:
+        if part.several_seeds:
+            study, effect = part.several_seeds
+            by_study.setdefault(f"{study.name} ({budget(study)})", []).append(part.describe(effect))
+    return "; ".join(f"in {study}, {'; '.join(texts)}" for study, texts in by_study.items()) or "-"
+
+
 def budget(study: Study) -> str:
     """The number of iterations, and the paper's where it is another."""
     paper = study.info.paper_iterations
@@ -125,6 +138,7 @@ def conclude(parts: Sequence[Part], caveats: Sequence[Callable[[Study], str]] = 
         " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
         ", ".join(dict.fromkeys(budget(study) for study in studies)),
         ", ".join(study.name for study in studies),
+        _over_several_seeds(found),
         reason,
         tuple(found),
     )
