@@ -195,6 +195,16 @@ def test_depth_pays(tmp_path, deepest, status):
     assert judge(find_studies(tmp_path))["8"].level == status
 
 
+def complete_scores(results, iterations=ITERATIONS):
+    """Add what claim 11 reads: depths and hashes of the nets, and the length of their training."""
+    for path in (results / "scores").glob("*.json"):
+        score = json.loads(path.read_text())
+        for net in score["nets"]:
+            net |= {"depth": int(net["name"].split("-")[1]), "weights_sha256": f"{net['name']} {net['seed']}"}
+            net["iterations"] = iterations
+        path.write_text(json.dumps(score | {"size": 224}))
+
+
 @pytest.mark.parametrize(
     ("together", "classes", "iterations", "status"),
     [
@@ -202,6 +212,7 @@ def test_depth_pays(tmp_path, deepest, status):
         (6.5, 1000, ITERATIONS, NOT_REPRODUCED),
         (5.5, 10, ITERATIONS, NOT_ENOUGH),
         (5.5, 1000, 60_000, NOT_ENOUGH),
+        (5.9, 1000, ITERATIONS, NOT_ENOUGH),
     ],
 )
 def test_ensembles_are_compared_with_their_best_member(tmp_path, together, classes, iterations, status):
@@ -212,16 +223,20 @@ def test_ensembles_are_compared_with_their_best_member(tmp_path, together, class
         ([("resnet-50-b", 0), ("resnet-50-b", 1)], 9.0),  # of one depth: no part of the claim
     ):
         write_score(tmp_path, "multi-scale", nets, 20.0, top5, classes=classes)
-    for path in (tmp_path / "scores").glob("*.json"):
-        score = json.loads(path.read_text())
-        for net in score["nets"]:
-            net |= {"depth": int(net["name"].split("-")[1]), "weights_sha256": f"{net['name']} {net['seed']}"}
-            net["iterations"] = iterations
-        path.write_text(json.dumps(score | {"size": 224}))
+    complete_scores(tmp_path, iterations)
     verdict = judge([], read_scores(tmp_path))["11"]
     assert verdict.level == status
+    assert ("chance not excluded" in verdict.direction) == (abs(together - 6.0) < 0.3)
     assert f"together {together:.2f}, of the best alone 6.00" in verdict.interval
     assert judge([], read_scores(tmp_path)[:1])["11"].level == NOT_ENOUGH
     best_alone = tmp_path / "scores" / "1.json"
     best_alone.write_text(json.dumps(json.loads(best_alone.read_text()) | {"precision": "bf16"}))
     assert "needs scores" in judge([], read_scores(tmp_path))["11"].reason, "members in another precision"
+
+
+def test_an_undecided_ensemble_is_not_left_out(tmp_path):
+    for depths, top5 in (((34,), 7.0), ((50,), 6.0), ((101,), 5.9), ((34, 50), 5.5), ((50, 101), 5.8)):
+        write_score(tmp_path, "multi-scale", [(f"resnet-{depth}", 0) for depth in depths], 20.0, top5)
+    complete_scores(tmp_path)
+    verdict = judge([], read_scores(tmp_path))["11"]
+    assert (verdict.level, verdict.n) == (NOT_ENOUGH, "2") and "the interval includes zero" in verdict.reason

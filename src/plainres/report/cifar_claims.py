@@ -23,14 +23,17 @@ from plainres.report.verdicts import Verdict, choose, conclude, errors_rise, nee
 TRAINING = ("train_error", "clean_train_error")
 ERRORS = (*TRAINING, "test_error")
 DEPTHS = (20, 32, 44, 56)
-UNCHECKED = "the figures of the student reproductions were noted without their addresses and cannot be checked"
+UNCHECKED = "the figures of the student reproductions were noted without links and cannot be checked"
 HE_GATES = "; earlier records have He-initialized gates"
 
 
 def _others() -> Reference:
-    """The difference in test error between plain-56 and plain-20 that student reproductions report, with its spread."""
+    """The difference in test error between plain-56 and plain-20 that student reproductions report, with its spread.
+
+    It decides nothing, because the reproductions cannot be looked up.
+    """
     gaps = estimate(pd.Series([deep - shallow for shallow, deep in OTHERS_PLAIN_20_56]))
-    return Reference(gaps.mean, "the figure of three student reproductions", gaps.half_width)
+    return Reference(gaps.mean, "the figure of three student reproductions", gaps.half_width, decides=False)
 
 
 def _of_table_6(net: str, other: str) -> Reference:

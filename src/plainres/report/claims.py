@@ -21,15 +21,16 @@ LEVELS = {
     "less than the paper's budget",
     REPRODUCED: "the 95% interval over seeds supports the claim, at the paper's budget; or an exact count agrees with "
     "the paper's (8a)",
-    NOT_REPRODUCED: "the interval at the paper's budget contradicts the claim, or holds zero and excludes the "
+    NOT_REPRODUCED: "the interval at the paper's budget contradicts the claim, or includes zero and excludes the "
     "published effect; that something never happens (3a to 3c) can be refuted at any budget",
 }
 FIELDS = ("direction", "magnitude", "interval", "n", "budget", "records", "several_seeds", "reason")
-WHICH_STUDY = (
+HOW_JUDGED = (
     "A claim about errors or layers is judged on one study (1c: on two): of those with most of its nets, the one with "
     "the largest budget (claims 3a to 3c, 4b and 5a: with the most seeds). Where this study has single runs, *several "
     "seeds* has the same comparison at another budget, if all nets have several seeds there. The level does not rest "
-    "on it."
+    "on it. Claims 4b and 5a are about early errors, which mean the same at every budget, so they can have any level "
+    "at each. Claim 11 is judged by the number of test images, not by seeds."
 )
 
 
@@ -216,17 +217,19 @@ def judge_results(studies: Sequence[Study], results: Path) -> dict[str, Verdict]
 
 
 def claims_summary(verdicts: dict[str, Verdict]) -> str:
-    """Return how many claims have each level, in one sentence. Levels of few claims come with their numbers."""
-    by_level: dict[str, list[str]] = {
-        level: [id for id, verdict in verdicts.items() if verdict.level == level]
-        for level in (REPRODUCED, INDICATIVE, NOT_REPRODUCED, NOT_ENOUGH)
-    }
-    counts = [
-        f"{len(ids)} {level}" + (f" ({', '.join(ids)})" if level != NOT_ENOUGH else "")
-        for level, ids in by_level.items()
-        if ids
-    ]
-    return f"Levels of the {len(verdicts)} claims of the paper: {'; '.join(counts)}."
+    """Return the claims that have been decided as a Markdown list, one per line, and the number of the others."""
+    lines = []
+    for level in (REPRODUCED, INDICATIVE, NOT_REPRODUCED):
+        for claim in CLAIMS:
+            verdict = verdicts[claim.id]
+            if verdict.level == level:
+                seeds = f"{verdict.n} seed{'' if verdict.n == '1' else 's'}" if verdict.n != "-" else ""
+                basis = "; ".join(filter(None, [claim.evidence, seeds, verdict.budget.strip("-")]))
+                lines.append(f"- *{level}*: {claim.sentence} (claim {claim.id}; {basis})")
+    undecided = sum(verdict.level == NOT_ENOUGH for verdict in verdicts.values())
+    if undecided:
+        lines.append(f"- *{NOT_ENOUGH}*: {f'the other {undecided}' if lines else f'all {undecided}'}")
+    return "\n".join(lines)
 
 
 def claims_table(verdicts: dict[str, Verdict]) -> pd.DataFrame:
@@ -267,7 +270,7 @@ def claims_text(verdicts: dict[str, Verdict], ids: Sequence[str] = ()) -> str:
 
 def claims_markdown(verdicts: dict[str, Verdict]) -> str:
     """The same as Markdown, one item per claim, after the meaning of the levels."""
-    lines = [f"- *{level}*: {meaning}." for level, meaning in LEVELS.items()] + ["", WHICH_STUDY, ""]
+    lines = [f"- *{level}*: {meaning}." for level, meaning in LEVELS.items()] + ["", HOW_JUDGED, ""]
     for claim in CLAIMS:
         verdict = verdicts[claim.id]
         lines.append(f"**{claim.id}. {claim.sentence}** ({claim.evidence}). *{verdict.level.capitalize()}.*\n")

@@ -34,7 +34,7 @@ def _interval(part: Part) -> str:
     effect = part.effect
     if effect.n == 1:
         return ""
-    zero = "" if part.beyond_chance else "; the interval holds zero"
+    zero = "" if part.beyond_chance else "; the interval includes zero"
     return f" ({effect.mean:+.1f} ± {effect.half_width:.1f} points over {effect.n} seeds{zero})"
 
 
@@ -54,7 +54,8 @@ def _plain(study: Study, depths: list[int]) -> str:
     shallow, deep = (f"plain-{depth}" for depth in (depths[0], depths[-1]))
     part = _part(study, deep, shallow, "train_error")
     if not part.as_claimed:
-        finding = "no degradation at this budget and these depths"
+        at = "" if part.comparable else " at this budget"
+        finding = f"the deeper plain net does not have the higher training error{at}{_doubt(part)}"
     elif part.share < LEAST_SHARE:
         finding = (
             f"the deeper plain net is behind on its own training set{_doubt(part)}, which is consistent with "
@@ -108,8 +109,8 @@ def about_seeds(study: Study) -> str:
     runs = study.finals().groupby("net", sort=False).size()
     if runs.max() == 1:
         return (
-            "One run per net: no interval can be given. The verdicts on the claims say whether such differences exceed "
-            "chance."
+            "One run per net: no interval can be given. The verdicts on the claims compare such differences with the "
+            "spread of seeds at this budget or shorter ones."
         )
     if runs.min() == 1:
         single = ", ".join(runs[runs == 1].index)

@@ -63,31 +63,40 @@ def depth_is_cheap(nets: Sequence[dict]) -> Verdict:
     holds = all(ours < count for count in peers.values())
     paper = {"resnet-152-b": TABLE_1["152"]} | {name: TABLE_1[name] for name in peers}
     worst = max(abs(counts[name] / paper[name] - 1) for name in paper)
+    published = ", ".join(f"{count / 1e9:.1f}e9" for count in paper.values())
     return Verdict(
         REPRODUCED if holds else NOT_REPRODUCED,
-        "as claimed" if holds else "opposite",
-        f"agrees with the paper's counts ({', '.join(f'{n / 1e9:.1f}e9' for n in paper.values())}) within {worst:.1%}"
+        direction="as claimed" if holds else "opposite",
+        magnitude=f"agrees with the paper's counts ({published}) within {worst:.1%}"
         if worst < 0.05
         else f"differs from the paper's counts by up to {worst:.1%}",
-        "; ".join(f"{name}: {counts[name] / 1e9:.2f}e9 multiply-adds" for name in paper),
-        "-",
-        "-",
-        "complexity/nets.json",
-        "counts of convolutions and linear layers are exact",
+        interval="; ".join(f"{name}: {counts[name] / 1e9:.2f}e9 multiply-adds" for name in paper),
+        records="complexity/nets.json",
+        reason="counts of convolutions and linear layers are exact",
     )
 
 
 def ensembles_help(scores: Sequence[dict]) -> Verdict:
-    """Every ensemble of nets of different depth has a lower top-5 error than the best of its members by itself."""
-    verdicts = [verdict for score in scores if (verdict := _helps(score, scores)) is not None]
-    real = [verdict for verdict in verdicts if verdict.level != NOT_ENOUGH] or verdicts
+    """Every ensemble of nets of different depth has a lower top-5 error than the best of its members by itself.
+
+    Ensembles that are no results, of fewer classes or of shorter training, count only if there are no others.
+    """
+    found = [(score, verdict) for score in scores if (verdict := _helps(score, scores)) is not None]
+    verdicts = [verdict for score, verdict in found if not _why_no_result(score)] or [verdict for _, verdict in found]
     if not verdicts:
         return Verdict(NOT_ENOUGH, reason="needs scores of an ensemble of several depths and of each of its nets")
-    worst = min(real, key=lambda verdict: ORDER.index(verdict.level))
+    worst = min(verdicts, key=lambda verdict: ORDER.index(verdict.level))
     joined: dict[str, Any] = {
-        name: "; ".join(dict.fromkeys(getattr(v, name) for v in real)) for name in ("interval", "records", "reason")
+        name: "; ".join(dict.fromkeys(getattr(v, name) for v in verdicts)) for name in ("interval", "records", "reason")
     }
-    return Verdict(worst.level, worst.direction, worst.magnitude, n=str(len(real)), **joined)
+    return Verdict(worst.level, direction=worst.direction, magnitude=worst.magnitude, n=str(len(verdicts)), **joined)
+
+
+def _why_no_result(score: dict) -> str:
+    """Return why a score says nothing about ImageNet. Empty if it does."""
+    if score["data"]["classes"] != IMAGENET.num_classes:
+        return f"{score['data']['classes']} classes are a check of the pipeline"
+    return "" if score_is_result(score) else "a net was trained for fewer iterations than the paper's"
 
 
 def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
@@ -104,18 +113,17 @@ def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
     # Both errors are of the same images, so that the interval for independent samples is wide enough.
     chance = 2 * math.sqrt(2) * sampling_error(min(members), score["images"])
     level = REPRODUCED if gain > chance else NOT_REPRODUCED if gain < -chance else NOT_ENOUGH
-    reason = "" if level != NOT_ENOUGH else "the interval holds zero"
-    if score["data"]["classes"] != IMAGENET.num_classes:
-        level, reason = NOT_ENOUGH, f"{score['data']['classes']} classes are a check of the pipeline"
-    elif not score_is_result(score):
-        level, reason = NOT_ENOUGH, "a net was trained for fewer iterations than the paper's"
+    reason = "the interval includes zero" if level == NOT_ENOUGH else "the interval decides"
+    if why := _why_no_result(score):
+        level, reason = NOT_ENOUGH, why
+    direction = "as claimed" if gain > 0 else "opposite"
     studies = ", ".join(sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]}))
     return Verdict(
         level,
-        "as claimed" if gain > 0 else "opposite",
-        "the paper prints no figure to compare with",
-        f"top-5 error of {names} together {score['top5_error']:.2f}, of the best alone {min(members):.2f} "
+        direction=direction if abs(gain) > chance else f"{direction}, chance not excluded",
+        magnitude="the paper prints no figure to compare with",
+        interval=f"top-5 error of {names} together {score['top5_error']:.2f}, of the best alone {min(members):.2f} "
         f"(± {chance:.2f}, from the number of images)",
         records=studies,
-        reason=reason or "the interval supports the claim",
+        reason=reason,
     )

@@ -109,8 +109,12 @@ def _gradients(
             "weights alone, which BN scales by the inverse of their norm" + (f"; {note}" if note else ""),
         )
     part = is_more(studies, study, {DEEP: 1}, measure, "", name=name, never=True, unit=FACTORS)
-    reached = sorted({int(m.idxmin()) for m in gradient_margins(study, DEEP, margin).values()})
-    extreme = f"the smallest margin is that of iteration {' or '.join(f'{iteration:,}' for iteration in reached)}"
+    margins = gradient_margins(study, DEEP, margin).values()
+    reached = sorted({int(m.idxmin()) for m in margins})
+    extreme = (
+        f"the threshold is crossed in {sum(m.min() < 0 for m in margins)} of {len(margins)} seeds; the smallest margin "
+        f"is that of iteration {' or '.join(f'{iteration:,}' for iteration in reached)}"
+    )
     return conclude([part], note=f"{extreme}; {note}" if note else extreme)
 
 

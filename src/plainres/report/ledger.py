@@ -72,7 +72,7 @@ RECORDS = (
         "Several seeds of plain-56 now exist at 8,000 iterations. By the rule of 2026-11-22, what chance explains in "
         "claims 1, 2, 5 and 9 is estimated from them, and no longer from the seeds at 2,000. The limits rise. Claims "
         "3a to 3c are judged on these nets, and no longer at 2,000 and 1,500 iterations. The direction of claim 3b "
-        "goes from opposite to as claimed, both within chance. No level and no test changed.",
+        "goes from opposite to as claimed, both without excluding chance. No level and no test changed.",
     ),
 )
 
@@ -178,8 +178,8 @@ CHANGES = (
     (
         "2026-11-23",
         "2",
-        "An interval that holds zero refutes the claim only if it lies below the whole interval of the figure that it "
-        "is compared with, and not only below its mean. The figure of claim 2 is the only one with an interval. "
+        "An interval that includes zero refutes the claim only if it lies below the whole interval of the figure that "
+        "it is compared with, and not only below its mean. The figure of claim 2 is the only one with an interval. "
         "Changed before any record of several seeds at 64,000 iterations.",
         "none",
     ),
@@ -188,6 +188,20 @@ CHANGES = (
         "11",
         "An ensemble counts only if its nets had the paper's budget of training, and is compared with scores of its "
         "members in the same precision. Changed before any record of 1,000 classes.",
+        "none",
+    ),
+    (
+        "2026-11-28",
+        "2",
+        "The figure of the student reproductions no longer refutes the claim, because it cannot be looked up. It is "
+        "only shown. Changed before any record of several seeds at 64,000 iterations.",
+        "none",
+    ),
+    (
+        "2026-11-28",
+        "11",
+        "An ensemble whose interval includes zero counts. Before, it was left out where another one was decided. "
+        "Changed before any record of 1,000 classes.",
         "none",
     ),
 )

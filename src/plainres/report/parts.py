@@ -24,16 +24,13 @@ class Reference:
         value: The effect, in the unit of the part that it is compared with.
         source: Who published it.
         half_width: Half the width of its own 95% interval, where one can be given.
+        decides: Whether an interval that includes zero and excludes the published effect refutes the claim.
     """
 
     value: float
     source: str = PAPER
     half_width: float = 0.0
-
-    @property
-    def low(self) -> float:
-        """Lower end of its interval."""
-        return self.value - self.half_width
+    decides: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,11 @@ class Part:
         if self.chance is None:
             return NOT_ENOUGH, "single runs are compared, and no net has several seeds at this budget or a shorter one"
         seen = "what chance explains between them, by seeds at this budget or shorter ones"
-        if self.as_claimed and self.beyond_chance:
-            return INDICATIVE, f"single runs are compared; the effect exceeds {seen}"
-        return NOT_ENOUGH, f"single runs are compared; the effect does not exceed {seen}"
+        if not self.beyond_chance:
+            return NOT_ENOUGH, f"single runs are compared; the effect does not exceed {seen}"
+        if not self.as_claimed:
+            return NOT_ENOUGH, f"single runs are compared; the effect is not as claimed, and exceeds {seen}"
+        return INDICATIVE, f"single runs are compared; the effect exceeds {seen}"
 
     def _several_seeds(self) -> tuple[str, str]:
         short = "" if self.comparable else self._budget()
@@ -137,10 +136,11 @@ class Part:
             if short and not self.never:
                 return NOT_ENOUGH, f"the interval contradicts the claim, but {short}"
             return NOT_REPRODUCED, "the interval contradicts the claim"
-        if self.bound is None and not short and self.reference and self.effect.high < self.reference.low:
-            return NOT_REPRODUCED, f"the interval holds zero and excludes {self.reference.source}"
+        reference = self.reference
+        if self.bound is None and not short and reference and reference.decides and self.effect.high < reference.value:
+            return NOT_REPRODUCED, f"the interval includes zero and excludes {reference.source}"
         edge = "zero" if self.bound is None else f"the bound of {self.bound:.2f}"
-        return NOT_ENOUGH, f"the interval holds {edge}"
+        return NOT_ENOUGH, f"the interval includes {edge}"
 
     def magnitude(self) -> str:
         """Compare the effect with the published one. Empty without either, or at a lower budget."""

@@ -78,7 +78,7 @@ TABLE_5 = {
 TABLE_1 = {"18": 1.8e9, "34": 3.6e9, "50": 3.8e9, "101": 7.6e9, "152": 11.3e9, "VGG-16": 15.3e9, "VGG-19": 19.6e9}
 
 # The paper draws the errors of plain CIFAR nets (Figure 6) and prints none. These are test errors of plain-20 and
-# plain-56 after 64,000 iterations in three student reproductions, noted without their addresses. Plain-110
+# plain-56 after 64,000 iterations in three student reproductions, noted without links. Plain-110
 # ends above 60% in the paper (section 4.2).
 OTHERS_PLAIN_20_56 = ((9.5, 12.8), (9.7, 11.9), (8.7, 11.8))
 PLAIN_110_ABOVE = 60.0

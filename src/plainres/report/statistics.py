@@ -140,8 +140,8 @@ def difference(study: Study, weights: dict[str, int], measure: Measure) -> Diffe
 
     The interval is that of Welch: every net has its own variance, and the degrees of freedom are Satterthwaite's. The
     variance is pooled over all nets of the study where `pooled_variance` finds it alike. A seed gives all nets the
-    same batches, but the errors of deep nets turn out not to be correlated over seeds, so the interval of the
-    differences seed by seed is only shown beside it.
+    same batches. Whether this correlates their errors, few seeds cannot tell, so runs are treated as independent, and
+    the interval of the differences seed by seed is only shown beside it. For a single net this is a t interval.
 
     Returns:
         None if one of the nets has no runs.
@@ -160,12 +160,13 @@ def difference(study: Study, weights: dict[str, int], measure: Measure) -> Diffe
         variance, freedom, nets = pooled
         error = math.sqrt(variance * sum(weight**2 / len(values[net]) for net, weight in weights.items()))
         return Difference(mean, t_quantile(freedom) * error, paired, n, f"variance pooled over {nets} nets")
+    kind = "Welch" if len(weights) > 1 else "t"
     parts = [(weight**2 * values[net].var() / len(values[net]), len(values[net])) for net, weight in weights.items()]
     total = sum(part for part, _ in parts)
     if total == 0:
-        return Difference(mean, 0.0, paired, n, "Welch")
+        return Difference(mean, 0.0, paired, n, kind)
     freedom = total**2 / sum(part**2 / (size - 1) for part, size in parts)
-    return Difference(mean, t_quantile(freedom) * math.sqrt(total), paired, n, "Welch")
+    return Difference(mean, t_quantile(freedom) * math.sqrt(total), paired, n, kind)
 
 
 @dataclass(frozen=True)

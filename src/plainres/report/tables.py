@@ -84,7 +84,8 @@ def convergence_speed(study: Study) -> pd.DataFrame:
 def table_6_markdown(study: Study) -> str:
     """Table 6 as Markdown, with what it was measured on and which runs did not finish."""
     note = f" ({study.info.warning})" if study.info.warning else ""
-    lines = [f"**Table 6{note}: test error in percent, last iteration.** {study.describe()}.", ""]
+    spread = " ± is the standard deviation over seeds." if study.finals()["net"].duplicated().any() else ""
+    lines = [f"**Table 6{note}: test error in percent, last iteration.** {study.describe()}.{spread}", ""]
     return "\n".join([*lines, markdown_table(table_6(study)), *not_in_the_table(study)]) + "\n"
 
 

@@ -1,7 +1,7 @@
 """From comparisons to the verdict on a claim: a level, a direction and a magnitude, with the records they rest on."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from plainres.report.parts import (
@@ -34,6 +34,7 @@ class Verdict:
     """
 
     level: str
+    _: KW_ONLY
     direction: str = "-"
     magnitude: str = "-"
     interval: str = "-"
@@ -83,7 +84,7 @@ def _direction(parts: Sequence[Part]) -> str:
     unsure = sum(not part.beyond_chance for part in parts)
     if not unsure:
         return text
-    return f"{text}, within chance" if unsure == len(parts) else f"{text}, {unsure} of {len(parts)} within chance"
+    return f"{text}, chance not excluded" + ("" if unsure == len(parts) else f" in {unsure} of {len(parts)}")
 
 
 def _magnitude(parts: Sequence[Part]) -> str:
@@ -132,15 +133,15 @@ def conclude(parts: Sequence[Part], caveats: Sequence[Callable[[Study], str]] = 
     seeds = sorted({part.effect.n for part in found})
     return Verdict(
         level,
-        _direction(found),
-        _magnitude(found),
-        "; ".join(part.text() for part in found),
-        " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
-        ", ".join(dict.fromkeys(budget(study) for study in studies)),
-        ", ".join(study.name for study in studies),
-        _over_several_seeds(found),
-        reason,
-        tuple(found),
+        direction=_direction(found),
+        magnitude=_magnitude(found),
+        interval="; ".join(part.text() for part in found),
+        n=" to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
+        budget=", ".join(dict.fromkeys(budget(study) for study in studies)),
+        records=", ".join(study.name for study in studies),
+        several_seeds=_over_several_seeds(found),
+        reason=reason,
+        parts=tuple(found),
     )
 
 

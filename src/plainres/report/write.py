@@ -167,8 +167,9 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study] = ()) -> s
     if studies:
         results = study.folder.resolve().parent
         report = (results / "REPORT.md").relative_to(root.resolve()).as_posix()
-        counts = claims_summary(judge_results(studies, results))
-        parts.append(f"{counts} The [report]({report}#claims-of-the-paper) says why.")
+        verdicts = judge_results(studies, results)
+        parts.append(f"Verdicts on the paper's {len(verdicts)} claims ([report]({report}#claims-of-the-paper)):")
+        parts.append(claims_summary(verdicts))
     paper = study.info.paper_iterations
     for other in studies:
         if other.runs and other.info is study.info and other.iterations == paper != study.iterations:
