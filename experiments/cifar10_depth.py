@@ -6,11 +6,11 @@
 With a GPU, the nets and the protocol are the paper's: plain nets of 20, 32, 44 and 56 layers and residual nets of 20,
 32, 44, 56 and 110 layers, trained for 64,000 iterations with a batch size of 128.
 
-Without a GPU, plain and residual nets of 20 and 56 layers are trained for 1,500 iterations, side by side and with one
-thread each if there are several cores. `--plan` prints how long that takes; on an Intel Xeon with AMX, the four runs
-took 39 minutes of one core in total (`seconds` in results/cifar10-1500-bf16), and CPUs without bf16 are several times
-slower. With three seeds, every plain-56 ends far behind every plain-20 on the training set and every ResNet-56 ahead of
-every plain-56, but not yet ahead of ResNet-20.
+Without a GPU, plain and residual nets of 20 and 56 layers are trained for 1,500 iterations. As many runs as cores and
+memory allow are trained side by side, and share the cores equally. `--plan` prints how long that takes; on an Intel
+Xeon with AMX, the four runs took 39 minutes of one core in total (`seconds` in results/cifar10-1500-bf16), and CPUs
+without bf16 are several times slower. With three seeds, every plain-56 ends far behind every plain-20 on the training
+set and every ResNet-56 ahead of every plain-56, but not yet ahead of ResNet-20.
 
 `--demo` trains smaller nets on small synthetic images, where the deep plain net also ends far behind the shallow one,
 within minutes and without a download.

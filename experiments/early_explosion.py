@@ -14,9 +14,9 @@ hours of one core of an AMD EPYC, both beside other programs (`seconds` in resul
 
 The part of the gap that remains between plain-56 with a control and plain-20, or plain-20-clip1, is not explained by
 the first updates. With one seed (results/cifar10-8k-bf16), the bound takes the training error of plain-56 from 54.9% to
-38.1% and the warm-up to 49.6%, while that of plain-20 is 12.8%: most of the gap remains. Three seeds of plain-56 at
-this budget differ by ten points (results/cifar10-8k-fp32), so single runs do not decide whether the first updates
-explain the rest. The nets with a control were trained on another CPU than those without.
+38.1% and the warm-up to 49.6%, while that of plain-20 is 12.8%. Three seeds of plain-56 at this budget differ by ten
+points (results/cifar10-8k-fp32), so single runs do not decide how much of the gap the first updates explain. The nets
+with a control were trained on another CPU than those without.
 """
 
 from dataclasses import dataclass

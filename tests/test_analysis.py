@@ -175,3 +175,13 @@ def test_notebook_runs_on_the_records(path):
     executed = fresh.execute()
     kinds = {output.output_type for cell in executed.cells for output in cell.get("outputs", [])}
     assert "error" not in kinds and "display_data" in kinds
+    assert _texts(committed) == _texts(executed), "run make notebooks"
+
+
+def _texts(notebook):
+    """What the cells print, and the tables that they display, but no images."""
+    return [
+        [output.get("text") or output.data.get("text/markdown") or output.data.get("text/html") for output in outputs]
+        for cell in notebook.cells
+        if (outputs := cell.get("outputs"))
+    ]

@@ -6,11 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
+import torch
 
 from plainres.bench import __main__ as bench
 from plainres.bench import measure, side_by_side
 from plainres.bench.measure import Measurement, Method
 from plainres.bench.report import convolution_outputs, project, summarize
+from plainres.errors import UserError
+
+
+def test_more_iterations_than_a_run_has_cannot_be_timed():
+    with pytest.raises(UserError, match="timed iterations must be 4,092 or fewer, not 5,000"):
+        measure.measure(Method("eager"), 8, 128, 5_000, None, torch.device("cpu"))
 
 
 def test_benchmark_times_every_method_and_writes_json(tmp_path, monkeypatch, capsys):

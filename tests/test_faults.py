@@ -6,6 +6,7 @@ The environment variable KILLS sets how often a training run is killed. `make te
 import errno
 import io
 import os
+import pty
 import random
 import re
 import signal
@@ -186,16 +187,26 @@ def test_signal_at_the_end_of_a_run_stops_what_would_follow(tmp_path, changes, m
     assert Record(tmp_path, config(**changes)).status() == ("diverged" if changes else "finished")
 
 
+INTERRUPTED_TWICE = (
+    "import os, signal, time; from plainres.training.signals import StopRequest\n"
+    "with StopRequest():\n"
+    "    os.kill(os.getpid(), signal.SIGINT); print('continuing', flush=True)\n"
+    "    os.kill(os.getpid(), signal.SIGINT); print('not reached', flush=True)"
+)
+
+
 def test_second_interrupt_ends_the_process_at_once():
-    code = (
-        "import os, signal, time; from plainres.training.signals import StopRequest\n"
-        "with StopRequest():\n"
-        "    os.kill(os.getpid(), signal.SIGINT); print('continuing', flush=True)\n"
-        "    os.kill(os.getpid(), signal.SIGINT); print('not reached', flush=True)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_TWICE], capture_output=True, text=True)
     assert done.returncode == 130 and done.stdout == "continuing\n"
-    assert "SIGINT: finishing the current step" in done.stderr
+    assert "SIGINT: finishing the current step" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_second_interrupt_shows_the_cursor_that_a_live_table_has_hidden():
+    terminal, end = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_TWICE], stdout=subprocess.DEVNULL, stderr=end)
+    assert done.returncode == 130 and os.read(terminal, 4096).endswith(b"\x1b[?25h")
+    os.close(terminal)
+    os.close(end)
 
 
 # Concurrent writers

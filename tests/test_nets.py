@@ -114,8 +114,10 @@ def test_invalid_depths_are_rejected(depth):
 
 
 def test_unknown_shortcuts_are_rejected():
-    with pytest.raises(ValueError, match="shortcut must be one of"):
+    with pytest.raises(ValueError, match=r"shortcut must be one of none, A, B, C, highway, preact, not D$"):
         cifar_net(8, "D")
+    with pytest.raises(ValueError, match="pass None instead of the string 'none'"):
+        cifar_net(8, "none")
 
 
 def test_weights_file_restores_the_net_and_its_preprocessing(tmp_path):

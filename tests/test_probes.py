@@ -10,7 +10,7 @@ from helpers import CPU, Interrupt, config, train
 from torch import nn
 
 from plainres.data import CifarData
-from plainres.nets import cifar_net, extend_with_identity, load_net
+from plainres.nets import cifar_net, extend_with_identity, imagenet_net, load_net
 from plainres.report import read_study
 from plainres.report.write import write_study
 from plainres.training import Record, probes
@@ -200,7 +200,18 @@ def test_identity_extension_computes_the_same_function(data):
     assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in deeper.modules()) == 20
 
 
+def test_identity_extension_keeps_dtype_and_random_state():
+    net = cifar_net(8, None).double().eval()
+    state = torch.get_rng_state()
+    deeper = extend_with_identity(net, 14)
+    assert torch.equal(torch.get_rng_state(), state)
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    assert torch.allclose(deeper(images), net(images), atol=1e-12)
+
+
 def test_identity_extension_requires_a_shallower_plain_net_with_bn():
+    with pytest.raises(ValueError, match="only a CIFAR net can be extended by identity layers, not ImageNetNet"):
+        extend_with_identity(imagenet_net(18, None, num_classes=10), 34)
     with pytest.raises(ValueError, match="only a plain net"):
         extend_with_identity(cifar_net(8, "A"), 20)
     with pytest.raises(ValueError, match="must be greater than 8"):
@@ -265,6 +276,13 @@ def test_activation_checkpointing_saves_memory_and_changes_no_result():
     assert checkpointed_size < 0.4 * size
     assert all(torch.equal(a, b) for a, b in zip(gradients, same_gradients, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(buffers, same_buffers, strict=True))
+
+
+def test_activation_checkpointing_in_evaluation_mode_leaves_bn_counters_alone():
+    net = cifar_net(8).eval()
+    net.checkpointing = True
+    net(torch.rand(2, 3, 32, 32)).sum().backward()
+    assert all(m.num_batches_tracked == 0 for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
 def test_activation_bytes_counts_what_the_backward_pass_needs():

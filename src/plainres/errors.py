@@ -13,10 +13,12 @@ def require_one_of(name: str, value: object, options: Collection[object]) -> Non
     Args:
         name: What the value is, for the message.
         value: The value.
-        options: What it may be. The message lists them, None as "none".
+        options: What it may be. The message lists them, None as "none", which is how the command line spells it.
 
     Raises:
         UserError: If the value is none of the options.
     """
     if value not in options:
-        raise UserError(f"{name} must be one of {', '.join(str(option or 'none') for option in options)}, not {value}")
+        hint = " (pass None instead of the string 'none')" if value == "none" and None in options else ""
+        known = ", ".join(str(option or "none") for option in options)
+        raise UserError(f"{name} must be one of {known}, not {value}{hint}")

@@ -39,11 +39,12 @@ class Options:
     rounds: int | None = None
     """Number of rounds. Every method is timed once per round. Default: 3, or 7 with --full."""
     timed: int | None = None
-    """Number of timed iterations. Default: 400 on a GPU, 200 / depth on a CPU."""
+    """Number of timed iterations. Default: 500 on a GPU; 200 / depth on a CPU, at least 2; 30 with --side-by-side."""
     full: bool = False
     """More rounds, and the shallowest net with other batch sizes."""
     side_by_side: bool = False
-    """Instead, compare runs side by side on the CPU, one thread each, with runs in turn that have all threads."""
+    """Instead, compare runs side by side on the CPU, one thread each, with runs in turn that have all threads.
+    --depths and --device have no effect then."""
     device: str = "auto"
     """Device: auto, cpu, cuda or cuda:<index>."""
     results: Path = LOCAL_RESULTS

@@ -16,6 +16,7 @@ from plainres.bench.stock import StockModule, stock_loader
 from plainres.catalog.datasets import CIFAR10
 from plainres.data import CifarData, ImageSet, demo_set
 from plainres.data.cifar.files import load_cifar
+from plainres.errors import UserError
 from plainres.training import ClassificationModule, RunConfig
 from plainres.training.build import make_net
 from plainres.training.engines.fast import LONGEST_SPAN
@@ -131,6 +132,9 @@ def measure(
         timed: Number of timed iterations.
         data_dir: Folder that holds CIFAR-10. None means drawn images of the same size, whose iterations cost the same.
         device: Device to train on.
+
+    Raises:
+        UserError: If so many iterations cannot be timed.
     """
     config = RunConfig(
         depth=depth,
@@ -139,7 +143,11 @@ def measure(
         batch_size=batch_size,
     )
     cuda = device.type == "cuda"
-    watch = Stopwatch(LONGEST_SPAN["cuda"] if cuda else 2, timed, device)
+    warm_up = LONGEST_SPAN["cuda"] if cuda else 2
+    most = config.iterations - 2 * warm_up
+    if timed > most:
+        raise UserError(f"the number of timed iterations must be {most:,} or fewer, not {timed:,}")
+    watch = Stopwatch(warm_up, timed, device)
     net = make_net(config)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if cuda:

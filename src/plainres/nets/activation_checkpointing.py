@@ -23,9 +23,10 @@ def preserve_buffers(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def freeze_bn_statistics(net: nn.Module) -> Iterator[None]:
-    """Keep batch normalization in training mode from updating its moving statistics."""
+    """Keep batch normalization from updating its moving statistics in one forward pass."""
     norms = [module for module in net.modules() if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm))]
     momenta = [norm.momentum for norm in norms]
+    counters = [norm.num_batches_tracked for norm in norms if norm.training and norm.num_batches_tracked is not None]
     for norm in norms:
         norm.momentum = 0.0
     try:
@@ -33,8 +34,8 @@ def freeze_bn_statistics(net: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked -= 1
+        for counter in counters:
+            counter -= 1  # in place
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:

@@ -6,6 +6,7 @@ from torch import nn
 from plainres.errors import UserError
 from plainres.nets.blocks import BasicBlock
 from plainres.nets.cifar import CifarNet, cifar_net
+from plainres.nets.random_draws import draw_from
 
 
 @torch.no_grad()
@@ -24,18 +25,25 @@ def extend_with_identity(net: CifarNet, depth: int) -> CifarNet:
     """Return a deeper plain net whose additional layers are identities, so that it equals `net` in evaluation mode.
 
     Args:
-        net: Plain net with batch normalization, in evaluation mode.
+        net: Plain net with batch normalization, in evaluation mode. The new net has its device and dtype.
         depth: Depth of the new net, 6n+2 and greater than that of `net`.
 
     Raises:
-        UserError: If `depth` is not that of a deeper net, or if `net` is not plain or has no batch normalization.
+        UserError: If `depth` is not that of a deeper net, or if `net` is not a plain CIFAR net or has no batch
+            normalization.
     """
+    if not isinstance(net, CifarNet):
+        raise UserError(
+            f"only a CIFAR net can be extended by identity layers, not {type(net).__name__}; of a net from load_net, "
+            "pass the attribute `net`"
+        )
     stages = ("layer1", "layer2", "layer3")
     if not isinstance(net.bn1, nn.BatchNorm2d):
         raise UserError("only a net with batch normalization can be extended by identity layers")
     if any(block.shortcut is not None for stage in stages for block in getattr(net, stage)):
         raise UserError("only a plain net can be extended by identity layers, and this one has shortcuts")
-    deeper = cifar_net(depth, None, net.fc.out_features)
+    with draw_from(torch.Generator()):
+        deeper = cifar_net(depth, None, net.fc.out_features).to(net.fc.weight)
     blocks = len(net.layer1)
     if len(deeper.layer1) <= blocks:
         raise UserError(f"depth must be greater than {6 * blocks + 2}, not {depth}")

@@ -1,6 +1,5 @@
 """The runs of a study as tasks of a Ray cluster, on this machine or on several (optional extra `cluster`)."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,7 +51,7 @@ def train_on_cluster(
     Args:
         configs: Runs in the order in which they are started.
         context: Where and how the runs are trained. Every machine must see its folders under the same paths.
-        runs_per_device: Number of runs that share a GPU, or the CPU of this machine.
+        runs_per_device: Number of runs that share a GPU, or the CPU of the machine with the most cores.
         address: Address of a running cluster, or `"auto"` for the cluster that this machine belongs to. None starts
             a cluster on this machine.
 
@@ -64,7 +63,9 @@ def train_on_cluster(
         import ray
         from ray.exceptions import RayError
     except ImportError:
-        raise UserError("--launcher ray requires Ray: pip install 'plainres[cluster]'") from None
+        raise UserError(
+            "--launcher ray requires Ray: pip install --constraint constraints.txt --editable '.[cluster]'"
+        ) from None
     start_cluster = not ray.is_initialized()
     if start_cluster:
         try:
@@ -73,7 +74,8 @@ def train_on_cluster(
             reason = str(error).splitlines()[0]
             raise UserError(f"no Ray cluster can be used at {address or 'this machine'}: {reason}") from None
     gpu = {"num_gpus": 1 / runs_per_device} if context.device.type == "cuda" else {}
-    cores = 1 if gpu else max(1, (os.cpu_count() or 1) // runs_per_device)
+    largest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
+    cores = 1 if gpu else max(1, int(largest) // runs_per_device)
     environment = {} if gpu else {"env_vars": {"OMP_NUM_THREADS": str(cores)}}
     task = ray.remote(train_task).options(max_retries=MAX_RETRIES, num_cpus=cores, runtime_env=environment, **gpu)
     shared = replace(context, data_dir=context.data_dir.absolute(), results=context.results.absolute())

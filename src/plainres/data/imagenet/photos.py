@@ -105,7 +105,8 @@ def class_folders(folder: Path) -> list[str]:
     if any(_is_image(entry.name) for entry in entries):
         raise UserError(
             f"{folder}: the images are not sorted into one folder per class. With ILSVRC2012_img_val.tar and "
-            "ILSVRC2012_devkit_t12.tar.gz in DIR, this command sorts the validation images into DIR/val: "
+            "ILSVRC2012_devkit_t12.tar.gz in DIR, and without DIR/val, this command sorts the validation images into "
+            "DIR/val: "
             "python -c \"import torchvision; torchvision.datasets.ImageNet('DIR', 'val')\""
         )
     raise UserError(f"{folder}: no class folders; it must contain one folder of images per class")
