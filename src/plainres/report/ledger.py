@@ -81,6 +81,13 @@ RECORDS = (
         "limits fall. Claim 5a is judged at 8,000 iterations, and no longer at 2,000, where the interval of the nets "
         "of 20 layers excluded zero. No level and no test changed.",
     ),
+    (
+        "2026-11-28",
+        "Nets of 32 layers at 8,000 iterations in bf16",
+        "Claims 1a and 4a are judged on them, at the first step, and no longer at 1,000 iterations at the step from 44 "
+        "to 56 layers. The direction of claim 4a goes from as claimed to opposite, both without excluding chance. No "
+        "level and no test changed.",
+    ),
 )
 
 # Thresholds: what, value and reason, chosen on, and whether data had been seen by then.
