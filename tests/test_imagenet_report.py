@@ -227,6 +227,7 @@ def test_ensembles_are_compared_with_their_best_member(tmp_path, together, class
     verdict = judge([], read_scores(tmp_path))["11"]
     assert verdict.level == status
     assert ("chance not excluded" in verdict.direction) == (abs(together - 6.0) < 0.3)
+    assert ("contradicts the claim" in verdict.reason) == (status == NOT_REPRODUCED)
     assert f"together {together:.2f}, of the best alone 6.00" in verdict.interval
     assert judge([], read_scores(tmp_path)[:1])["11"].level == NOT_ENOUGH
     best_alone = tmp_path / "scores" / "1.json"

@@ -113,7 +113,11 @@ def _helps(score: dict, scores: Sequence[dict]) -> Verdict | None:
     # Both errors are of the same images, so that the interval for independent samples is wide enough.
     chance = 2 * math.sqrt(2) * sampling_error(min(members), score["images"])
     level = REPRODUCED if gain > chance else NOT_REPRODUCED if gain < -chance else NOT_ENOUGH
-    reason = "the interval includes zero" if level == NOT_ENOUGH else "the interval decides"
+    reason = {
+        REPRODUCED: "the interval supports the claim",
+        NOT_REPRODUCED: "the interval contradicts the claim",
+        NOT_ENOUGH: "the interval includes zero",
+    }[level]
     if why := _why_no_result(score):
         level, reason = NOT_ENOUGH, why
     direction = "as claimed" if gain > 0 else "opposite"
