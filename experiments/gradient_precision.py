@@ -9,9 +9,9 @@ perturbations exponentially with depth, as they do with gradients (Yang et al., 
 Normalization", 2019). The cosine of the angle between both gradients is 1 if rounding changes nothing, and about 0 if
 the computed gradient says nothing about the exact one. It takes about two minutes of one CPU core.
 
-With three seeds (results/gradient_precision.csv, on a CPU with AMX), the median cosine over the first ten layers is
-1.00 in fp32, except for plain-56 with 0.80 to 0.93. In bf16 it is 0.97 to 0.99 for ResNet-20, 0.87 to 0.90 for
-ResNet-56, 0.71 to 0.76 for plain-20 and about 0 for plain-56. docs/findings.md prints these numbers.
+How a CPU rounds depends on its instruction set. The table therefore names the hardware of each row, and a run on
+another kind of CPU adds its rows to those that are there. results/gradient_precision.csv has three seeds;
+docs/findings.md prints and discusses them.
 """
 
 from dataclasses import dataclass, field
@@ -35,6 +35,7 @@ from plainres.training.loss import loss_and_errors
 from plainres.training.probes import GRADIENT_IMAGES, layers_3x3
 
 FIRST_LAYERS = 10
+HARDWARE = ("cpu", "cpu_capability", "amx")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class Options:
         default_factory=default_data_dir
     )
     results: Path = LOCAL_RESULTS
-    """Folder in which gradient_precision.csv is written."""
+    """Folder of gradient_precision.csv. Rows of other nets, seeds and hardware in it are kept."""
 
 
 def first_gradients(config: RunConfig, data: RunData, precision: str) -> list[Tensor]:
@@ -101,6 +102,14 @@ def compare_gradients(config: RunConfig, data_dir: Path) -> list[dict]:
     return rows
 
 
+def add_rows(path: Path, new: pd.DataFrame) -> None:
+    """Write rows into a table. They replace rows of the same net, seed and hardware that it has; others are kept."""
+    row = ["net", "seed", "precision", "layer", "dataset", *HARDWARE]
+    if path.exists():
+        new = pd.concat([pd.read_csv(path), new]).drop_duplicates(row, keep="last")
+    write_atomic(path, new.to_csv(index=False, float_format="%.4f"))
+
+
 def main() -> int:
     options = tyro.cli(Options)
     rows = []
@@ -110,9 +119,9 @@ def main() -> int:
                 config = RunConfig(dataset=options.dataset, depth=depth, shortcut=shortcut, seed=seed)
                 rows += compare_gradients(config, options.data_dir)
     hardware = describe_hardware(torch.device("cpu"))
-    table = pd.DataFrame(rows).assign(dataset=options.dataset, cpu=hardware["cpu"], amx=hardware["amx"])
+    table = pd.DataFrame(rows).assign(dataset=options.dataset, **{key: hardware[key] for key in HARDWARE})
     path = options.results / "gradient_precision.csv"
-    write_atomic(path, table.to_csv(index=False, float_format="%.4f"))
+    add_rows(path, table)
     print(f"Cosine between computed and exact gradient, median over the first {FIRST_LAYERS} layers:")
     medians = table[table["layer"] <= FIRST_LAYERS].groupby(["net", "seed", "precision"])["cosine"].median()
     print(medians.unstack("precision").reset_index().to_markdown(index=False, floatfmt=".2f"))
