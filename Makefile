@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,terminal]'
 	@touch $@
 
-reproduce-cifar: setup ## train plain and residual nets on CIFAR-10, draw figures and Table 6 (options in ARGS=)
+reproduce-cifar: setup ## train plain and residual nets on CIFAR-10, draw figures and Table 6 (ARGS=: options; STRICT=1: fail without CIFAR-10)
 	@$(BIN)/python experiments/cifar10_depth.py $(ARGS)
 
 reproduce-imagenet: setup ## the same on ImageNet, on the first GPUS= GPUs (ARGS=--plan prints the expected time)

@@ -40,7 +40,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     if options.iterations is not None:
         raise UserError("this experiment trains at several budgets: use --budgets instead of --iterations")
     if not options.budgets:

@@ -83,7 +83,7 @@ def study(options: Options) -> int:
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     try:
         return study(options)
     except DataMissing as error:

@@ -51,7 +51,7 @@ def describe() -> list[dict]:
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     nets = describe()
     folder = options.results / FOLDER
     write_atomic(folder / "nets.json", json.dumps(nets) + "\n")

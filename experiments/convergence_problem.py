@@ -35,7 +35,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     device, common = options.resolve(256, 256)
     configs = [
         RunConfig(depth=depth, shortcut=None, norm=norm, init=init, seed=seed, lr=lr, **common)

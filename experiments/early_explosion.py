@@ -42,7 +42,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     device, common = options.resolve(ITERATIONS, ITERATIONS)
     shallow, deep = options.depths
     nets = [

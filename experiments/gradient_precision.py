@@ -111,7 +111,7 @@ def add_rows(path: Path, new: pd.DataFrame) -> None:
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     rows = []
     for shortcut in (None, "A"):
         for depth in options.depths:

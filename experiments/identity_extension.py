@@ -42,7 +42,7 @@ class Options:
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     recorded = load_net(options.run / "weights.safetensors")
     config = RunConfig(**recorded.recipe["config"])
     if config.shortcut is not None or config.family != "cifar":

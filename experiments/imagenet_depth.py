@@ -36,7 +36,7 @@ class Options(ImageNetOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     device, common = options.resolve_imagenet()
     depths = options.depths or (PAIRED if options.check else PAIRED + BOTTLENECKS)
     configs = [

@@ -128,7 +128,7 @@ def decoder_rates(folder: Path, images: int = 100) -> dict[str, float]:
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     device = choose_device(options.device)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:

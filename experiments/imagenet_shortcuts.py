@@ -21,7 +21,7 @@ DEPTH = 34
 
 
 def main() -> int:
-    options = tyro.cli(ImageNetOptions)
+    options = tyro.cli(ImageNetOptions, description=__doc__)
     device, common = options.resolve_imagenet()
     configs = [
         RunConfig(depth=DEPTH, shortcut=shortcut, seed=seed, **common)

@@ -38,7 +38,7 @@ class Options:
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     folders = sorted(path.parent for path in options.study.glob("*/seed-*/weights.safetensors"))
     if not folders:
         raise UserError(f"{options.study}: there are no runs with weights (*/seed-*/weights.safetensors)")

@@ -35,7 +35,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     device, common = options.resolve(2_000)
     configs = [
         RunConfig(depth=depth, shortcut=None if shortcut == "none" else shortcut, seed=seed, **common)

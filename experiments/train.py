@@ -51,7 +51,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options)
+    options = tyro.cli(Options, description=__doc__)
     device, common = options.resolve(CPU_ITERATIONS, batch_size=options.batch_size)
     names = ("depth", "norm", "init", "batch_size", "lr", "momentum", "weight_decay", "clip", "dataset", "warmup")
     settings = {name: getattr(options, name) for name in names}

@@ -450,6 +450,13 @@ def test_summary_lists_the_decided_claims(tmp_path):
     assert claims_summary(judge([])) == "- *not enough data*: all 22"
 
 
+def test_summary_gives_the_reason_for_a_refuted_claim(tmp_path):
+    gradients = np.geomspace(1e4, 1.0, 55)
+    summary = claims_summary(judge(write_gradients(tmp_path, {"response_gradient_norm": gradients}))).splitlines()
+    (refuted,) = (line for line in summary if "claim 3c" in line)
+    assert "): the interval contradicts the claim; the threshold is crossed in 3 of 3 seeds, of all probes" in refuted
+
+
 def test_thresholds_and_changes_are_dated():
     assert all(entry[2].startswith("2026-") for entry in ledger.THRESHOLDS)
     assert all(entry[0].startswith("2026-") for entry in (*ledger.CHANGES, *ledger.RECORDS))

@@ -327,6 +327,18 @@ def test_several_histories_of_hardware_are_separated(tmp_path):
     )
 
 
+def test_captions_say_which_nets_and_seeds_ran_on_which_hardware(tmp_path):
+    for depth in (8, 20, 32):
+        for seed in (0, 1, 2):
+            path = write_run(tmp_path, 9.0, 9.0, depth=depth, seed=seed) / "run.json"
+            if depth == 8 or (depth, seed) in ((20, 1), (20, 2)):
+                path.write_text(path.read_text().replace("test CPU", "other CPU"))
+    study = report.open(tmp_path).largest()
+    assert ", seeds 0, 1, 2; resnet-20 (seed 0) and resnet-32: test CPU" in study.describe()
+    assert study.describe().endswith("; all others: other CPU (2 threads)")
+    assert describe_runs(study.of_net("resnet-8")).endswith(", seeds 0, 1, 2, other CPU (2 threads)")
+
+
 def test_saved_figures_are_small_and_alike(results, tmp_path):
     study = results.largest()
     paths = save_figure(figures.figure_6(study), tmp_path / "figure")

@@ -271,6 +271,21 @@ def test_readme_names_nets_that_have_finished_the_papers_budget(study, tmp_path)
     assert "Finished at" not in readme_section(study, tmp_path, list(studies.values())), "it has the paper's budget"
 
 
+def test_readme_shows_several_seeds_beside_single_runs(tmp_path):
+    for depth, error in ((20, 9.0), (56, 12.0)):
+        write_run(tmp_path, error, error, depth=depth, shortcut=None)
+        for seed in (0, 1, 2):
+            for iterations in (1_000, 8_000):
+                more = {"iterations": iterations, "seed": seed}
+                write_run(tmp_path, 3 * error + seed, 3 * error, depth=depth, shortcut=None, **more)
+    studies = {found.name: found for found in find_studies(tmp_path)}
+    text = readme_section(studies["cifar10-64k-fp32"], tmp_path, list(studies.values()))
+    assert "**Several seeds, at 8,000 iterations in fp32** ([figure](cifar10-8k-fp32/figure6.png)" in text
+    assert "the training error goes from 28.0 to 37.0% (+9.0 ± 2.3 points over 3 seeds)" in text
+    text = readme_section(studies["cifar10-8k-fp32"], tmp_path, list(studies.values()))
+    assert "Several seeds, at" not in text, "this study has several seeds itself"
+
+
 def test_readme_without_both_marks_stays_as_it_is(study, tmp_path):
     begin, end = README_MARKS
     readme = tmp_path / "README.md"
@@ -375,6 +390,35 @@ def test_budgets_are_drawn_for_nets_that_have_several(tmp_path):
     assert lines == {"plain-56": [60.0, 50.0], "resnet-56": [40.0, 30.0]}
     write_all(tmp_path)
     assert (tmp_path / "budgets-cifar10-50k-fp32.png").exists()
+
+
+def test_caption_of_budgets_has_the_seeds_of_each(tmp_path):
+    for iterations, seeds in ((1_000, (0,)), (2_000, (0, 1)), (4_000, (0,))):
+        for shortcut in (None, "A"):
+            for seed in seeds:
+                write_run(tmp_path, 60.0, 60.0, depth=56, shortcut=shortcut, iterations=iterations, seed=seed)
+    caption = figure_budgets(find_studies(tmp_path)).get_supxlabel().replace("\n", " ")
+    assert ", seed 0 at 1,000 and 4,000, seeds 0, 1 at 2,000 iterations, test CPU" in caption
+
+
+def test_budgets_leave_out_a_net_whose_other_budget_is_left_out(tmp_path):
+    for iterations in (1_000, 2_000):
+        for shortcut in (None, "A"):
+            write_run(tmp_path, 60.0, 60.0, depth=56, shortcut=shortcut, iterations=iterations)
+    for iterations in (320, 1_000):  # alone at 320, and then at 1,000 only
+        write_run(tmp_path, 40.0, 40.0, depth=20, iterations=iterations)
+    lines = figure_budgets(find_studies(tmp_path)).axes[0].get_lines()
+    assert {line.get_label() for line in lines} == {"plain-56", "resnet-56"}
+
+
+def test_captions_say_where_errors_are_cut_off(tmp_path):
+    for depth, error in ((20, 9.0), (56, 12.0)):
+        write_run(tmp_path, error, error, depth=depth, shortcut=None)
+    study = read_study(tmp_path / "cifar10-64k-fp32")
+    for run in study.runs:
+        run.metrics.loc[0, "train_error"] = 80.0
+    for figure in (figure_1(study), figure_6(study)):
+        assert "Errors above 20% are cut off, as in the paper." in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_budgets_of_nets_of_one_kind_and_depth_look_different(tmp_path):

@@ -29,8 +29,11 @@ HOW_JUDGED = (
     "A claim about errors or layers is judged on one study (1c: on two): of those with most of its nets, the one with "
     "the largest budget (claims 3a to 3c, 4b and 5a: with the most seeds). Where this study has single runs, *several "
     "seeds* has the same comparison at another budget, if all nets have several seeds there. The level does not rest "
-    "on it. Claims 4b and 5a are about early errors, which mean the same at every budget, so they can have any level "
-    "at each. Claim 11 is judged by the number of test images, not by seeds."
+    "on it. *By chance, up to* is the largest difference that chance explains between single runs in 95% of cases. The "
+    "spread of each net is that of its own seeds, at the largest budget, not above that of the study, at which it has "
+    "several. A net without such a budget gets the largest spread of any net. Claims 4b and 5a are about early errors, "
+    "which mean the same at every budget, so they can have any level at each. Claim 11 is judged by the number of test "
+    "images, not by seeds."
 )
 
 
@@ -217,7 +220,10 @@ def judge_results(studies: Sequence[Study], results: Path) -> dict[str, Verdict]
 
 
 def claims_summary(verdicts: dict[str, Verdict]) -> str:
-    """Return the claims that have been decided as a Markdown list, one per line, and the number of the others."""
+    """Return the claims that have been decided as a Markdown list, one per line, and the number of the others.
+
+    Claims that are refuted have the reason.
+    """
     lines = []
     for level in (REPRODUCED, INDICATIVE, NOT_REPRODUCED):
         for claim in CLAIMS:
@@ -225,7 +231,8 @@ def claims_summary(verdicts: dict[str, Verdict]) -> str:
             if verdict.level == level:
                 seeds = f"{verdict.n} seed{'' if verdict.n == '1' else 's'}" if verdict.n != "-" else ""
                 basis = "; ".join(filter(None, [claim.evidence, seeds, verdict.budget.strip("-")]))
-                lines.append(f"- *{level}*: {claim.sentence} (claim {claim.id}; {basis})")
+                reason = f": {verdict.reason}" if level == NOT_REPRODUCED else ""
+                lines.append(f"- *{level}*: {claim.sentence} (claim {claim.id}; {basis}){reason}")
     undecided = sum(verdict.level == NOT_ENOUGH for verdict in verdicts.values())
     if undecided:
         lines.append(f"- *{NOT_ENOUGH}*: {f'the other {undecided}' if lines else f'all {undecided}'}")

@@ -104,6 +104,12 @@ def finding(study: Study) -> list[str]:
     return [sentence for sentence in (_plain(study, plain), _residual(study, residual)) if sentence]
 
 
+def has_several_seeds(study: Study) -> bool:
+    """Whether the shallowest and the deepest plain net of a study have several seeds each."""
+    depths = _depths(study, "plain")
+    return len(depths) > 1 and all(len(study.of_net(f"plain-{depth}")) > 1 for depth in (depths[0], depths[-1]))
+
+
 def about_seeds(study: Study) -> str:
     """Return a sentence on the nets of a study that have a single seed. Empty if there are none."""
     runs = study.finals().groupby("net", sort=False).size()
@@ -139,7 +145,7 @@ def verdict(study: Study, described: bool = True) -> str:
     ]
     parts.append(_residual(study, residual))
     paper = study.info.paper_iterations
-    if study.iterations < paper:
+    if study.iterations < paper and not study.info.warning:
         parts.append(
             f"This is {study.iterations / paper:.1%} of the paper's {paper:,} iterations, so the figures cannot be "
             "compared with its final errors."

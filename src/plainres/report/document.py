@@ -82,7 +82,10 @@ def _budget_section(root: Path) -> list[str]:
     figures = sorted(root.glob("budgets-cifar10-*.png"))
     if not figures:
         return []
-    images = [f"![Final error against the budget: {path.stem}]({path.name})" for path in figures]
+    images = [
+        f"![Final error against the length of the training: {path.stem.removeprefix('budgets-')}]({path.name})"
+        for path in figures
+    ]
     return [
         "## Is it only slow?",
         "The same nets at growing budgets, the learning rate falling at N/2 and 3N/4.",

@@ -41,9 +41,23 @@ SEEDS = "Lines are means over seeds; bands reach from the lowest to the highest 
 AxesLike = Axes | np.ndarray | Sequence[Axes] | None
 
 
-def note_on(study: Study) -> str:
-    """Return what the lines of a figure are, for its caption."""
-    return " ".join([*([DROPS] if study.drops else []), *([SEEDS] if len(study.seeds) > 1 else [])])
+def note_on(study: Study, nets: Sequence[str], top: float) -> str:
+    """Return what the lines of a figure are, for its caption.
+
+    Args:
+        study: Study that the figure shows.
+        nets: Names of the nets that it shows.
+        top: Upper end of the error axis, in percent.
+    """
+    runs = [run for run in (*study.runs, *study.partial) if run.net in nets]
+    columns = ("train_error", "test_error")
+    cut = any(run.metrics[column].max() > top for run in runs for column in columns if column in run.metrics)
+    parts = [
+        DROPS if study.drops else "",
+        SEEDS if len({run.seed for run in runs}) > 1 else "",
+        f"Errors above {top:g}% are cut off{', as in the paper' if top == PAPER_TOP else ''}." if cut else "",
+    ]
+    return " ".join(filter(None, parts))
 
 
 def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
@@ -88,7 +102,7 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
         panel.set_ylabel(f"{name} error (%)", fontsize=11)
         panel.tick_params(labelleft=True)
     shown = [run for net in nets for run in study.of_net(net)]
-    return finish(panels, shown, "Training and test error of plain nets (Figure 1)", note_on(study))
+    return finish(panels, shown, "Training and test error of plain nets (Figure 1)", note_on(study, nets, top))
 
 
 def figure_6(study: Study, axes: AxesLike = None) -> Figure | None:
@@ -156,7 +170,7 @@ def draw_panels(
             loc="upper center", bbox_to_anchor=(0.5, -0.17),
         )  # fmt: skip
     shown = [run for run in (*study.runs, *study.partial) if run.net in nets]
-    return finish(panels, shown or study.readable, title, note_on(study))
+    return finish(panels, shown or study.readable, title, note_on(study, nets, top))
 
 
 def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | None:
@@ -178,23 +192,29 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
     if not finished:
         return None
     several = pd.concat(finished)
-    several = several[several.groupby("net")["iterations"].transform("nunique") > 1]
-    # One net alone at its budget compares nothing.
-    several = several[several.groupby("iterations")["net"].transform("nunique") > 1]
+    rows = len(several) + 1
+    while len(several) < rows:
+        rows = len(several)
+        several = several[several.groupby("net")["iterations"].transform("nunique") > 1]
+        # One net alone at its budget compares nothing, and without this budget some net may have a single one.
+        several = several[several.groupby("iterations")["net"].transform("nunique") > 1]
     if several.empty:
         return None
     styles = by_depth(several["depth"])
-    panels = make_panels(axes, 1, 2, figsize=(8, 3.8), sharey=True)
+    panels = make_panels(axes, 1, 2, figsize=(9.4, 3.8), sharey=True)
     for net, points in several.groupby("net"):
         kind, depth = points[["kind", "depth"]].iloc[0]
         style: Style = styles[depth]
         ls = "--" if kind == "plain" else "-"
         alike = sorted(several.loc[(several["kind"] == kind) & (several["depth"] == depth), "net"].unique())
-        fill = FILLS[alike.index(net) % len(FILLS)]
+        place = alike.index(net) % len(FILLS)
+        # Small white markers remain visible on the filled ones that they may coincide with.
+        look: dict[str, Any] = {"ms": 7, "lw": 1.6} if place == 0 else {"ms": 4, "lw": 0.9, "mfc": "white", "zorder": 3}
         for panel, column in zip(panels.axes, ("train_error", "test_error"), strict=True):
             seeds = points.groupby("iterations")[column].agg(["mean", "min", "max"])
             panel.vlines(seeds.index, seeds["min"], seeds["max"], color=style.colour)
-            panel.plot(seeds["mean"], color=style.colour, ls=ls, marker=style.marker, fillstyle=fill, label=net)
+            look |= {"color": style.colour, "ls": ls, "marker": style.marker, "fillstyle": FILLS[place], "label": net}
+            panel.plot(seeds["mean"], **look)
     budgets = sorted(several["iterations"].unique())
     labels: dict[int, str] = {}
     for n in budgets:  # labels of close budgets would overlap
@@ -208,8 +228,7 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
         panel.set_ylim(bottom=0)
         panel.tick_params(labelleft=True)
         tidy(panel)
-    panels.axes[1].set_ylim(top=1.15 * panels.axes[1].get_ylim()[1])
-    panels.axes[1].legend(frameon=False, fontsize=9, ncols=2, loc="upper right")
+    panels.axes[1].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     points = set(zip(several["net"], several["iterations"], strict=True))
     shown = [run for study in studies for run in study.runs if (run.net, study.iterations) in points]
     several_seeds = len({run.seed for run in shown}) > 1

@@ -10,13 +10,18 @@ from matplotlib.patches import Patch
 
 from plainres.report.layer_claims import FACTORS
 from plainres.report.parts import Part
-from plainres.report.verdicts import Verdict
+from plainres.report.verdicts import Verdict, budget
 
 OURS, GREY, PUBLISHED, BAND = "#20608f", "0.6", "#d1495b", "0.93"
 UNITS = ("points", FACTORS)
 LINEAR = 1.0  # the scale is linear up to here and logarithmic beyond
 TICKS = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
 ROW = 0.27  # height of a row in inches
+NOTE = (
+    "Each row has the budget, precision and number of seeds that its claim is judged on, and the level of the claim; "
+    "REPORT.md names the studies with\ntheir seeds and hardware. Claims 4b and 5a are about early errors, which mean "
+    "the same at every budget. Levels do not rest on the small marks."
+)
 Row = tuple[str, Verdict, Part]
 
 
@@ -59,7 +64,7 @@ def _draw(axes: Axes, rows: Sequence[Row], unit: str) -> None:
         y = -place
         _draw_row(axes, y, part)
         seeds = f"{part.effect.n} seed{'s' if part.effect.n > 1 else ''}"
-        text = f"{part.judged.iterations:,} iterations, {seeds}: {verdict.level}"
+        text = f"{part.judged.iterations:,} iterations, {part.judged.config['precision']}, {seeds}: {verdict.level}"
         axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color="0.35")
         if place and rows[place - 1][0] != rows[place][0]:
             axes.axhline(y + 0.5, color="0.88", lw=0.8, zorder=0)
@@ -71,7 +76,8 @@ def _draw(axes: Axes, rows: Sequence[Row], unit: str) -> None:
     axes.set_yticks([-place for place in range(len(rows))])
     axes.set_yticklabels([f"{id}   {part.name}" for id, _, part in rows], fontsize=8)
     axes.set_ylim(-len(rows) + 0.4, 0.6)
-    axes.set_xlabel(f"effect in {unit}, positive as claimed", fontsize=8)
+    scale = f", linear up to {LINEAR:g} and logarithmic beyond" if max(abs(low), abs(high)) > 2 * LINEAR else ""
+    axes.set_xlabel(f"effect in {unit}, positive as claimed{scale}", fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="0.93")
@@ -97,25 +103,28 @@ def figure_claims(verdicts: dict[str, Verdict]) -> Figure | None:
         return None
     heights = [len(rows) + 2.2 for rows in panels.values()]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(11, ROW * sum(heights) + 0.9), height_ratios=heights, squeeze=False
+        len(panels), 1, figsize=(12, ROW * sum(heights) + 0.9), height_ratios=heights, squeeze=False
     )
     for panel, (unit, rows) in zip(axes[:, 0], panels.items(), strict=True):
         _draw(panel, rows, unit)
+    others = dict.fromkeys(
+        f"{budget(part.several_seeds[0])}, {part.several_seeds[0].config['precision']}"
+        for rows in panels.values()
+        for _, _, part in rows
+        if part.several_seeds
+    )
     handles = [
         Line2D([], [], color=OURS, marker="o", lw=1.6, label="ours, with 95% interval"),
         Line2D([], [], color=GREY, marker="o", lw=1.6, label="ours, budget below the paper's"),
         Line2D([], [], color="0.4", marker="o", mfc="white", ls="none", label="one seed, no interval"),
-        Line2D(
-            [],
-            [],
-            color=PUBLISHED,
-            marker="D",
-            mfc="white",
-            ls="none",
-            label="published (2: other reproductions)",
-        ),
+        *(Line2D([], [], color=GREY, marker="o", ms=4, lw=1.2, label=f"several seeds at {other}") for other in others),
+        Line2D([], [], color=PUBLISHED, marker="D", mfc="white", ls="none", label="published (2: other reproductions)"),
         Patch(color=BAND, label="claimed to lie within"),
     ]
-    figure.legend(handles=handles, loc="upper center", ncol=5, frameon=False, fontsize=8)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
+    figure.legend(handles=handles, loc="upper center", ncol=3, frameon=False, fontsize=8)
+    datasets = dict.fromkeys(part.judged.info.title for rows in panels.values() for _, _, part in rows)
+    note = f"{' and '.join(datasets)}. {NOTE}"
+    figure.text(0.01, 0.05 / figure.get_figheight(), note, fontsize=7.5, color="0.35", va="bottom")
+    height = figure.get_figheight()
+    figure.tight_layout(rect=(0, 0.35 / height, 0.985, 1 - 0.5 / height))
     return figure

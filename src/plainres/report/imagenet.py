@@ -30,7 +30,7 @@ def _paper(error: float | None) -> str:
 
 
 def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
-    """Draw Figure 4: training error (dashed) and validation error (bold, centre crop) of plain and residual nets.
+    """Draw Figure 4: training error (dashed) and validation error (bold, center crop) of plain and residual nets.
 
     Args:
         study: Study with plain nets, residual nets with option A, or both.
@@ -82,7 +82,7 @@ def finals_table(study: Study) -> pd.DataFrame:
 
 def finals_markdown(study: Study) -> str:
     """Return the errors at the last iteration as a Markdown table, one row per net, and what they were measured on."""
-    lines = [f"**Errors in percent at the last iteration, centre crop.** {study.describe()}."]
+    lines = [f"**Errors in percent at the last iteration, center crop.** {study.describe()}."]
     if not is_result(study):
         lines[0] += " A check of the pipeline, not a result: nothing here can be compared with the paper."
     return "\n".join([*lines, "", markdown_table(finals_table(study)), *not_in_the_table(study)]) + "\n"
@@ -180,13 +180,12 @@ class ScoreSet:
             if self.is_result
             else " A check of the pipeline, not a result: it cannot be compared with the paper's columns."
         )
-        seeds = ", ".join(
-            map(str, sorted({net["seed"] for score in self.scores for net in score["nets"] if "seed" in net}))
-        )
+        known = sorted({net["seed"] for score in self.scores for net in score["nets"] if "seed" in net})
+        seeds = f"seed{'' if len(known) == 1 else 's'} {', '.join(map(str, known)) or 'unknown'}"
         scored_in = ", ".join(sorted({f"{score['precision']} on {hardware_name(score)}" for score in self.scores}))
         return (
             f"Errors in percent on {images:,} images of {data['classes']} classes, "
-            f"seeds {seeds or 'unknown'}, scored in {scored_in}.{note}"
+            f"{seeds}, scored in {scored_in}.{note}"
         )
 
     def tables(self) -> dict[str, tuple[str, pd.DataFrame]]:

@@ -48,7 +48,7 @@ def depth_pays(studies: Sequence[Study]) -> Verdict:
     pairs = list(pairwise(nets))
     if choose(studies, pairs) is None:
         return needs(nets, ON_IMAGENET)
-    # The paper's figures are of 10-crop testing and ours of the centre crop; differences carry over approximately.
+    # The paper's figures are of 10-crop testing and ours of the center crop; differences carry over approximately.
     references = {(net, other): Reference(TABLE_3[net][0] - TABLE_3[other][0]) for net, other in pairs}
     return errors_rise(studies, pairs, ["test_error"], references)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from plainres.report.parts import Part, is_more
-from plainres.report.records import Run, Study
+from plainres.report.records import Run, Study, join
 from plainres.report.verdicts import Verdict, choose, conclude, needs
 
 SHALLOW, DEEP = "plain-20", "plain-56"
@@ -110,12 +110,11 @@ def _gradients(
         )
     part = is_more(studies, study, {DEEP: 1}, measure, "", name=name, never=True, unit=FACTORS)
     margins = gradient_margins(study, DEEP, margin).values()
-    reached = sorted({int(m.idxmin()) for m in margins})
-    extreme = (
-        f"the threshold is crossed in {sum(m.min() < 0 for m in margins)} of {len(margins)} seeds; the smallest margin "
-        f"is that of iteration {' or '.join(f'{iteration:,}' for iteration in reached)}"
-    )
-    return conclude([part], note=f"{extreme}; {note}" if note else extreme)
+    crossed = f"the threshold is crossed in {sum(m.min() < 0 for m in margins)} of {len(margins)} seeds"
+    if beyond := sorted({int(iteration) for m in margins for iteration in m.index[m < 0]}):
+        alone = "iteration" if len(beyond) == 1 else "iterations"
+        crossed += f", of all probes only at {alone} {join([f'{iteration:,}' for iteration in beyond])}"
+    return conclude([part], note=f"{crossed}; {note}" if note else crossed)
 
 
 def gradients_do_not_vanish(studies: Sequence[Study]) -> Verdict:

@@ -104,11 +104,15 @@ def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
 
 
 def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
-    """Draw the gradient norm of every 3x3 layer's weights and the variance of its output (section 4.1).
+    """Draw gradient norms and the variance of the output of every 3x3 layer (section 4.1).
+
+    The gradients are those with respect to the weights, and also those with respect to the output of batch
+    normalization if all shown nets have them recorded. Claims 3b and 3c are judged on the latter.
 
     Args:
         study: Study with probes.
-        axes: Four axes to draw into: gradient norm at initialization and at the end, then variance at both.
+        axes: Axes to draw into, two for each quantity: at initialization and at the end. The quantities are the
+            gradients of weights, those behind batch normalization if they are recorded, and the variance.
 
     Returns:
         None if the study has no probes.
@@ -117,12 +121,16 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
     if not runs:
         return None
     style = style_of(study, list(runs))
-    panels = make_panels(axes, 2, 2, figsize=(9, 6))
+    quantities = {"gradient_norm": "gradient norm of weights"}
+    if all("response_gradient_norm" in run.probes for run in runs.values()):
+        quantities["response_gradient_norm"] = "gradient norm behind BN"
+    quantities["forward_variance"] = "output variance"
     shown = [
         (column, label, which, when)
-        for column, label in (("gradient_norm", "gradient norm of weights"), ("forward_variance", "output variance"))
+        for column, label in quantities.items()
         for which, when in (("min", "at initialization"), ("max", "at the end"))
     ]
+    panels = make_panels(axes, len(quantities), 2, figsize=(9, 3 * len(quantities)))
     for panel, (column, label, which, when) in zip(panels.axes, shown, strict=True):
         probes = {net: _probe_of(study, run, which) for net, run in runs.items()}
         for net, rows in probes.items():
@@ -134,7 +142,10 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(panel)
     panels.axes[0].legend(frameon=False, fontsize=8)
-    note = "Output variance is that of the convolution, before BN."
+    note = (
+        "The gradient of weights falls as weights grow, because BN rescales the output; claims 3b and 3c are about the "
+        "gradient behind BN. Output variance is that of the convolution, before BN."
+    )
     return finish(panels, list(runs.values()), "Gradients and signals, layer by layer (section 4.1)", note)
 
 

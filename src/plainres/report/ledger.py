@@ -185,8 +185,8 @@ CHANGES = (
         "all",
         "What chance explains between single runs is estimated from the seeds of the nets that are compared, each at "
         "its largest budget with several seeds. Before, the most variable net of any budget bounded it, which was "
-        "resnet-56 at 2,000 iterations for most claims. Changed before any record of 56 layers at 64,000 iterations, "
-        "and after the others.",
+        "resnet-56 at 2,000 iterations for most claims. It still does for nets without several seeds. Changed before "
+        "any record of 56 layers at 64,000 iterations, and after the others.",
         "no level; in claims 5 and 9, one more effect exceeds what chance explains",
     ),
     (

@@ -153,36 +153,62 @@ class Study:
 def describe_runs(runs: Sequence[Run]) -> str:
     """Return data, budget (or budgets), precision, seeds and hardware of runs in one line.
 
-    Seeds are those of all runs. In parentheses after them come the nets that have fewer, with theirs. If a run changed
-    its hardware, each history of hardware is given with its nets.
+    Seeds are those of all runs. In parentheses after them come the nets that have fewer, with theirs. If runs have
+    several budgets, each has its seeds. Hardware is given with its nets if there are several kinds.
 
     Args:
         runs: At least one run, all on one data set and in one precision.
     """
     study = Study(runs[0].folder.parents[1], list(runs))
     config = study.config
-    *most, last = (f"{n:,}" for n in sorted({run.config["iterations"] for run in runs}))
-    budgets = f"{', '.join(most)} and {last}" if most else last
-    batches = " and ".join(map(str, sorted({run.config["batch_size"] for run in runs})))
+    budgets = sorted({run.config["iterations"] for run in runs})
+    batches = join(sorted({str(run.config["batch_size"]) for run in runs}))
     trained_on = f"{config['train_set']} training images, " if len(study.info.train_sets) > 1 else ""
     if study.is_imagenet:
         trained_on = f"{config['image_size']} pixels, "
     bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
+    seeds = describe_seeds(runs) if len(budgets) == 1 else _seeds_by_budget(runs)
     return (
-        f"{study.dataset}, {trained_on}{budgets} iterations of {batches}{bn}, "
-        f"{config['precision']}, {describe_seeds(runs)}{_hardware_of(runs)}"
+        f"{study.dataset[0].upper()}{study.dataset[1:]}, {trained_on}"
+        f"{join([f'{n:,}' for n in budgets])} iterations of {batches}{bn}, "
+        f"{config['precision']}, {seeds}{_hardware_of(runs)}"
     )
 
 
+def join(words: Sequence[str]) -> str:
+    """Return words as an enumeration: "a, b and c"."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def _hardware_of(runs: Sequence[Run]) -> str:
-    """Return ", A and B", or "; plain-20: A, then B; plain-56: B" if a run changed its hardware."""
-    nets: dict[str, list[str]] = {}
+    """Return ", A", or for several kinds of hardware "; plain-20: A, then B; plain-56 (seed 1): A; all others: B".
+
+    Runs of several budgets have only the kinds of hardware, because one net may have another kind at each.
+    """
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        nets.setdefault(hardware_name(run.info), []).append(run.net)
-    if len(nets) == 1 or not any(", then " in name for name in nets):
-        return f", {' and '.join(sorted(nets))}"
-    histories = sorted(f"{' and '.join(sorted(set(several)))}: {name}" for name, several in nets.items())
-    return f"; {'; '.join(histories)}"
+        groups.setdefault(hardware_name(run.info), []).append(run)
+    if len(groups) == 1:
+        return f", {next(iter(groups))}"
+    if len({run.config["iterations"] for run in runs}) > 1:
+        return f"; on {'; '.join(sorted(groups))} (runs.csv of each study says which)"
+    named = [(_nets_and_seeds(group, runs), len(group), name) for name, group in groups.items()]
+    named.sort(key=lambda entry: (entry[1], entry[0]))
+    if named[-1][1] > 2 and named[-1][1] > named[-2][1]:
+        named[-1] = ("all others", *named[-1][1:])
+    return "".join(f"; {who}: {name}" for who, _, name in named)
+
+
+def _nets_and_seeds(group: Sequence[Run], runs: Sequence[Run]) -> str:
+    """Return the nets of some runs, with their seeds where a net has other seeds among all runs."""
+    names = []
+    for net in dict.fromkeys(run.net for run in group):
+        own = [run.seed for run in group if run.net == net]
+        every = [run for run in runs if run.net == net]
+        few = f" (seed{'s' if len(own) > 1 else ''} {join(list(map(str, own)))})" if len(own) < len(every) else ""
+        names.append(f"{net}{few}")
+    return join(names)
 
 
 def describe_seeds(runs: Sequence[Run]) -> str:
@@ -194,6 +220,17 @@ def describe_seeds(runs: Sequence[Run]) -> str:
     fewer = [f"{net}: {', '.join(map(str, sorted(seeds)))}" for net, seeds in sorted(nets.items()) if seeds != every]
     text = f"seed{'s' if len(every) > 1 else ''} {', '.join(map(str, sorted(every)))}"
     return f"{text} ({'; '.join(fewer)})" if fewer else text
+
+
+def _seeds_by_budget(runs: Sequence[Run]) -> str:
+    """Return the seeds of runs of several budgets: "seed 0 at 1,000, seeds 0, 1, 2 at 2,000 iterations"."""
+    budgets: dict[str, list[str]] = {}
+    for iterations in sorted({run.config["iterations"] for run in runs}):
+        seeds = describe_seeds([run for run in runs if run.config["iterations"] == iterations])
+        budgets.setdefault(seeds, []).append(f"{iterations:,}")
+    if len(budgets) == 1:
+        return next(iter(budgets))
+    return f"{', '.join(f'{seeds} at {join(several)}' for seeds, several in budgets.items())} iterations"
 
 
 def find_studies(results: Path) -> list[Study]:

@@ -13,11 +13,12 @@ from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_summary, judge_results
-from plainres.report.degradation import verdict
+from plainres.report.degradation import finding, has_several_seeds, verdict
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.forest import figure_claims
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients, weights
 from plainres.report.partial import partial_markdown
+from plainres.report.parts import LEAST_SHARE
 from plainres.report.records import Study, budget_series, find_studies
 from plainres.report.results import largest_study
 from plainres.report.tables import table_6, table_6_markdown
@@ -156,7 +157,8 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study] = ()) -> s
         study: Study to show, from `front_study`.
         root: Folder of the README. Paths in the section are relative to it.
         studies: All studies, from which the levels of the claims are added. If nets have finished the paper's budget
-            in another study, so are their errors.
+            in another study, so are their errors, and what the largest study of several seeds shows, if this one has
+            a larger budget.
     """
     folder = study.folder.resolve().relative_to(root.resolve()).as_posix()
     parts = [
@@ -168,13 +170,45 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study] = ()) -> s
         results = study.folder.resolve().parent
         report = (results / "REPORT.md").relative_to(root.resolve()).as_posix()
         verdicts = judge_results(studies, results)
-        parts.append(f"Verdicts on the paper's {len(verdicts)} claims ([report]({report}#claims-of-the-paper)):")
+        if other := _study_of_several_seeds(studies, study):
+            parts.append(_finding_of_several_seeds(other, root))
+        parts.append(
+            f"Verdicts on the paper's {len(verdicts)} claims; the [report]({report}#claims-of-the-paper) defines the "
+            "levels:"
+        )
         parts.append(claims_summary(verdicts))
     paper = study.info.paper_iterations
     for other in studies:
         if other.runs and other.info is study.info and other.iterations == paper != study.iterations:
             parts.append(_errors_at_the_papers_budget(other, root))
     return "\n\n".join(parts)
+
+
+def _study_of_several_seeds(studies: Sequence[Study], shown: Study) -> Study | None:
+    """Return the study with the largest budget at which plain nets of two depths have several seeds.
+
+    Returns:
+        None if there is none of an eighth of the paper's budget or more, or if it is the one that is shown.
+    """
+    candidates = [
+        study
+        for study in studies
+        if study.info is shown.info
+        and study.runs
+        and study.iterations >= LEAST_SHARE * study.info.paper_iterations
+        and has_several_seeds(study)
+    ]
+    best = max(candidates, key=lambda study: (study.iterations, not study.holds_out_images), default=shown)
+    return None if best.iterations >= shown.iterations else best
+
+
+def _finding_of_several_seeds(study: Study, root: Path) -> str:
+    """Return what a study of several seeds shows, for readers of a section on single runs."""
+    folder = study.folder.resolve().relative_to(root.resolve()).as_posix()
+    return (
+        f"**Several seeds, at {study.iterations:,} iterations in {study.config['precision']}** "
+        f"([figure]({folder}/figure6.png), [table]({folder}/table6.md)). {' '.join(finding(study))}"
+    )
 
 
 def _errors_at_the_papers_budget(study: Study, root: Path) -> str:

@@ -117,7 +117,7 @@ class TrainBatches(Dataset):
 
 
 class CenterBatches(Dataset):
-    """The centre crops of photographs. An item is a batch: its key is a sequence of indices of photographs.
+    """The center crops of photographs. An item is a batch: its key is a sequence of indices of photographs.
 
     Unreadable photographs are left out. If all of them are, the batch is empty.
 

@@ -140,13 +140,13 @@ class ImageNetData(pl.LightningDataModule):
         return self.train_batches([slice(0, self.iterations)])
 
     def views(self, part: str, batch_size: int = TEST_BATCH) -> DataLoader:
-        """Return a loader of the centre crops of all images of a part, or of this process's share."""
+        """Return a loader of the center crops of all images of a part, or of this process's share."""
         photos = self.parts[part]
         shard = shard_range(len(photos), self.shard)
         return self._loader(CenterBatches(photos, self.size), _batches(shard, batch_size), self.workers)
 
     def first(self, images: int, batch_size: int = TEST_BATCH) -> Iterator[PhotoBatch]:
-        """Yield the centre crops of a fixed sample of training images of mixed classes, in batches."""
+        """Yield the center crops of a fixed sample of training images of mixed classes, in batches."""
         photos = self.parts["train"]
         sample = fixed_sample(len(photos), images).tolist()
         return iter(self._loader(CenterBatches(photos, self.size), _batches(sample, batch_size), 0))

@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import center_crop, resize
 
 from plainres.errors import UserError
 
-# Published centre crops are 224 pixels wide, of a shorter side of 256.
+# Published center crops are 224 pixels wide, of a shorter side of 256.
 VIEW_RATIO = 256 / 224
 
 
@@ -118,7 +118,7 @@ def with_shorter_side(image: Tensor, short: int) -> Tensor:
 
 
 def center_view(image: Tensor, size: int) -> Tensor:
-    """Return the centre crop (3, size, size) of an image whose shorter side is resized to 256 / 224 of `size`."""
+    """Return the center crop (3, size, size) of an image whose shorter side is resized to 256 / 224 of `size`."""
     return center_crop(with_shorter_side(image, round(VIEW_RATIO * size)), [size, size])
 
 

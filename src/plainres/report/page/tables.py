@@ -156,7 +156,7 @@ def imagenet_table(study: Study) -> Table:
     """
     check = "" if imagenet.is_result(study) else f" {PIPELINE_CHECK}"
     frame = imagenet.finals_table(study)
-    table = from_frame("Errors in percent at the last iteration, centre crop", frame, f"{study.describe()}.{check}")
+    table = from_frame("Errors in percent at the last iteration, center crop", frame, f"{study.describe()}.{check}")
     return with_points(table, "top-1", {net: tuple(by_seed(study, net, "test_error")) for net in frame["net"]})
 
 
