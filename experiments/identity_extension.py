@@ -10,7 +10,6 @@ Expected: the constructed net has exactly the errors of the shallow net. Therefo
 exists, whatever training finds.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -21,10 +20,9 @@ import tyro
 from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
-from plainres.files import write_atomic
-from plainres.nets import extend_with_identity, load_net
-from plainres.training import RunConfig
-from plainres.training.build import make_data
+from plainres.files import read_json, write_atomic
+from plainres.nets import extend_with_identity
+from plainres.training.build import load_recorded, make_data
 from plainres.training.evaluation import evaluate
 
 
@@ -43,8 +41,8 @@ class Options:
 
 def main() -> int:
     options = tyro.cli(Options, description=__doc__)
-    recorded = load_net(options.run / "weights.safetensors")
-    config = RunConfig(**recorded.recipe["config"])
+    folder = options.run.resolve()
+    recorded, config = load_recorded(folder)
     if config.shortcut is not None or config.family != "cifar":
         raise UserError(f"{options.run} holds {config.net}: only plain CIFAR nets can be extended with identity layers")
     data = make_data(config, options.data_dir)
@@ -58,14 +56,14 @@ def main() -> int:
     for name, net in nets.items():
         errors = {part: evaluate(net, data, part, "fp32").error for part in ("train", "test")}
         rows.append({"net": name, "clean training error": errors["train"], "test error": errors["test"]})
-    trained = options.run.parents[1] / f"plain-{options.depth}" / options.run.name / "run.json"
-    if trained.exists() and "final" in (run := json.loads(trained.read_text())):
+    trained = folder.parents[1] / f"plain-{options.depth}" / folder.name / "run.json"
+    if trained.exists() and "final" in (run := read_json(trained)):
         final = run["final"]
         errors = {"clean training error": final.get("clean_train_error"), "test error": final.get("test_error")}
         rows.append({"net": f"plain-{options.depth} trained"} | errors)
     table = pd.DataFrame(rows)
     print(table.to_markdown(index=False, floatfmt=".2f"))
-    path = options.run.parents[1] / f"identity_extension_{config.depth}_{options.depth}_seed-{config.seed}.csv"
+    path = folder.parents[1] / f"identity_extension_{config.depth}_{options.depth}_seed-{config.seed}.csv"
     write_atomic(path, table.to_csv(index=False, float_format="%.4f"))
     print(path)
     return 0

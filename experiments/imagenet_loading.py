@@ -30,6 +30,7 @@ from plainres.cli import run_command
 from plainres.data import ImageNetData, default_data_dir
 from plainres.data.imagenet.batches import MEAN, jittered_crop
 from plainres.data.imagenet.photos import Photos, decode
+from plainres.errors import UserError
 from plainres.training.device import choose_device, describe_hardware
 
 REFERENCE_STD = (0.229, 0.224, 0.225)
@@ -129,6 +130,9 @@ def decoder_rates(folder: Path, images: int = 100) -> dict[str, float]:
 
 def main() -> int:
     options = tyro.cli(Options, description=__doc__)
+    for name, least in (("workers", 0), ("batches", 1), ("batch_size", 1), ("rounds", 1)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name.replace('_', '-')} must be {least} or more, not {getattr(options, name)}")
     device = choose_device(options.device)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:

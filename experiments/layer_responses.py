@@ -19,10 +19,8 @@ import tyro
 from plainres.cli import run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
-from plainres.nets import load_net
 from plainres.report import read_study, write_study
-from plainres.training import RunConfig
-from plainres.training.build import make_data, make_net
+from plainres.training.build import load_recorded, make_data, make_net
 from plainres.training.probes import initial_weights, probe, write_probes
 
 
@@ -45,8 +43,7 @@ def main() -> int:
     for folder in folders:
         if (folder / "probes.csv").exists():
             continue
-        recorded = load_net(folder / "weights.safetensors")
-        config = RunConfig(**recorded.recipe["config"])
+        recorded, config = load_recorded(folder)
         data = make_data(config, options.data_dir)
         data.prepare_data()
         data.setup()

@@ -5,6 +5,7 @@ import pickle
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,20 @@ def test_while_one_process_downloads_the_other_waits(tmp_path, monkeypatch):
         futures = [pool.submit(require_cifar, "cifar10", tmp_path) for _ in range(2)]
     assert {type(future.exception()) for future in futures} == {DataMissing, UserError}
     assert seen == [1]
+
+
+def test_file_that_another_process_is_extracting_is_waited_for(made_cifar100, monkeypatch):
+    path = made_cifar100 / CIFAR100.base_folder / "train"
+    content = path.read_bytes()
+    path.write_bytes(content[:-100])
+
+    @contextmanager
+    def wait(_data_dir):
+        path.write_bytes(content)
+        yield
+
+    monkeypatch.setattr("plainres.data.cifar.files._one_at_a_time", wait)
+    require_cifar("cifar100", made_cifar100)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import pytorch_lightning as pl
@@ -401,6 +402,18 @@ def test_clock_that_goes_backwards_has_no_influence(tmp_path, uninterrupted, mon
     train(tmp_path, config(), checkpoint_seconds=0)
     assert_same_run(tmp_path, uninterrupted, config())
     assert metrics(tmp_path, config())["seconds"].is_monotonic_increasing
+
+
+def test_interrupt_reaches_workers_as_sigterm_first(tmp_path):
+    """A worker that is still importing PyTorch would print a traceback for SIGINT."""
+    sent = []
+    where = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
+    training = parallel.ParallelTraining(where, [("cpu",)], Console(quiet=True))
+    training.running.add(Mock(send_signal=sent.append))
+    training._forward(signal.SIGINT)
+    training.stop.signum = signal.SIGINT
+    training._forward(signal.SIGINT)
+    assert sent == [signal.SIGTERM, signal.SIGINT]
 
 
 @pytest.mark.slow

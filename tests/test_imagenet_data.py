@@ -1,6 +1,7 @@
 """Photographs: batches, crops, colour noise, file formats, unreadable files and unusable folders."""
 
 import errno
+import os
 import re
 
 import numpy as np
@@ -14,7 +15,15 @@ from torchvision.transforms.v2.functional import center_crop, resize
 
 from plainres.data import ImageNetData
 from plainres.data.imagenet.augmentation import AugmentationStream
-from plainres.data.imagenet.batches import EIGENVALUES, EIGENVECTORS, MEAN, PhotoBatch, jittered_crop, normalize
+from plainres.data.imagenet.batches import (
+    EIGENVALUES,
+    EIGENVECTORS,
+    MEAN,
+    BadImages,
+    PhotoBatch,
+    jittered_crop,
+    normalize,
+)
 from plainres.data.imagenet.photos import BadImage, Photos, center_view, decode
 from plainres.errors import UserError
 
@@ -162,6 +171,9 @@ def test_all_formats_are_decoded_as_by_pil(tmp_path):
         "palette.png": photo.convert("P"),
         "bits.png": photo.convert("1"),
         "still.gif": photo,
+        "bitmap.bmp": photo,
+        "scan.tiff": photo,
+        "map.ppm": photo,
     }
     for name, image in formats.items():
         path = tmp_path / name
@@ -189,6 +201,8 @@ def test_damaged_files_are_bad_images(folder, how):
     damage(path, how)
     with pytest.raises(BadImage):
         decode(path)
+    with pytest.raises(BadImage):
+        decode(path.rename(path.with_suffix(".tiff")))
 
 
 def test_unreadable_images_are_replaced_and_reported_once_up_to_a_limit(folder, tmp_path, capsys):
@@ -207,6 +221,30 @@ def test_unreadable_images_are_replaced_and_reported_once_up_to_a_limit(folder, 
     damage(folder / "train" / "n03" / "0.JPEG", "empty")
     with pytest.raises(UserError, match=rf"2 images cannot be read, listed in {log}; at most 1"):
         batches(data_of(folder, bad_log=log, bad_limit=1), 0, 8)
+
+
+def test_limit_of_unreadable_images_counts_those_of_all_processes(tmp_path, capsys):
+    log = tmp_path / "bad.tsv"
+    processes = [BadImages(5, log) for _ in range(3)]
+    for number, process in enumerate(processes[:2]):
+        process.add(tmp_path, tuple((f"{number}-{file}.jpg", "empty") for file in range(2)))
+    assert len(log.read_text().splitlines()) == 4
+    with pytest.raises(UserError, match="6 images cannot be read"):
+        processes[2].add(tmp_path, (("a.jpg", "empty"), ("b.jpg", "empty")))
+
+
+def test_unreadable_image_whose_name_is_not_unicode_is_listed(tmp_path, capsys):
+    log, name = tmp_path / "bad.tsv", os.fsdecode(b"caf\xe9.jpg")
+    BadImages(5, log).add(tmp_path, ((name, "empty"),))
+    assert b"caf\xe9.jpg\tempty\n" in log.read_bytes() and "skipped" in capsys.readouterr().err
+    again = BadImages(5, log)
+    again.add(tmp_path, ((name, "empty"),))
+    assert again.names == {str(tmp_path / name)} and not capsys.readouterr().err
+
+
+def test_log_of_unreadable_images_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"bad\.tsv: cannot be written"):
+        BadImages(5, tmp_path / "absent" / "bad.tsv").add(tmp_path, (("a.jpg", "empty"),))
 
 
 def test_unreadable_test_images_are_left_out_and_reported(folder, capsys):

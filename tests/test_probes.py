@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 
 import pandas as pd
 import pytest
@@ -45,6 +46,14 @@ def test_probing_leaves_the_net_unchanged(data):
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
     assert net.training and not any(m._forward_hooks for m in net.modules())
+
+
+def test_probing_recomputes_activations_without_changing_a_figure(data, monkeypatch):
+    net = cifar_net(8)
+    rows = probe(net, initial(net), data, 0, "fp32")
+    assert not net.checkpointing
+    monkeypatch.setattr(probes, "activation_checkpointing", lambda _: nullcontext())
+    assert probe(net, initial(net), data, 0, "fp32") == rows
 
 
 def test_responses_are_measured_after_bn(data):

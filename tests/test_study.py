@@ -15,10 +15,13 @@ from helpers import ROOT, one_line
 from plainres.cli import run_command
 from plainres.errors import UserError
 from plainres.files import write_atomic
+from plainres.nets import cifar_net
+from plainres.nets.weights import weights_bytes
 from plainres.study import context, launch, plan
 from plainres.training import Record, RunConfig
 from plainres.training.checkpoints import checkpoint_path
 from plainres.training.device import choose_device
+from plainres.training.distributed import RankInfo
 from plainres.training.engines import choose_engine
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -133,7 +136,10 @@ def test_record_of_another_configuration_blocks_only_its_run(experiment, monkeyp
     ("arguments", "message"),
     [
         (["--depths", "21"], "depth must be 6n+2"),
-        (["--iterations", "63"], "iterations must be 64 or more, not 63"),
+        (["--iterations", "63"], "iterations must be between 64 and 1,000,000, not 63"),
+        (["--iterations", "99999999999"], "iterations must be between 64 and 1,000,000, not 99,999,999,999"),
+        (["--seeds"], "no runs were chosen"),
+        (["--kinds"], "no runs were chosen"),
         (["--device", "tpu"], "device must be auto, cpu, cuda"),
         (["--demo", "--train-set", "45k"], "no validation split"),
         (["--seeds", "-1"], "seed must be"),
@@ -223,6 +229,27 @@ def test_experiments_on_records_report_missing_weights(name, monkeypatch, capsys
     arguments = [str(tmp_path), "56"][: 2 if name == "identity_extension" else 1]
     status, _, err = run_script(load_script(name, monkeypatch), arguments, monkeypatch, capsys)
     assert status == 2 and one_line(err) and "weights" in err
+
+
+def test_experiments_on_records_refuse_weights_from_elsewhere(monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "study" / "plain-8" / "seed-0"
+    folder.mkdir(parents=True)
+    architecture = {"family": "cifar", "depth": 8, "shortcut": None}
+    weights = weights_bytes(cifar_net(8, None), torch.zeros(3, 1, 1), architecture, {"size": 32})
+    (folder / "weights.safetensors").write_bytes(weights)
+    for name, arguments in (
+        ("identity_extension", [str(folder), "14"]),
+        ("layer_responses", [str(tmp_path / "study")]),
+    ):
+        status, _, err = run_script(load_script(name, monkeypatch), arguments, monkeypatch, capsys)
+        assert status == 2 and one_line(err) and "the weights come from elsewhere" in err
+
+
+@pytest.mark.parametrize(("option", "least"), [("workers", 0), ("batches", 1), ("batch-size", 1), ("rounds", 1)])
+def test_loading_benchmark_refuses_numbers_that_are_too_small(option, least, monkeypatch, capsys):
+    script = load_script("imagenet_loading", monkeypatch)
+    status, _, err = run_script(script, [f"--{option}", str(least - 1)], monkeypatch, capsys)
+    assert status == 2 and one_line(err) and f"--{option} must be {least} or more, not {least - 1}" in err
 
 
 def test_layer_responses_are_those_that_the_run_probed(finished, monkeypatch, capsys, tmp_path):
@@ -319,6 +346,19 @@ def test_expected_total_of_runs_side_by_side(monkeypatch):
     assert launch._expected_total([30, 30, 60], 2, gpus, torch.device("cuda")) == 60
     assert launch._expected_total([40], 2, [("cuda:0", "cuda:1")], torch.device("cuda")) == 20
     assert launch._expected_total([40], 2, [("cuda:0",)], torch.device("cuda")) == 20, "torchrun started two processes"
+
+
+def test_processes_that_were_started_together_have_one_place(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(launch, "init_distributed", lambda _: RankInfo(0, 16, 0, 8))
+    monkeypatch.setattr(launch, "_devices", lambda _: [f"cuda:{index}" for index in range(8)])
+    seen = []
+    monkeypatch.setattr(launch, "_print_plan", lambda *arguments: seen.append(arguments))
+    config = RunConfig(depth=8, iterations=64, dataset="demo", batch_size=64)
+    where = context.StudyContext(data_dir=tmp_path, results=tmp_path, device=torch.device("cpu"))
+    assert launch.run_study([config], where, plan_only=True) == 0
+    ((_, _, _, num_devices, places, _),) = seen
+    assert (num_devices, places) == (16, [("cuda:0",) * 16])
+    assert launch._expected_total([1000], num_devices, places, torch.device("cuda")) == 62.5
 
 
 def test_unusable_gpu_is_named(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Runs on a small demo set: their arithmetic, records, resuming and errors."""
 
 import json
+import subprocess
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from plainres.nets import load_net
 from plainres.report.records import hardware_name
 from plainres.training import Record, RunConfig, evaluation, module, run, schedule
 from plainres.training.build import make_net
+from plainres.training.device import describe_software
 from plainres.training.engines.eager import EagerEngine
 from plainres.training.schedule import learning_rate
 from plainres.verify.published import read_record
@@ -182,6 +184,32 @@ def test_restart_that_falls_back_to_the_same_engine_is_no_change(tmp_path, monke
     assert provenance["engine_fallback"] == "its kernels are slow" and provenance["earlier"] == []
 
 
+def test_engine_that_only_a_later_start_has_fallen_back_to_is_not_that_of_the_first(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0, engine="eager")
+    monkeypatch.setattr(EagerEngine, "fallback", "its kernels are slow")
+    for iteration in (40, 50):
+        with pytest.raises(RuntimeError, match="crash"):
+            train(tmp_path, config(), Interrupt(iteration), checkpoint_seconds=0, engine="eager")
+    provenance = train(tmp_path, config(), engine="eager")["provenance"]
+    assert provenance["engine_fallback"] == "its kernels are slow"
+    (earlier,) = provenance["earlier"]
+    assert earlier["until"] == 33 and "engine_fallback" not in earlier
+
+
+def test_commit_is_not_that_of_a_repository_around_an_installed_copy(tmp_path, monkeypatch):
+    assert describe_software()["commit"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "other"]):
+        names = ["-c", "user.name=A", "-c", "user.email=a@b"]
+        subprocess.run(["git", *names, *command], cwd=tmp_path, check=True)
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    copy = tmp_path / "a" / "b" / "c" / "device.py"
+    copy.touch()
+    monkeypatch.setattr("plainres.training.device.__file__", str(copy))
+    software = describe_software()
+    assert software["commit"] is None and software["dirty"] is None
+
+
 def test_run_does_not_resume_on_other_data(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="crash"):
         train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0)
@@ -262,7 +290,7 @@ def test_error_for_an_unreadable_record_names_it(tmp_path):
         ({"depth": 21}, r"depth must be 6n\+2"),
         ({"shortcut": "D"}, "shortcut must be one of none, A, B, C, highway, preact, not D"),
         ({"precision": "fp16"}, "precision must be one of fp64, fp32, bf16, not fp16"),
-        ({"iterations": 63}, "iterations must be 64 or more, not 63"),
+        ({"iterations": 63}, "iterations must be between 64 and 1,000,000, not 63"),
         ({"dataset": "mnist"}, "data set must be one of"),
         ({"train_set": "10k"}, "training set must be one of"),
         ({"seed": -1}, "seed must be"),

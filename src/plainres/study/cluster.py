@@ -99,7 +99,7 @@ def train_on_cluster(
                 for config in configs:
                     _wait_until_unlocked(shared, config)
         stop.synchronize()
-        stop.raise_if_stopped("every run has written its checkpoint")
+        stop.raise_if_stopped("the runs in progress have written their checkpoints")
         return outcomes
     finally:
         if start_cluster:

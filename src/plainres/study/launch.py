@@ -69,8 +69,10 @@ def run_study(
     Raises:
         DataMissing: If the data set is not on disk and cannot be downloaded.
         Stopped: If a signal arrived. The runs in progress have written checkpoints.
-        UserError: If the results folder cannot be written, or the data cannot be used.
+        UserError: If there are no runs, if the results folder cannot be written, or if the data cannot be used.
     """
+    if not configs:
+        raise UserError("no runs were chosen: give at least one value to each of --seeds, --depths and the like")
     ranks = init_distributed(context.device)
     console = Console(quiet=ranks.rank > 0)
     runs = on_rank_zero(lambda: plan_study(configs, context.results))
@@ -79,12 +81,13 @@ def run_study(
     devices = _devices(context.device)
     alone = ranks.size > 1 or devices_per_run > 1 or launcher != "local" or context.device.type != "cpu"
     runs_per_device = runs_per_device or (1 if alone else runs_at_a_time(len(to_do)))
-    places = _places(devices, runs_per_device, devices_per_run)
+    # Processes that were started together train one run after another, on all their machines.
+    together = [(devices[0],) * ranks.size]
+    places = together if ranks.size > 1 else _places(devices, runs_per_device, devices_per_run)
     expected = None
     if ranks.rank == 0:
-        expected = _print_plan(
-            runs, unfinished, context, ranks.size if ranks.size > 1 else len(devices), places, console
-        )
+        num_devices = ranks.size if ranks.size > 1 else len(devices)
+        expected = _print_plan(runs, unfinished, context, num_devices, places, console)
     if plan_only:
         return 0
     on_rank_zero(lambda: _require_writable(context.results))

@@ -80,10 +80,18 @@ class ParallelTraining:
             finally:
                 self.waiting.clear()  # after an error, no further run is started
         self.stop.synchronize()
-        self.stop.raise_if_stopped("every run has written its checkpoint")
+        self.stop.raise_if_stopped("the runs in progress have written their checkpoints")
         return self.outcomes
 
     def _forward(self, signum: int) -> None:
+        """Pass a signal on to the runs in progress: the first SIGINT as SIGTERM, a second one as it is.
+
+        Until a worker handles signals, SIGTERM ends it silently, while Python would print a traceback for SIGINT.
+        """
+        first = self.stop.signum is None
+        self._send(signal.SIGTERM if first and signum == signal.SIGINT else signum)
+
+    def _send(self, signum: int) -> None:
         for process in list(self.running):
             process.send_signal(signum)
 
@@ -120,7 +128,7 @@ class ParallelTraining:
         processes = [self._start(config, devices, variables) for variables in rank_environments(len(devices))]
         self.running.update(processes)
         if self.stop.signum is not None:  # it arrived before these processes were among the running ones
-            self._forward(self.stop.signum)
+            self._send(signal.SIGTERM)
         with ThreadPoolExecutor(len(processes)) as pool:
             futures = [pool.submit(self._follow, config, process) for process in processes]
             wait(futures, return_when=FIRST_EXCEPTION)

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from plainres.data import CifarData, ImageNetData, RunData
+from plainres.errors import UserError
 from plainres.nets.random_draws import draw_from
-from plainres.nets.weights import ARCHITECTURES
+from plainres.nets.weights import ARCHITECTURES, Normalized, load_net
 from plainres.training.config import RunConfig
 from plainres.training.device import activation_bytes, free_memory
 
@@ -44,6 +45,22 @@ def make_net(config: RunConfig) -> nn.Module:
     """
     with draw_from(torch.Generator().manual_seed(config.seed)):
         return ARCHITECTURES[config.family](**config.architecture())
+
+
+def load_recorded(folder: Path) -> tuple[Normalized, RunConfig]:
+    """Load the net of a record, and the configuration that it was trained with.
+
+    Args:
+        folder: Folder of the record of a run, with its weights.
+
+    Raises:
+        UserError: If there are no weights, or if they were not trained by this project.
+    """
+    path = folder / "weights.safetensors"
+    loaded = load_net(path)
+    if "config" not in loaded.recipe:
+        raise UserError(f"{path}: the weights come from elsewhere, and have no configuration of a run")
+    return loaded, RunConfig(**loaded.recipe["config"])
 
 
 def image_shape(config: RunConfig) -> tuple[int, int, int]:

@@ -16,6 +16,7 @@ PRECISIONS = ("fp64", "fp32", "bf16")
 SCHEDULES = ("halves", "thirds", "plateau")
 WARMUPS = ("auto", "on", "off")
 ROWS = 64  # number of rows of metrics.csv, whatever the number of iterations
+MOST_ITERATIONS = 1_000_000  # the batches of a run, which are drawn before its first iteration, take 2 KB each
 PAPER_ITERATIONS = 64_000
 # Defaults that older records were hashed with. They must never change.
 HASHED_DEFAULTS = {"num_classes": 10, "image_size": 32}
@@ -92,8 +93,8 @@ class RunConfig:
             # Without bottlenecks it has no effect, and equal runs must have equal hashes.
             object.__setattr__(self, "stride_in", type(self).stride_in)
         self._check_data()
-        if self.iterations < ROWS:
-            raise UserError(f"iterations must be {ROWS} or more, not {self.iterations}")
+        if not ROWS <= self.iterations <= MOST_ITERATIONS:
+            raise UserError(f"iterations must be between {ROWS} and {MOST_ITERATIONS:,}, not {self.iterations:,}")
         if self.batch_size < 1:
             raise UserError(f"batch size must be 1 or more, not {self.batch_size}")
         if self.micro_batch < 0 or (self.micro_batch and self.batch_size % self.micro_batch):

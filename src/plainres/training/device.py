@@ -180,7 +180,8 @@ def convolves_in_tf32() -> bool:
 def describe_software() -> dict:
     """Return the versions of the software of a run and the commit of this code, JSON-compatible.
 
-    `dirty` says whether files of the package or of the experiments differ from the commit.
+    `dirty` says whether files of the package or of the experiments differ from the commit. Both are None if the
+    package is not in a git repository of its own, as after an installation from a copy.
     """
     import pytorch_lightning
     import torchvision
@@ -194,9 +195,11 @@ def describe_software() -> dict:
             return None
         return done.stdout.strip()
 
-    changes = git("status", "--porcelain", "--untracked-files=no", "--", here.parent, here.parents[2] / "experiments")
+    tracked = git("ls-files", "--error-unmatch", __file__) is not None  # not just below somebody's repository
+    watched = (here.parent, here.parents[2] / "experiments")
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", *watched) if tracked else None
     return {
-        "commit": git("rev-parse", "HEAD"),
+        "commit": git("rev-parse", "HEAD") if tracked else None,
         "dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "torch": torch.__version__,

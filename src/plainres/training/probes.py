@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from plainres.data import RunData
 from plainres.files import write_atomic
-from plainres.nets.activation_checkpointing import preserve_buffers
+from plainres.nets.activation_checkpointing import activation_checkpointing, preserve_buffers
 from plainres.training.build import make_net
 from plainres.training.config import RunConfig
 from plainres.training.loss import loss_and_errors
@@ -157,6 +157,9 @@ def initial_weights(config: RunConfig) -> dict[str, Tensor]:
 def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, precision: str) -> Snapshot:
     """Measure every 3x3 layer of a net. Gradients, BN statistics and mode of the net are left as they were.
 
+    The gradient pass computes activations again, because its images may be more than fit into memory when a run
+    divides its batches among devices or into micro-batches.
+
     Args:
         net: Net on the device of `data`.
         initial: Initial weights of its 3x3 layers.
@@ -178,8 +181,7 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, pre
 
     def keep(name: str) -> Callable:
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            # Recomputed activations call the hook once more, with a tensor that the loss does not depend on.
-            responses.setdefault(name, output)
+            responses[name] = output
 
         return hook
 
@@ -193,14 +195,14 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, pre
 
     hooks = [conv.register_forward_hook(measure(snapshot.outputs[name])) for name, (conv, _) in layers.items()]
     hooks += [bn.register_forward_hook(keep(name)) for name, (_, bn) in layers.items()]
-    with preserve_buffers(net):
+    with preserve_buffers(net), activation_checkpointing(net):
         net.train()
         (batch,) = data.first(GRADIENT_IMAGES)
         loss, _ = loss_and_errors(net, *data.inputs(batch), precision)
+        for hook in hooks:  # before the backward pass, which computes activations again
+            hook.remove()
         weights = [conv.weight for conv, _ in layers.values()]
         gradients = torch.autograd.grad(loss, [*weights, *(responses[name] for name in layers)])
-    for hook in hooks:
-        hook.remove()
     net.train(was_training)
     snapshot.weight_gradients = dict(zip(layers, gradients[: len(layers)], strict=True))
     snapshot.response_gradients = dict(zip(layers, gradients[len(layers) :], strict=True))

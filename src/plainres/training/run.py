@@ -45,7 +45,7 @@ from plainres.training.probes import Prober
 from plainres.training.record import UNFINISHED, Record
 from plainres.training.signals import StopRequest
 
-SAME_ON_RESUMING = ("data_md5", "activation_checkpointing", "earlier")  # parts of a run's provenance
+NOT_COMPARED = ("data_md5", "earlier", "until")  # parts of a provenance that do not say what computed the iterations
 
 
 def train_run(config: RunConfig, context: RunContext, callbacks: Sequence[pl.Callback] = ()) -> dict:
@@ -176,7 +176,7 @@ class _Run:
             self._require_same_data(before.get("data_md5", {}), here["data_md5"])
             # The engine may have fallen back to another one after run.json was written, but before the checkpoint.
             saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["run"].get("computed_by", {})
-            here["earlier"] = _earlier_provenance(before | saved, here, iteration_of(checkpoint))
+            here["earlier"] = _earlier_provenance(before | saved, iteration_of(checkpoint))
         self.record.write(UNFINISHED, facts)
         return facts
 
@@ -259,36 +259,48 @@ class _Run:
         return finished
 
 
-def _earlier_provenance(recorded: dict, here: dict, iteration: int) -> list[dict]:
-    """Return what computed the iterations before a resumed run's checkpoint, if that differs from what will go on.
+def _earlier_provenance(recorded: dict, iteration: int) -> list[dict]:
+    """Return what computed the iterations before a resumed run's checkpoint, start by start.
+
+    Whether this start computes like the ones before it is known only after its iterations, see `_add_engine`.
 
     Args:
         recorded: Provenance in the record so far.
-        here: Provenance of this start.
         iteration: Iteration of the checkpoint.
 
     Returns:
-        Software and hardware of each earlier start that another one replaced, each with the iteration `until` which it
-        computed.
+        Software and hardware of each earlier start, each with the iteration `until` which it computed.
     """
     earlier = recorded.get("earlier", [])
-    computed_by = {name: value for name, value in recorded.items() if name not in SAME_ON_RESUMING}
-    if all(here.get(name) == value for name, value in computed_by.items()):
-        return earlier
     if earlier and earlier[-1]["until"] == iteration:  # the last start computed no iteration
         return earlier
-    return [*earlier, {"until": iteration, **computed_by}]
+    return _joined([*earlier, {"until": iteration, **_compared(recorded)}])
 
 
 def _add_engine(provenance: dict, computed_by: dict[str, str]) -> None:
     """Add the engine that has computed the iterations of this start, which is known only after them.
 
-    If the previous start turns out to have computed like this one, it is no longer listed as an earlier one.
+    Earlier starts that have computed like this one are no longer listed, unless others came between.
     """
     provenance |= computed_by
-    earlier = provenance.get("earlier", [])
-    if earlier and all(provenance.get(name) == value for name, value in earlier[-1].items() if name != "until"):
-        earlier.pop()
+    if "earlier" in provenance:
+        last = {"until": None, **_compared(provenance)}
+        provenance["earlier"] = _joined([*provenance["earlier"], last])[:-1]
+
+
+def _compared(provenance: dict) -> dict:
+    """Return the parts of a provenance that tell starts from one another."""
+    return {name: value for name, value in provenance.items() if name not in NOT_COMPARED}
+
+
+def _joined(starts: list[dict]) -> list[dict]:
+    """Return starts in order, those that followed one another and computed alike as one."""
+    joined: list[dict] = []
+    for start in starts:
+        if joined and _compared(joined[-1]) == _compared(start):
+            joined.pop()
+        joined.append(start)
+    return joined
 
 
 def _last_figures(module: ClassificationModule) -> dict:

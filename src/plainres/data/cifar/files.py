@@ -71,19 +71,28 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
     """
     source = SOURCES[dataset]
     folder = data_dir / source.base_folder
-    if not all(path.exists() for path in _expected_md5s(dataset, data_dir)):
+    problem = _find_problem(dataset, data_dir)
+    if problem:
         with _one_at_a_time(data_dir):
             if not folder.exists():
                 _download(dataset, data_dir)
+        problem = _find_problem(dataset, data_dir)
+    if problem:
+        raise UserError(
+            f"{problem}; remove {folder} to download the data set again, or extract {source.url} into {data_dir}"
+        )
+
+
+def _find_problem(dataset: str, data_dir: Path) -> str:
+    """Return which file of a data set is not as expected, and why. Empty if all are."""
     files = {file.path: file for file in cifar_files(dataset, data_dir)}
     for path, expected in _expected_md5s(dataset, data_dir).items():
         md5 = _md5(files[path]) if path in files else None
         if md5 != expected:
-            problem = f"the file has {md5}" if md5 else "there is no such file"
-            raise UserError(
-                f"{path}: expected md5 {expected}, but {problem}; remove {folder} to download the data set again, "
-                f"or extract {source.url} into {data_dir}"
+            return f"{path}: expected md5 {expected}, but " + (
+                f"the file has {md5}" if md5 else "there is no such file"
             )
+    return ""
 
 
 @contextmanager

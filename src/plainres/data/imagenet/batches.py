@@ -167,8 +167,8 @@ class BadImages:
 
     Args:
         limit: Number of unreadable files that is tolerated.
-        log: File in which to list them. Files that an earlier start of the run has listed count as well. None to
-            report them on stderr only.
+        log: File in which to list them. Files that an earlier start of the run has listed count as well, and so do
+            those of the other processes that write into it. None to report them on stderr only.
 
     Attributes:
         names: Paths of all unreadable files so far.
@@ -177,8 +177,13 @@ class BadImages:
     def __init__(self, limit: int, log: Path | None = None):
         self.limit, self.log = limit, log
         self.names: set[str] = set()
-        if log is not None and log.exists():
-            self.names = {line.split("\t")[0] for line in log.read_text().splitlines()}
+        self._read_log()
+
+    def _read_log(self) -> None:
+        """Add the files that the log lists, for example those that other processes have found."""
+        if self.log is not None and self.log.exists():
+            lines = self.log.read_text(errors="surrogateescape").splitlines()
+            self.names |= {line.split("\t")[0] for line in lines}
 
     def add(self, folder: Path, bad: tuple[tuple[str, str], ...]) -> None:
         """Report unreadable files.
@@ -188,17 +193,27 @@ class BadImages:
             bad: Name below `folder` and reason for each file.
 
         Raises:
-            UserError: If there are more than the limit.
+            UserError: If there are more than the limit, or if the log cannot be written.
         """
+        if bad:
+            self._read_log()
         for name, reason in bad:
             path = str(folder / name)
             if path in self.names:
                 continue
             self.names.add(path)
-            print(f"{path}: skipped ({reason})", file=sys.stderr)
-            if self.log is not None:
-                with self.log.open("a") as file:
-                    file.write(f"{path}\t{reason}\n")
+            print(f"{path}: skipped ({reason})".encode(errors="backslashreplace").decode(), file=sys.stderr)
+            self._write(f"{path}\t{reason}\n")
         if len(self.names) > self.limit:
             where = f", listed in {self.log}" if self.log is not None else ""
             raise UserError(f"{len(self.names)} images cannot be read{where}; at most {self.limit} are tolerated")
+
+    def _write(self, line: str) -> None:
+        """Append a line to the log in one operation, because other processes may write into it at the same time."""
+        if self.log is None:
+            return
+        try:
+            with self.log.open("ab", buffering=0) as file:
+                file.write(line.encode(errors="surrogateescape"))
+        except OSError as error:
+            raise UserError(f"{self.log}: cannot be written ({error.strerror or error})") from None

@@ -37,7 +37,7 @@ class ImageNetData(pl.LightningDataModule):
         num_classes: Required number of class folders. By default, any number is accepted.
         workers: Number of processes that decode. By default, one for each core that this process may use, at most 16.
         shard: `(rank, size)` of this process, if several processes divide each batch among them.
-        bad_limit: Number of unreadable images that each process tolerates.
+        bad_limit: Number of unreadable images that the run tolerates.
         bad_log: File in which to list them.
 
     Attributes:

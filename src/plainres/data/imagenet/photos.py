@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension
 from torchvision.io import ImageReadMode, decode_image, read_file
-from torchvision.transforms.v2.functional import center_crop, resize
+from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
 from plainres.errors import UserError
 
 # Published center crops are 224 pixels wide, of a shorter side of 256.
 VIEW_RATIO = 256 / 224
+FAST_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".webp")  # of the formats of torchvision's decoder
 
 
 class BadImage(Exception):
@@ -132,6 +134,8 @@ def decode(path: Path) -> Tensor:
     Raises:
         BadImage: If the file is truncated, empty, unreadable or not an image.
     """
+    if not has_file_allowed_extension(path.name, FAST_EXTENSIONS):
+        return _decode_slowly(path)
     try:
         with warnings.catch_warnings():
             # torchvision 0.29 deprecates its decoder in favour of torchcodec. PIL gives the same pixels, but takes
@@ -143,6 +147,15 @@ def decode(path: Path) -> Tensor:
     if image.dim() == 4:
         image = image[0]
     return (image.int() // 257).to(torch.uint8) if image.dtype == torch.uint16 else image
+
+
+def _decode_slowly(path: Path) -> Tensor:
+    """Decode a file in a format that torchvision's decoder does not have, such as BMP or TIFF."""
+    try:
+        with Image.open(path) as image:
+            return pil_to_tensor(image.convert("RGB"))
+    except (OSError, ValueError) as error:  # PIL raises a ValueError for some damaged files
+        raise BadImage(str(error).splitlines()[0]) from None
 
 
 def require_same_classes(train: Photos, val: Photos) -> None:
