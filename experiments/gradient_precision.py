@@ -26,6 +26,7 @@ from torch.nn.functional import cosine_similarity
 
 from plainres.cli import run_command
 from plainres.data import RunData, default_data_dir
+from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
@@ -112,6 +113,8 @@ def add_rows(path: Path, new: pd.DataFrame) -> None:
 
 def main() -> int:
     options = tyro.cli(Options, description=__doc__)
+    if not options.depths or not options.seeds:
+        raise UserError("no nets were chosen: give at least one value to each of --depths and --seeds")
     rows = []
     for shortcut in (None, "A"):
         for depth in options.depths:

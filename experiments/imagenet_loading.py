@@ -133,6 +133,8 @@ def main() -> int:
     for name, least in (("workers", 0), ("batches", 1), ("batch_size", 1), ("rounds", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name.replace('_', '-')} must be {least} or more, not {getattr(options, name)}")
+    if options.enlarge and min(options.enlarge) < 1:
+        raise UserError(f"--enlarge must be two numbers of 1 or more, not {' '.join(map(str, options.enlarge))}")
     device = choose_device(options.device)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:

@@ -336,6 +336,9 @@ def test_captions_say_which_nets_and_seeds_ran_on_which_hardware(tmp_path):
     study = report.open(tmp_path).largest()
     assert ", seeds 0, 1, 2; resnet-20 (seed 0) and resnet-32: test CPU" in study.describe()
     assert study.describe().endswith("; all others: other CPU (2 threads)")
+    several = [study.of_net("resnet-8")[0], study.of_net("resnet-20")[0]]
+    several[0].config["batch_size"] = 64
+    assert "iterations of 64 and 128, fp32" in describe_runs(several)
     assert describe_runs(study.of_net("resnet-8")).endswith(", seeds 0, 1, 2, other CPU (2 threads)")
 
 

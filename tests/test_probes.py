@@ -48,12 +48,28 @@ def test_probing_leaves_the_net_unchanged(data):
     assert net.training and not any(m._forward_hooks for m in net.modules())
 
 
-def test_probing_recomputes_activations_without_changing_a_figure(data, monkeypatch):
-    net = cifar_net(8)
-    rows = probe(net, initial(net), data, 0, "fp32")
+@pytest.mark.parametrize("shortcut", [None, "A", "highway", "preact"])
+def test_probing_keeps_few_activations_without_changing_a_figure(data, monkeypatch, shortcut):
+    """A probe has more images at once than a run that divides its batches."""
+    net = cifar_net(8, shortcut)
+
+    def measure():
+        live, most = 0, 0  # elements of the tensors that the backward pass keeps
+
+        def pack(x):
+            nonlocal live, most
+            live += x.numel()
+            most = max(most, live)
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            return probe(net, initial(net), data, 0, "fp32"), most
+
+    rows, few = measure()
     assert not net.checkpointing
     monkeypatch.setattr(probes, "activation_checkpointing", lambda _: nullcontext())
-    assert probe(net, initial(net), data, 0, "fp32") == rows
+    expected, many = measure()
+    assert rows == expected and few < 0.5 * many
 
 
 def test_responses_are_measured_after_bn(data):

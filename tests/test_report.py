@@ -416,9 +416,25 @@ def test_captions_say_where_errors_are_cut_off(tmp_path):
         write_run(tmp_path, error, error, depth=depth, shortcut=None)
     study = read_study(tmp_path / "cifar10-64k-fp32")
     for run in study.runs:
-        run.metrics.loc[0, "train_error"] = 80.0
-    for figure in (figure_1(study), figure_6(study)):
-        assert "Errors above 20% are cut off, as in the paper." in figure.get_supxlabel().replace("\n", " ")
+        run.metrics[["train_error", "test_error"]] = 15.0
+    cut = "Errors above 20% are cut off, as in the paper."
+    for draw in (figure_1, figure_6):
+        assert cut not in draw(study).get_supxlabel().replace("\n", " ")
+    study.runs[0].metrics.loc[0, "train_error"] = 80.0
+    for draw in (figure_1, figure_6):
+        assert cut in draw(study).get_supxlabel().replace("\n", " ")
+
+
+def test_caption_speaks_of_means_only_where_several_seeds_have_finished(tmp_path):
+    for depth in (20, 56):
+        write_run(tmp_path, 9.0, 9.0, depth=depth, shortcut=None)
+    write_run(tmp_path, 50.0, 50.0, outcome="running", depth=20, shortcut=None, seed=1)
+    for seed, expected in ((1, False), (2, True)):
+        if seed == 2:
+            write_run(tmp_path, 9.0, 9.0, depth=20, shortcut=None, seed=2)
+        study = read_study(tmp_path / "cifar10-64k-fp32")
+        for draw in (figure_1, figure_6):
+            assert ("means over seeds" in draw(study).get_supxlabel().replace("\n", " ")) is expected
 
 
 def test_budgets_of_nets_of_one_kind_and_depth_look_different(tmp_path):

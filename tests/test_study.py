@@ -250,6 +250,8 @@ def test_loading_benchmark_refuses_numbers_that_are_too_small(option, least, mon
     script = load_script("imagenet_loading", monkeypatch)
     status, _, err = run_script(script, [f"--{option}", str(least - 1)], monkeypatch, capsys)
     assert status == 2 and one_line(err) and f"--{option} must be {least} or more, not {least - 1}" in err
+    status, _, err = run_script(script, ["--enlarge", "500", "0"], monkeypatch, capsys)
+    assert status == 2 and one_line(err) and "--enlarge must be two numbers of 1 or more" in err
 
 
 def test_layer_responses_are_those_that_the_run_probed(finished, monkeypatch, capsys, tmp_path):
@@ -285,6 +287,15 @@ def test_gradient_precision_compares_with_fp64(monkeypatch, capsys, tmp_path):
     }
     cosine = table.set_index(["precision", "net", "layer"])["cosine"]
     assert (cosine["fp32"] > 0.999).all() and (cosine["bf16"] < cosine["fp32"]).all() and (cosine["bf16"] > 0).all()
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--depths"])
+def test_gradient_precision_without_nets_leaves_its_table_alone(option, monkeypatch, capsys, tmp_path):
+    path = tmp_path / "gradient_precision.csv"
+    path.write_text("as before")
+    script = load_script("gradient_precision", monkeypatch)
+    status, _, err = run_script(script, [option, "--results", str(tmp_path)], monkeypatch, capsys)
+    assert status == 2 and one_line(err) and "no nets were chosen" in err and path.read_text() == "as before"
 
 
 def test_gradient_precision_keeps_rows_of_other_hardware(monkeypatch, capsys, tmp_path):

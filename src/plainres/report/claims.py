@@ -30,10 +30,10 @@ HOW_JUDGED = (
     "the largest budget (claims 3a to 3c, 4b and 5a: with the most seeds). Where this study has single runs, *several "
     "seeds* has the same comparison at another budget, if all nets have several seeds there. The level does not rest "
     "on it. *By chance, up to* is the largest difference that chance explains between single runs in 95% of cases. The "
-    "spread of each net is that of its own seeds, at the largest budget, not above that of the study, at which it has "
-    "several. A net without such a budget gets the largest spread of any net. Claims 4b and 5a are about early errors, "
-    "which mean the same at every budget, so they can have any level at each. Claim 11 is judged by the number of test "
-    "images, not by seeds."
+    "spread of a net is estimated from its own seeds, at the largest budget with several seeds that does not exceed "
+    "the budget of the study. A net without such a budget is given the largest spread of any net. Claims 4b and 5a are "
+    "about early errors, which mean the same at every budget, so they can have any level at each. Claim 11 is judged "
+    "by the number of test images, not by seeds."
 )
 
 
@@ -222,7 +222,7 @@ def judge_results(studies: Sequence[Study], results: Path) -> dict[str, Verdict]
 def claims_summary(verdicts: dict[str, Verdict]) -> str:
     """Return the claims that have been decided as a Markdown list, one per line, and the number of the others.
 
-    Claims that are refuted have the reason.
+    For a refuted claim, the line ends with the reason.
     """
     lines = []
     for level in (REPRODUCED, INDICATIVE, NOT_REPRODUCED):

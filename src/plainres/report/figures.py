@@ -29,7 +29,7 @@ from plainres.report.drawing import (
     thousands,
     tidy,
 )
-from plainres.report.records import Study
+from plainres.report.records import Run, Study
 
 PAPER_TOP = 20.0  # percent, the upper end of the axes in the paper
 PAPER_PAIR = ("plain-20", "plain-56")
@@ -41,20 +41,19 @@ SEEDS = "Lines are means over seeds; bands reach from the lowest to the highest 
 AxesLike = Axes | np.ndarray | Sequence[Axes] | None
 
 
-def note_on(study: Study, nets: Sequence[str], top: float) -> str:
+def note_on(study: Study, runs: Sequence[Run], top: float) -> str:
     """Return what the lines of a figure are, for its caption.
 
     Args:
-        study: Study that the figure shows.
-        nets: Names of the nets that it shows.
+        study: Study of the runs.
+        runs: Runs that the figure shows.
         top: Upper end of the error axis, in percent.
     """
-    runs = [run for run in (*study.runs, *study.partial) if run.net in nets]
     columns = ("train_error", "test_error")
     cut = any(run.metrics[column].max() > top for run in runs for column in columns if column in run.metrics)
     parts = [
         DROPS if study.drops else "",
-        SEEDS if len({run.seed for run in runs}) > 1 else "",
+        SEEDS if any(len(study.of_net(run.net)) > 1 for run in runs) else "",
         f"Errors above {top:g}% are cut off{', as in the paper' if top == PAPER_TOP else ''}." if cut else "",
     ]
     return " ".join(filter(None, parts))
@@ -102,7 +101,7 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
         panel.set_ylabel(f"{name} error (%)", fontsize=11)
         panel.tick_params(labelleft=True)
     shown = [run for net in nets for run in study.of_net(net)]
-    return finish(panels, shown, "Training and test error of plain nets (Figure 1)", note_on(study, nets, top))
+    return finish(panels, shown, "Training and test error of plain nets (Figure 1)", note_on(study, shown, top))
 
 
 def figure_6(study: Study, axes: AxesLike = None) -> Figure | None:
@@ -170,7 +169,7 @@ def draw_panels(
             loc="upper center", bbox_to_anchor=(0.5, -0.17),
         )  # fmt: skip
     shown = [run for run in (*study.runs, *study.partial) if run.net in nets]
-    return finish(panels, shown or study.readable, title, note_on(study, nets, top))
+    return finish(panels, shown or study.readable, title, note_on(study, shown, top))
 
 
 def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | None:

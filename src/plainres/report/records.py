@@ -162,7 +162,7 @@ def describe_runs(runs: Sequence[Run]) -> str:
     study = Study(runs[0].folder.parents[1], list(runs))
     config = study.config
     budgets = sorted({run.config["iterations"] for run in runs})
-    batches = join(sorted({str(run.config["batch_size"]) for run in runs}))
+    batches = join([str(size) for size in sorted({run.config["batch_size"] for run in runs})])
     trained_on = f"{config['train_set']} training images, " if len(study.info.train_sets) > 1 else ""
     if study.is_imagenet:
         trained_on = f"{config['image_size']} pixels, "
@@ -192,7 +192,7 @@ def _hardware_of(runs: Sequence[Run]) -> str:
     if len(groups) == 1:
         return f", {next(iter(groups))}"
     if len({run.config["iterations"] for run in runs}) > 1:
-        return f"; on {'; '.join(sorted(groups))} (runs.csv of each study says which)"
+        return f"; trained on {' or '.join(sorted(groups))} (see runs.csv of each study)"
     named = [(_nets_and_seeds(group, runs), len(group), name) for name, group in groups.items()]
     named.sort(key=lambda entry: (entry[1], entry[0]))
     if named[-1][1] > 2 and named[-1][1] > named[-2][1]:

@@ -23,7 +23,7 @@ class StudyOptions:
     """Seeds. Every net is trained once per seed."""
     iterations: int | None = None
     """Number of iterations N. The learning rate is divided by 10 at N/2 and 3N/4, on ImageNet as the schedule says.
-    Default: the experiment's own number, see above; for most of them the paper's with a GPU."""
+    Default: that of the experiment, which its description gives; for most of them the paper's with a GPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the forward and backward pass. auto: bf16 if the hardware computes it faster than fp32."""
     engine: Literal["auto", "eager", "fast"] = "auto"

@@ -86,7 +86,7 @@ class Snapshot:
         responses: Outputs after BN and before the nonlinearity or the addition.
         outputs: Outputs of the convolutions, before BN.
         weight_gradients: Gradients of the loss with respect to the weights.
-        response_gradients: Gradients of the loss with respect to the responses.
+        response_gradient_norms: Norms of the gradients of the loss with respect to the responses.
     """
 
     weights: dict[str, Tensor]
@@ -94,7 +94,7 @@ class Snapshot:
     responses: dict[str, Moments] = field(default_factory=dict)
     outputs: dict[str, Moments] = field(default_factory=dict)
     weight_gradients: dict[str, Tensor] = field(default_factory=dict)
-    response_gradients: dict[str, Tensor] = field(default_factory=dict)
+    response_gradient_norms: dict[str, Tensor] = field(default_factory=dict)
 
 
 def response_std(snapshot: Snapshot, layer: str) -> float:
@@ -114,7 +114,7 @@ def gradient_norm(snapshot: Snapshot, layer: str) -> float:
 
 def response_gradient_norm(snapshot: Snapshot, layer: str) -> float:
     """Norm of the gradient with respect to the responses, which does not depend on the scale of the weights."""
-    return snapshot.response_gradients[layer].norm().item()
+    return snapshot.response_gradient_norms[layer].item()
 
 
 def weight_norm(snapshot: Snapshot, layer: str) -> float:
@@ -174,14 +174,16 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, pre
         {name: Moments() for name in layers},
         {name: Moments() for name in layers},
     )
-    responses: dict[str, Tensor] = {}
 
     def measure(moments: Moments) -> Callable:
         return lambda _module, _inputs, output: moments.add(output)
 
-    def keep(name: str) -> Callable:
+    def measure_gradient(name: str) -> Callable:
+        def store(gradient: Tensor) -> None:
+            snapshot.response_gradient_norms[name] = gradient.norm()
+
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            responses[name] = output
+            output.register_hook(store)  # rather than keep all responses and their gradients in memory
 
         return hook
 
@@ -194,7 +196,7 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, pre
         hook.remove()
 
     hooks = [conv.register_forward_hook(measure(snapshot.outputs[name])) for name, (conv, _) in layers.items()]
-    hooks += [bn.register_forward_hook(keep(name)) for name, (_, bn) in layers.items()]
+    hooks += [bn.register_forward_hook(measure_gradient(name)) for name, (_, bn) in layers.items()]
     with preserve_buffers(net), activation_checkpointing(net):
         net.train()
         (batch,) = data.first(GRADIENT_IMAGES)
@@ -202,10 +204,9 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, pre
         for hook in hooks:  # before the backward pass, which computes activations again
             hook.remove()
         weights = [conv.weight for conv, _ in layers.values()]
-        gradients = torch.autograd.grad(loss, [*weights, *(responses[name] for name in layers)])
+        gradients = torch.autograd.grad(loss, weights)
     net.train(was_training)
-    snapshot.weight_gradients = dict(zip(layers, gradients[: len(layers)], strict=True))
-    snapshot.response_gradients = dict(zip(layers, gradients[len(layers) :], strict=True))
+    snapshot.weight_gradients = dict(zip(layers, gradients, strict=True))
     return snapshot
 
 

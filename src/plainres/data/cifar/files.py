@@ -84,7 +84,7 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
 
 
 def _find_problem(dataset: str, data_dir: Path) -> str:
-    """Return which file of a data set is not as expected, and why. Empty if all are."""
+    """Return which file of a data set is not as expected, and why, or an empty string if every file is."""
     files = {file.path: file for file in cifar_files(dataset, data_dir)}
     for path, expected in _expected_md5s(dataset, data_dir).items():
         md5 = _md5(files[path]) if path in files else None

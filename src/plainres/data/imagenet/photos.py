@@ -66,7 +66,7 @@ class Photos:
         return os.fsdecode(bytes(self._names[index]))
 
     def read(self, index: int) -> Tensor:
-        """Decode a photograph of any format, colour space and depth: uint8 (3, H, W).
+        """Decode a photograph: uint8 (3, H, W). JPEG, PNG, GIF, WebP, BMP, TIFF and PPM files are known.
 
         Raises:
             BadImage: If the file is truncated, empty, unreadable or not an image.
@@ -150,12 +150,14 @@ def decode(path: Path) -> Tensor:
 
 
 def _decode_slowly(path: Path) -> Tensor:
-    """Decode a file in a format that torchvision's decoder does not have, such as BMP or TIFF."""
+    """Decode a file with 8 bits per value in a format that torchvision's decoder does not have, such as BMP or TIFF."""
     try:
         with Image.open(path) as image:
+            if image.mode[0] in "IF":  # PIL would clip these values
+                raise BadImage(f"only 8 bits per value can be decoded in this format, not PIL's mode {image.mode}")
             return pil_to_tensor(image.convert("RGB"))
-    except (OSError, ValueError) as error:  # PIL raises a ValueError for some damaged files
-        raise BadImage(str(error).splitlines()[0]) from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:  # of some damaged files
+        raise BadImage((str(error) or type(error).__name__).splitlines()[0]) from None
 
 
 def require_same_classes(train: Photos, val: Photos) -> None:
