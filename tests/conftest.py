@@ -1,4 +1,5 @@
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,14 @@ os.environ["WANDB_MODE"] = "disabled"
 
 # The nets are too small to profit from several threads, which would slow down the other test process.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    """Close the figures of each test, because matplotlib keeps all of them open and warns of many."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ def _hardware_of(runs: Sequence[Run]) -> str:
     if len(groups) == 1:
         return f", {next(iter(groups))}"
     if len({run.config["iterations"] for run in runs}) > 1:
-        return f"; trained on {' or '.join(sorted(groups))} (see runs.csv of each study)"
+        return f"; hardware (see runs.csv of each study): {'; '.join(sorted(groups))}"
     named = [(_nets_and_seeds(group, runs), len(group), name) for name, group in groups.items()]
     named.sort(key=lambda entry: (entry[1], entry[0]))
     if named[-1][1] > 2 and named[-1][1] > named[-2][1]:
