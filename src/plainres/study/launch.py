@@ -82,8 +82,7 @@ def run_study(
     alone = ranks.size > 1 or devices_per_run > 1 or launcher != "local" or context.device.type != "cpu"
     runs_per_device = runs_per_device or (1 if alone else runs_at_a_time(len(to_do)))
     # Processes that were started together train one run after another, on all their machines.
-    together = [(devices[0],) * ranks.size]
-    places = together if ranks.size > 1 else _places(devices, runs_per_device, devices_per_run)
+    places = [(devices[0],) * ranks.size] if ranks.size > 1 else _places(devices, runs_per_device, devices_per_run)
     expected = None
     if ranks.rank == 0:
         num_devices = ranks.size if ranks.size > 1 else len(devices)
