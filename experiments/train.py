@@ -36,6 +36,8 @@ class Options(StudyOptions):
     """Normalization. none: no batch normalization."""
     init: Literal["he", "naive"] = "he"
     """Initialization. he: He et al. (2015); naive: all weights from N(0, 0.01^2)."""
+    classifier_init: Literal["he", "uniform", "small"] = "he"
+    """Initial weights of the classifier. he: as the other layers; uniform: PyTorch's default; small: N(0, 0.01^2)."""
     batch_size: int = 128
     """Number of images per iteration."""
     lr: float = 0.1
@@ -55,7 +57,8 @@ class Options(StudyOptions):
 def main() -> int:
     options = tyro.cli(Options, description=__doc__)
     device, common = options.resolve(CPU_ITERATIONS, batch_size=options.batch_size)
-    names = ("depth", "norm", "init", "batch_size", "lr", "momentum", "weight_decay", "clip", "dataset", "warmup")
+    names = ("depth", "norm", "init", "classifier_init", "batch_size", "lr", "momentum", "weight_decay", "clip")
+    names += ("dataset", "warmup")
     settings = {name: getattr(options, name) for name in names}
     settings["shortcut"] = None if options.shortcut == "none" else options.shortcut
     return run_experiment([RunConfig(seed=seed, **settings, **common) for seed in options.seeds], options, device)

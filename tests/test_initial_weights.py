@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import config
 
+from plainres.errors import UserError
 from plainres.nets import cifar_net
 from plainres.nets.random_draws import draw_from
 from plainres.training import RunConfig
@@ -53,6 +54,31 @@ def test_initial_weights_are_those_of_the_committed_records(name):
         tuple(digest(make_net(RunConfig(**{"depth": 8, "seed": seed} | NETS[name]))) for seed in (0, 3)) == GOLDEN[name]
     )
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "imagenet"])
+def test_classifier_init_changes_the_classifier_alone_and_equally_in_both_twins(dataset):
+    def make(shortcut, classifier_init):
+        depth = 8 if dataset == "cifar10" else 18
+        run = RunConfig(depth=depth, shortcut=shortcut, classifier_init=classifier_init, dataset=dataset)
+        return make_net(run).state_dict()
+
+    he = make("A", "he")
+    fan_in = he["fc.weight"].shape[1]
+    for name, std in (("he", (2 / fan_in) ** 0.5), ("uniform", (3 * fan_in) ** -0.5), ("small", 0.01)):
+        residual, plain = make("A", name), make(None, name)
+        assert residual["fc.weight"].std().item() == pytest.approx(std, rel=0.1)
+        assert not residual["fc.bias"].any()
+        assert all(torch.equal(residual[key], he[key]) for key in he if key != "fc.weight")
+        assert all(torch.equal(residual[key], plain[key]) for key in plain)
+    assert make("A", "uniform")["fc.weight"].abs().max() <= fan_in**-0.5
+
+
+def test_classifier_init_is_named_and_hashed_unless_it_is_that_of_the_older_records():
+    assert config().hash == config(classifier_init="he").hash != config(classifier_init="small").hash
+    assert config(depth=56, shortcut=None, classifier_init="small").net == "plain-56-small-classifier-batch32"
+    with pytest.raises(UserError, match="classifier_init"):
+        config(classifier_init="tiny")
 
 
 def test_threads_make_the_nets_of_their_own_seeds():

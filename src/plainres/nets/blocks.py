@@ -11,9 +11,11 @@ from plainres.errors import require_one_of
 
 NORMS = ("batch", "none")
 INITS = ("he", "naive")
+CLASSIFIER_INITS = ("he", "uniform", "small")
 STRIDES_IN = ("1x1", "3x3")
 
 NAIVE_STD = 0.01
+SMALL_STD = 0.01
 # Highway gates start nearly closed and almost independent of their input, as Srivastava et al. (2015) advise.
 GATE_BIAS = -2.0
 GATE_STD = 0.01
@@ -197,13 +199,16 @@ class Bottleneck(Block):
 
 
 @torch.no_grad()
-def initialize(net: nn.Module, init: str = "he") -> None:
-    """Initialize the weights of all convolutions and linear layers in place. Biases become zero.
+def initialize(net: nn.Module, init: str = "he", classifier_init: str = "he") -> None:
+    """Initialize the weights of all convolutions and of the classifier in place. Biases become zero.
 
     Args:
-        net: Net to initialize.
+        net: Net to initialize. Its classifier is the attribute `fc`.
         init: `"he"` for N(0, 2 / fan_in) (the paper's reference [13], section 2.2), or `"naive"` for N(0, 0.01^2).
             The gates of highway blocks are always drawn from N(0, 0.01^2) and get a bias of -2.
+        classifier_init: `"he"` to draw the classifier as the other layers, `"uniform"` for
+            U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), PyTorch's default, or `"small"` for N(0, 0.01^2). The paper does
+            not say which: no ReLU follows the classifier, and [13] derives its initialization for layers before a ReLU.
     """
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -214,3 +219,9 @@ def initialize(net: nn.Module, init: str = "he") -> None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.constant_(module.bias, GATE_BIAS if is_gate else 0.0)
+    classifier = cast(nn.Linear, net.get_submodule("fc"))
+    if classifier_init == "uniform":
+        bound = classifier.in_features**-0.5
+        nn.init.uniform_(classifier.weight, -bound, bound)
+    elif classifier_init == "small":
+        nn.init.normal_(classifier.weight, std=SMALL_STD)

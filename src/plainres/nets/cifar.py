@@ -9,7 +9,16 @@ from torch.nn.functional import relu
 from plainres.catalog.shortcuts import shortcuts_of
 from plainres.errors import UserError, require_one_of
 from plainres.nets.activation_checkpointing import run_checkpointed
-from plainres.nets.blocks import INITS, NORMS, BasicBlock, Block, PreActivationBlock, initialize, make_norm
+from plainres.nets.blocks import (
+    CLASSIFIER_INITS,
+    INITS,
+    NORMS,
+    BasicBlock,
+    Block,
+    PreActivationBlock,
+    initialize,
+    make_norm,
+)
 
 
 class CifarNet(nn.Module):
@@ -24,7 +33,9 @@ class CifarNet(nn.Module):
             and BN statistics.
     """
 
-    def __init__(self, blocks_per_stage: int, shortcut: str | None, num_classes: int, norm: str, init: str):
+    def __init__(
+        self, blocks_per_stage: int, shortcut: str | None, num_classes: int, norm: str, init: str, classifier_init: str
+    ):
         super().__init__()
         self.checkpointing = False
         preact = shortcut == "preact"
@@ -46,7 +57,7 @@ class CifarNet(nn.Module):
             self.layer1[0].pre_bn1 = nn.Identity()
         self.last_bn = make_norm(norm, 64) if preact else None
         self.fc = nn.Linear(64, num_classes)
-        initialize(self, init)
+        initialize(self, init, classifier_init)
 
     def stem(self, x: Tensor) -> Tensor:
         """Compute what comes before the first block: (B, 3, 32, 32) -> (B, 16, 32, 32)."""
@@ -69,7 +80,9 @@ class CifarNet(nn.Module):
         return self.head(x)  # (B, num_classes)
 
 
-def check_cifar(depth: int, shortcut: str | None = "A", norm: str = "batch", init: str = "he") -> None:
+def check_cifar(
+    depth: int, shortcut: str | None = "A", norm: str = "batch", init: str = "he", classifier_init: str = "he"
+) -> None:
     """Check the arguments of `cifar_net`.
 
     Raises:
@@ -80,10 +93,17 @@ def check_cifar(depth: int, shortcut: str | None = "A", norm: str = "batch", ini
     require_one_of("shortcut", shortcut, shortcuts_of("cifar"))
     require_one_of("norm", norm, NORMS)
     require_one_of("init", init, INITS)
+    require_one_of("classifier_init", classifier_init, CLASSIFIER_INITS)
 
 
 def cifar_net(
-    depth: int, shortcut: str | None = "A", num_classes: int = 10, *, norm: str = "batch", init: str = "he"
+    depth: int,
+    shortcut: str | None = "A",
+    num_classes: int = 10,
+    *,
+    norm: str = "batch",
+    init: str = "he",
+    classifier_init: str = "he",
 ) -> CifarNet:
     """Return the paper's CIFAR net of a given depth, initialized from PyTorch's global random state.
 
@@ -98,9 +118,11 @@ def cifar_net(
         num_classes: Number of outputs of the classifier.
         norm: `"batch"`, or `"none"` to leave out batch normalization.
         init: `"he"`, or `"naive"` for weights drawn from N(0, 0.01^2).
+        classifier_init: Initial weights of the classifier: `"he"` as the other layers, `"uniform"` for PyTorch's
+            default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), or `"small"` for N(0, 0.01^2). Its bias is zero.
 
     Raises:
         UserError: If `depth` is not 6n+2, or another argument is unknown.
     """
-    check_cifar(depth, shortcut, norm, init)
-    return CifarNet((depth - 2) // 6, shortcut, num_classes, norm, init)
+    check_cifar(depth, shortcut, norm, init, classifier_init)
+    return CifarNet((depth - 2) // 6, shortcut, num_classes, norm, init, classifier_init)

@@ -8,7 +8,7 @@ from torch.nn.functional import relu
 from plainres.catalog.shortcuts import shortcuts_of
 from plainres.errors import require_one_of
 from plainres.nets.activation_checkpointing import run_checkpointed
-from plainres.nets.blocks import STRIDES_IN, BasicBlock, Bottleneck, initialize
+from plainres.nets.blocks import CLASSIFIER_INITS, STRIDES_IN, BasicBlock, Bottleneck, initialize
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 BOTTLENECK_DEPTH = 50  # nets of at least this depth are built of bottlenecks
@@ -27,7 +27,7 @@ class ImageNetNet(nn.Module):
             computed again.
     """
 
-    def __init__(self, depth: int, shortcut: str | None, num_classes: int, stride_in: str):
+    def __init__(self, depth: int, shortcut: str | None, num_classes: int, stride_in: str, classifier_init: str):
         super().__init__()
         self.checkpointing = False
         bottleneck = depth >= BOTTLENECK_DEPTH
@@ -47,7 +47,7 @@ class ImageNetNet(nn.Module):
         self.layer3 = stage(2, width * 128, 256, 2)
         self.layer4 = stage(3, width * 256, 512, 2)
         self.fc = nn.Linear(width * 512, num_classes)
-        initialize(self)
+        initialize(self, classifier_init=classifier_init)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the output of the last stage for images of any size: (B, 512 or 2048, H / 32, W / 32)."""
@@ -64,7 +64,7 @@ class ImageNetNet(nn.Module):
         return self.fc(self.features(x).mean((2, 3)))  # (B, num_classes)
 
 
-def check_imagenet(depth: int, shortcut: str | None = "B", stride_in: str = "1x1") -> None:
+def check_imagenet(depth: int, shortcut: str | None = "B", stride_in: str = "1x1", classifier_init: str = "he") -> None:
     """Check the arguments of `imagenet_net`.
 
     Raises:
@@ -73,10 +73,15 @@ def check_imagenet(depth: int, shortcut: str | None = "B", stride_in: str = "1x1
     require_one_of("depth of an ImageNet net", depth, BLOCKS_PER_STAGE)
     require_one_of("shortcut of an ImageNet net", shortcut, shortcuts_of("imagenet"))
     require_one_of("stride_in of an ImageNet net", stride_in, STRIDES_IN)
+    require_one_of("classifier_init", classifier_init, CLASSIFIER_INITS)
 
 
 def imagenet_net(
-    depth: int, shortcut: str | None = "B", num_classes: int = 1000, stride_in: str = "1x1"
+    depth: int,
+    shortcut: str | None = "B",
+    num_classes: int = 1000,
+    stride_in: str = "1x1",
+    classifier_init: str = "he",
 ) -> ImageNetNet:
     """Return the paper's ImageNet net of a given depth, initialized from PyTorch's global random state.
 
@@ -88,9 +93,10 @@ def imagenet_net(
         stride_in: Convolution of a bottleneck that has the stride: `"1x1"`, as the authors released it and as the
             paper counts, or `"3x3"` ("v1.5"), as torchvision's weights expect. Makes no difference to 18 and 34
             layers.
+        classifier_init: Initial weights of the classifier: `"he"`, `"uniform"` or `"small"`, as for `cifar_net`.
 
     Raises:
         UserError: If an argument is unknown.
     """
-    check_imagenet(depth, shortcut, stride_in)
-    return ImageNetNet(depth, shortcut, num_classes, stride_in)
+    check_imagenet(depth, shortcut, stride_in, classifier_init)
+    return ImageNetNet(depth, shortcut, num_classes, stride_in, classifier_init)

@@ -33,6 +33,7 @@ class RunConfig:
         shortcut: None for a plain net, or another key of `plainres.catalog.SHORTCUTS`.
         norm: `"batch"`, or `"none"` for nets without batch normalization, whose convolutions have biases.
         init: `"he"`, or `"naive"` for weights drawn from N(0, 0.01^2).
+        classifier_init: `"he"`, `"uniform"` for the classifier's default in PyTorch, or `"small"` for N(0, 0.01^2).
         seed: Seed of the initial weights and of the batches.
         iterations: Number of iterations N, from which the learning rate schedule follows.
         dataset: Key of `plainres.catalog.DATASETS`.
@@ -62,6 +63,7 @@ class RunConfig:
     shortcut: str | None = "A"
     norm: str = "batch"
     init: str = "he"
+    classifier_init: str = "he"
     seed: int = 0
     iterations: int = PAPER_ITERATIONS
     dataset: str = "cifar10"
@@ -135,7 +137,7 @@ class RunConfig:
     def architecture(self, use: str = "make") -> dict:
         """Return the arguments of the function that makes the net (`"make"`), or checks its arguments (`"check"`)."""
         own = ("stride_in",) if self.family == "imagenet" else ("norm", "init")
-        names = ("depth", "shortcut", *(("num_classes",) if use == "make" else ()), *own)
+        names = ("depth", "shortcut", "classifier_init", *(("num_classes",) if use == "make" else ()), *own)
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -175,6 +177,8 @@ class RunConfig:
             name += "-nobn"
         if self.init != "he":
             name += f"-{self.init}"
+        if self.classifier_init != "he":
+            name += f"-{self.classifier_init}-classifier"
         if self.warmup != "auto":
             name += {"on": "-warmup", "off": "-nowarmup"}[self.warmup]
         usual = {name: getattr(type(self), name) for name in ("lr", "momentum", "weight_decay", "clip")}
