@@ -76,7 +76,7 @@ test-cluster: setup ## run the tests of the Ray launcher on a local cluster (ins
 	@$(BIN)/python -m pytest -q -m cluster $(ARGS)
 
 test-gpu: setup ## run the tests that require a GPU
-	@$(BIN)/python -m pytest -q -s -rs -W default -m gpu tests/test_engines.py $(ARGS)
+	@$(BIN)/python -m pytest -q -s -rs -W default -m gpu tests/test_accelerate.py $(ARGS)
 
 lint: setup ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -22,17 +22,17 @@ import pandas as pd
 import torch
 import tyro
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from plainres.cli import run_command
-from plainres.data import RunData, default_data_dir
+from plainres.data import StudyData, default_data_dir
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 from plainres.training.build import make_data, make_net
 from plainres.training.device import describe_hardware
-from plainres.training.loss import loss_and_errors
+from plainres.training.evaluation import predict
 from plainres.training.probes import GRADIENT_IMAGES, layers_3x3
 
 FIRST_LAYERS = 10
@@ -56,7 +56,7 @@ class Options:
     """Folder of gradient_precision.csv. Rows of other nets, seeds and hardware in it are kept."""
 
 
-def first_gradients(config: RunConfig, data: RunData, precision: str) -> list[Tensor]:
+def first_gradients(config: RunConfig, data: StudyData, precision: str) -> list[Tensor]:
     """Return the gradients of an untrained net with respect to the weights of its 3x3 layers, in fp64.
 
     Args:
@@ -65,8 +65,8 @@ def first_gradients(config: RunConfig, data: RunData, precision: str) -> list[Te
         precision: Precision in which the gradients are computed.
     """
     net = make_net(config).to(torch.float64 if precision == "fp64" else torch.float32)
-    (batch,) = data.first(GRADIENT_IMAGES)
-    loss, _ = loss_and_errors(net, *data.inputs(batch), precision)
+    ((images, labels),) = data.images(data.first(GRADIENT_IMAGES), "train", torch.device("cpu"))
+    loss = cross_entropy(predict(net, images, precision), labels)
     weights = [conv.weight for conv, _ in layers_3x3(net).values()]
     return [gradient.double() for gradient in torch.autograd.grad(loss, weights)]
 

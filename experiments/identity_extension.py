@@ -54,7 +54,7 @@ def main() -> int:
     }
     rows = []
     for name, net in nets.items():
-        errors = {part: evaluate(net, data, part, "fp32").error for part in ("train", "test")}
+        errors = {part: evaluate(net, data, part, "fp32")[f"{part}_error"] for part in ("train", "test")}
         rows.append({"net": name, "clean training error": errors["train"], "test error": errors["test"]})
     trained = folder.parents[1] / f"plain-{options.depth}" / folder.name / "run.json"
     if trained.exists() and "final" in (run := read_json(trained)):

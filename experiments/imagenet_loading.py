@@ -27,7 +27,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from plainres.cli import run_command
-from plainres.data import ImageNetData, default_data_dir
+from plainres.data import BatchLoader, ImageNetData, default_data_dir
 from plainres.data.imagenet.batches import MEAN, jittered_crop
 from plainres.data.imagenet.photos import Photos, decode
 from plainres.errors import UserError
@@ -86,8 +86,9 @@ def plainres_rate(options: Options, folder: Path, device: torch.device) -> float
     n = options.batches + 1
     data = ImageNetData(folder, iterations=n, batch_size=options.batch_size, workers=options.workers)
     data.setup()
-    data.to(device)
-    return rate(data.train_dataloader(), lambda batch: data.inputs(batch)[0][0, 0, 0, 0].item(), options.batch_size)
+    items, arguments = data.train_items()
+    batches = data.images(BatchLoader(items, range(n), **arguments), "train", device)
+    return rate(batches, lambda batch: batch[0][0, 0, 0, 0].item(), options.batch_size)
 
 
 def reference_rate(options: Options, folder: Path, device: torch.device) -> float:

@@ -11,8 +11,9 @@ of ResNet-20 took 34 minutes, and those of ResNet-56 took 184 minutes beside oth
 of metrics.csv, results/cifar10-8k-bf16).
 """
 
-from dataclasses import dataclass
-from typing import Literal
+import re
+from dataclasses import MISSING, field, fields, make_dataclass
+from typing import Annotated, Any
 
 import tyro
 
@@ -22,44 +23,28 @@ from plainres.study import StudyOptions
 from plainres.training import RunConfig
 
 CPU_ITERATIONS = 1_000
+# Options of every study, and what only photographs have: see imagenet_depth.py.
+NOT_HERE = {f.name for f in fields(StudyOptions)} | {"seed", "num_classes", "image_size", "stride_in", "schedule"}
+SETTINGS = [f for f in fields(RunConfig) if f.name not in NOT_HERE]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(StudyOptions):
-    """Train one net, once per seed."""
-
-    depth: int = 20
-    """Depth of the net, 6n+2."""
-    shortcut: str = "A"
-    """Kind of shortcut: none (the plain net), A, B, C, highway or preact."""
-    norm: Literal["batch", "none"] = "batch"
-    """Normalization. none: no batch normalization."""
-    init: Literal["he", "naive"] = "he"
-    """Initialization. he: He et al. (2015); naive: all weights from N(0, 0.01^2)."""
-    classifier_init: Literal["he", "uniform", "small"] = "he"
-    """Initial weights of the classifier. he: as the other layers; uniform: PyTorch's default; small: N(0, 0.01^2)."""
-    batch_size: int = 128
-    """Number of images per iteration."""
-    lr: float = 0.1
-    """Initial learning rate."""
-    momentum: float = 0.9
-    """Momentum of SGD."""
-    weight_decay: float = 1e-4
-    """Weight decay of SGD."""
-    clip: float = 0.0
-    """Upper bound of the gradient norm. 0: no bound, as in the paper."""
-    dataset: str = "cifar10"
-    """Data set: cifar10, cifar100, or demo (a synthetic set of shapes that requires no download)."""
-    warmup: Literal["auto", "on", "off"] = "auto"
-    """Whether training starts at a tenth of the learning rate. auto: only nets of 110 and more layers."""
+def options_class() -> Any:
+    """Return the options of every study, extended by the fields of `RunConfig` with their types, defaults and help."""
+    descriptions = dict(re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", RunConfig.__doc__ or "", re.MULTILINE))
+    changed = {"depth": (int, 20), "shortcut": (str, "A")}  # `none` is the plain net
+    settings = []
+    for setting in SETTINGS:
+        kind, default = changed.get(setting.name, (setting.type, setting.default))
+        assert default is not MISSING
+        help_text = " ".join(descriptions[setting.name].replace("`", "").split())
+        settings.append((setting.name, Annotated[kind, tyro.conf.arg(help=help_text)], field(default=default)))
+    return make_dataclass("Options", settings, bases=(StudyOptions,), frozen=True, kw_only=True)
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(options_class(), description=__doc__)
     device, common = options.resolve(CPU_ITERATIONS, batch_size=options.batch_size)
-    names = ("depth", "norm", "init", "classifier_init", "batch_size", "lr", "momentum", "weight_decay", "clip")
-    names += ("dataset", "warmup")
-    settings = {name: getattr(options, name) for name in names}
+    settings = {setting.name: getattr(options, setting.name) for setting in SETTINGS}
     settings["shortcut"] = None if options.shortcut == "none" else options.shortcut
     return run_experiment([RunConfig(seed=seed, **settings, **common) for seed in options.seeds], options, device)
 

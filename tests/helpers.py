@@ -57,7 +57,7 @@ class Interrupt(pl.Callback):
         self.iteration = iteration
 
     def on_train_batch_end(self, trainer, module, *_):
-        if module.iteration == self.iteration:
+        if trainer.global_step == self.iteration:
             raise RuntimeError("crash")
 
 
@@ -68,7 +68,7 @@ class Iterations(pl.Callback):
         self.done = []
 
     def on_train_batch_end(self, trainer, module, *_):
-        self.done.append(module.iteration)
+        self.done.append(trainer.global_step)
 
 
 def assert_same_run(results: Path, others: Path, run_config: RunConfig) -> None:

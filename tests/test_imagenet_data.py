@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from photos import CLASSES, draw_photo, make_photos
 from PIL import Image
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from plainres.data import ImageNetData
+from plainres.data import BatchLoader, ImageNetData
 from plainres.data.imagenet.augmentation import AugmentationStream
 from plainres.data.imagenet.batches import (
     EIGENVALUES,
@@ -33,9 +34,11 @@ def folder(tmp_path):
     return make_photos(tmp_path / "photos")
 
 
-def data_of(folder, **changes):
+def data_of(folder, shard=None, **changes):
     data = ImageNetData(folder, **({"size": 32, "iterations": 8, "batch_size": 5, "workers": 0} | changes))
     data.setup()
+    if shard:
+        data.trainer = SimpleNamespace(global_rank=shard[0], world_size=shard[1])
     return data
 
 
@@ -119,7 +122,8 @@ def test_normalize_flips_adds_colour_noise_and_subtracts_the_mean():
 
 
 def batches(data, start, stop):
-    return [data.inputs(batch) for batch in data.train_batches([slice(start, stop)])]
+    items, options = data.train_items()
+    return [data.inputs(batch) for batch in BatchLoader(items, range(start, stop), **options)]
 
 
 def test_resumed_run_gets_the_batches_of_an_uninterrupted_one(folder):
@@ -281,7 +285,7 @@ def test_folder_without_readable_images_is_rejected(folder):
         damage(path, "empty")
     data = data_of(folder)
     with pytest.raises(UserError, match=r"train: 18 consecutive images cannot be read \(\S+: [^\n]+\)$"):
-        data.inputs(next(iter(data.train_batches([slice(0, 1)]))))
+        data.inputs(next(iter(data.train_dataloader())))
 
 
 def test_error_for_unreadable_test_images_has_no_traceback_of_a_worker(folder):
@@ -309,10 +313,6 @@ def test_folder_that_cannot_be_read_is_rejected(folder, monkeypatch):
     monkeypatch.setattr("plainres.data.imagenet.photos.os.scandir", fail)
     with pytest.raises(UserError, match=r"train: the folder cannot be read \(Permission denied\)"):
         data_of(folder)
-
-
-def test_loader_without_keys_needs_no_worker_processes(folder):
-    assert list(data_of(folder, workers=2).train_batches([])) == []
 
 
 # Folders

@@ -17,8 +17,6 @@ from plainres.nets import load_net
 from plainres.scoring import score
 from plainres.scoring.models import labels_for, load_model
 from plainres.training import RunConfig, RunContext, evaluation, train_run
-from plainres.training.build import make_net
-from plainres.training.engines import choose_engine
 from plainres.training.signals import Stopped
 
 CPU = torch.device("cpu")
@@ -36,7 +34,7 @@ class Signal(pl.Callback):
         self.iteration = iteration
 
     def on_train_batch_end(self, trainer, module, *_):
-        if module.iteration == self.iteration:
+        if trainer.global_step == self.iteration:
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
@@ -120,25 +118,21 @@ def test_invalid_configurations_are_rejected(changes, message):
         config(**changes)
 
 
-def test_gradients_summed_over_micro_batches_equal_those_of_the_batch():
+def test_gradients_summed_over_micro_batches_equal_those_of_the_batch(tmp_path, tiny_demo):
     """The net has no BN, which normalizes each micro-batch on its own."""
-    images, labels = torch.randn(8, 3, 32, 32, dtype=torch.float64), torch.randint(10, (8,))
-    results = []
+    rows = []
     for micro_batch in (0, 8, 2):
-        run = RunConfig(depth=8, norm="none", precision="fp64", batch_size=8, micro_batch=micro_batch)
-        engine = choose_engine("eager", run, CPU)(make_net(run).double(), run, lambda _: (images, labels))
-        figures = engine.advance(engine.make_optimizer(), [None], 0.1)
-        results.append([*figures, *engine.net.parameters()])
-    for reference, single, split in zip(*results, strict=True):
-        torch.testing.assert_close(single, reference, rtol=0, atol=0)
-        torch.testing.assert_close(split, reference)
+        run = RunConfig(
+            depth=8, norm="none", precision="fp64", batch_size=8, micro_batch=micro_batch, dataset="demo", iterations=64
+        )
+        train_run(run, RunContext(data_dir=tmp_path, results=tmp_path, device=CPU))
+        rows.append(pd.read_csv(tmp_path / run.folder / "metrics.csv")[["train_loss", "train_error", "test_loss"]])
+    pd.testing.assert_frame_equal(rows[0], rows[1], rtol=0)
+    pd.testing.assert_frame_equal(rows[0], rows[2], rtol=1e-5)
 
 
-def test_micro_batches_must_divide_the_batch_and_need_the_eager_engine():
+def test_micro_batches_must_divide_the_batch():
     with pytest.raises(UserError, match="micro-batch 3 must divide the batch size 8"):
         RunConfig(depth=8, batch_size=8, micro_batch=3)
     run = RunConfig(depth=8, batch_size=8, micro_batch=4)
     assert (run.study, run.net) == ("cifar10-bn4-64k-fp32", "resnet-8-batch8")
-    assert choose_engine("auto", run, CPU).name == "eager"
-    with pytest.raises(UserError, match="takes a batch whole"):
-        choose_engine("fast", run, CPU)

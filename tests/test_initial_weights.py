@@ -1,15 +1,12 @@
-"""Initial weights: the same as ever for each seed, and independent of the global random state and of other threads."""
+"""Initial weights: the same as ever for each seed, and independent of the global random state."""
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from helpers import config
 
 from plainres.errors import UserError
-from plainres.nets import cifar_net
-from plainres.nets.random_draws import draw_from
 from plainres.training import RunConfig
 from plainres.training.build import make_net
 
@@ -79,25 +76,3 @@ def test_classifier_init_is_named_and_hashed_unless_it_is_that_of_the_older_reco
     assert config(depth=56, shortcut=None, classifier_init="small").net == "plain-56-small-classifier-batch32"
     with pytest.raises(UserError, match="classifier_init"):
         config(classifier_init="tiny")
-
-
-def test_threads_make_the_nets_of_their_own_seeds():
-    runs = [config(depth=20, seed=seed) for seed in range(4)] * 3
-    alone = [digest(make_net(run)) for run in runs[:4]] * 3
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda run: digest(make_net(run)), runs)) == alone
-
-
-def test_generator_and_manual_seed_give_the_same_weights():
-    torch.manual_seed(5)
-    expected = digest(cifar_net(8, "highway"))
-    with draw_from(torch.Generator().manual_seed(5)):
-        assert digest(cifar_net(8, "highway")) == expected
-
-
-def test_nothing_is_drawn_for_a_net_without_values():
-    generator = torch.Generator().manual_seed(0)
-    before = generator.get_state()
-    with draw_from(generator), torch.device("meta"):
-        assert next(cifar_net(8).parameters()).is_meta
-    assert torch.equal(generator.get_state(), before)

@@ -15,8 +15,7 @@ from plainres.nets import cifar_net, extend_with_identity, imagenet_net, load_ne
 from plainres.report import read_study
 from plainres.report.write import write_study
 from plainres.training import Record, probes
-from plainres.training.build import needs_activation_checkpointing
-from plainres.training.device import activation_bytes
+from plainres.training.build import activation_bytes, needs_activation_checkpointing
 from plainres.training.probes import PROBES, initial_weights, layers_3x3, probe, probe_points
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("small_demo")
 
 @pytest.fixture
 def data():
-    data = CifarData("demo", iterations=64)
+    data = CifarData(dataset="demo", iterations=64)
     data.setup()
     return data
 
@@ -215,7 +214,7 @@ def test_record_without_probes_is_read(copied_record):
 def test_identity_extension_computes_the_same_function(data):
     torch.manual_seed(1)
     net = cifar_net(8, None)
-    for batch in data.first(256, batch_size=64):
+    for batch in data.first(256):
         net(data.inputs(batch)[0])  # so that the moving statistics differ from the initial ones
     net.eval()
     deeper = extend_with_identity(net, 20)

@@ -22,7 +22,6 @@ from plainres.training import Record, RunConfig
 from plainres.training.checkpoints import checkpoint_path
 from plainres.training.device import choose_device
 from plainres.training.distributed import RankInfo
-from plainres.training.engines import choose_engine
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -61,13 +60,6 @@ def test_plan_trains_nothing(experiment, tmp_path):
     assert status == 0
     assert "plain-8" in out and "missing" in out and "2 of 2 runs to train" in out
     assert not list(tmp_path.iterdir())
-
-
-def test_plan_that_cannot_be_timed_refers_to_the_live_table(experiment, monkeypatch):
-    monkeypatch.setattr(launch, "estimates_while_training", lambda *_: True)
-    monkeypatch.setattr(launch, "calibrate", None)
-    _, out, _ = experiment("--demo", "--plan")
-    assert "2 of 2 runs to train on cpu; the live table will show the time left" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("kernels", [True, False])
@@ -191,11 +183,11 @@ def test_strict_stops_without_data(experiment, offline, monkeypatch):
 def test_missing_data_falls_back_to_the_demo_set(experiment, offline, tmp_path, monkeypatch):
     trained = []
     train = context.train_run
-    monkeypatch.setattr(context, "train_run", lambda *a: trained.append(a) or train(*a))
-    chosen = ("--seeds", "3", "--kinds", "plain", "--engine", "eager", "--wandb", "off")
+    monkeypatch.setattr(context, "train_run", lambda *a, **k: trained.append(a) or train(*a, **k))
+    chosen = ("--seeds", "3", "--kinds", "plain", "--no-compile", "--wandb", "off")
     status, out, err = experiment("--depths", "32", "--iterations", "64000", "--train-set", "45k", *chosen, *offline)
     assert status == 0
-    assert [(run.seed, where.engine, where.wandb_mode) for run, where, _ in trained] == [(3, "eager", "off")]
+    assert [(run.seed, where.compile, where.wandb_mode) for run, where in trained] == [(3, False, "off")]
     assert err.count("could not be downloaded") == 2
     assert "DEMO SET, not CIFAR-10" in err.splitlines()[-1]
     assert "Table 6 (DEMO SET, not CIFAR-10)" in out
@@ -389,4 +381,3 @@ def test_mps_asked_for_but_absent(monkeypatch):
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(UserError, match="device mps was asked for, but PyTorch cannot use it here"):
         choose_device("mps")
-    assert choose_engine("auto", RunConfig(depth=8), torch.device("mps")).name == "eager"

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 import wandb
-from helpers import CPU, Interrupt, config, metrics, train
+from helpers import CPU, Interrupt, config, metrics, one_line, train
 from wandb.proto import wandb_internal_pb2 as messages
 
+from plainres.errors import UserError
 from plainres.report import find_studies, write_all
 from plainres.report.tables import table_6
 from plainres.study import StudyContext
-from plainres.tracking import backfill, mirror
-from plainres.tracking.mirror import resolve_mode, run_id
-from plainres.training import Record
-from plainres.training.record import UNFINISHED
+from plainres.tracking import backfill, runs
+from plainres.tracking.runs import resolve_mode, run_id
+from plainres.training import Record, callbacks
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -81,10 +81,11 @@ def test_a_run_is_mirrored_with_its_identity_curves_and_summary(tmp_path):
     axes = {metric.name or metric.glob_name: metric.step_metric for metric in of_kind(records, "metric")}
     assert axes["*"] == "iteration"
     rows = history(records)
-    assert [int(row["iteration"]) for row in rows] == list(range(1, 65))
+    *trained, tested = rows
+    assert [int(row["iteration"]) for row in trained] == list(range(1, 65))
     recorded = metrics(tmp_path, config())
-    assert [float(row["train_error"]) for row in rows] == pytest.approx(recorded["train_error"].tolist(), rel=1e-4)
-    assert "test_error" in rows[-1] and "test_error" not in rows[0]
+    assert [float(row["train_error"]) for row in trained] == pytest.approx(recorded["train_error"].tolist(), rel=1e-4)
+    assert float(tested["iteration"]) == 64 and float(tested["test_error"]) == run["final"]["test_error"]
     summary = {}
     for part in of_kind(records, "summary"):
         summary |= {item.key or item.nested_key[0]: item.value_json for item in part.update}
@@ -93,41 +94,47 @@ def test_a_run_is_mirrored_with_its_identity_curves_and_summary(tmp_path):
 
 
 @pytest.mark.slow
-def test_resumed_run_logs_each_row_once_over_its_segments(tmp_path, monkeypatch):
+def test_resumed_run_logs_into_another_segment_of_its_wandb_run(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
-        patch.setattr(mirror.Mirror, "on_train_batch_end", Interrupt(20).on_train_batch_end)
-        train_offline(tmp_path, checkpoint_seconds=0)
+        patch.setattr(callbacks.Checkpointer, "on_train_batch_end", Interrupt(20).on_train_batch_end)
+        train_offline(tmp_path)
     train_offline(tmp_path)
     segments = offline_runs(tmp_path)
-    assert len(segments) == 2
     assert {of_kind(records, "run")[0].run_id for records in segments} == {run_id(config())}
-    iterations = [int(row["iteration"]) for records in segments for row in history(records)]
-    assert iterations == list(range(1, 65))
+    first, second = ([int(row["iteration"]) for row in history(records)] for records in segments)
+    assert first == list(range(1, 21)) and second == [*range(1, 65), 64], "there was no checkpoint"
+
+
+def refuse(**_options):
+    raise OSError(28, "No space left on device")
 
 
 @pytest.mark.slow
-def test_failing_wandb_is_reported_once_and_stops_nothing(tmp_path, monkeypatch, capsys):
-    def fail(**_options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("wandb.init", fail)
+def test_run_goes_on_without_wandb_if_it_cannot_be_started(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("wandb.init", refuse)
     assert train_offline(tmp_path)["outcome"] == "finished"
-    assert capsys.readouterr().err.count("W&B failed and is no longer used") == 1
+    assert capsys.readouterr().err.count("W&B is not used offline: OSError") == 1
 
 
-@pytest.mark.slow
-def test_run_that_was_only_evaluated_is_mirrored(tmp_path, monkeypatch):
-    def crash(*_):
-        raise RuntimeError("crash")
+def test_run_is_tracked_offline_if_wandb_cannot_be_reached(tmp_path, monkeypatch, capsys):
+    started = []
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
-        patch.setattr("plainres.training.run.with_averaged_bn", crash)
-        train(tmp_path, config())
-    seen = []
-    monkeypatch.setattr("wandb.init", lambda **options: seen.append(options["id"]))
-    train_offline(tmp_path)
-    train_offline(tmp_path)
-    assert seen == [run_id(config())], "once at its end, and not again"
+    def init(**options):
+        started.append(options["mode"])
+        if options["mode"] == "online":
+            raise wandb.errors.CommError("Run initialization has timed out\nPlease try again")
+        return SimpleNamespace(define_metric=lambda *_, **__: None)
+
+    monkeypatch.setattr("wandb.init", init)
+    assert runs.start_run("online", tmp_path) is not None and started == ["online", "offline"]
+    assert capsys.readouterr().err == "W&B is not used online: CommError: Run initialization has timed out\n"
+
+
+def test_error_of_wandb_during_training_is_reported_once(capsys):
+    logger = runs.TolerantWandbLogger(experiment=SimpleNamespace(log=refuse))
+    for step in range(3):
+        logger.log_metrics({"train_error": 50.0}, step)
+    assert logger.failed and capsys.readouterr().err.count("W&B failed and is no longer used") == 1
 
 
 @pytest.mark.slow
@@ -142,29 +149,23 @@ def test_sweep_chooses_the_id(tmp_path, monkeypatch):
     assert seen["job_type"] == "train", "a finished run is also logged for the agent of the sweep"
 
 
-def test_row_that_was_held_back_when_a_run_was_killed_is_logged_after_the_restart(tmp_path, monkeypatch):
-    logged = []
-    monkeypatch.setattr(mirror, "Connection", lambda *_, **__: SimpleNamespace(submit=lambda call: call(wandb_run)))
-    wandb_run = SimpleNamespace(define_metric=lambda *_, **__: None, log=lambda row, step: logged.append(step))
-    record = Record(tmp_path, config())
-    record.write(UNFINISHED, {"provenance": {}})
-    rows = [{"iteration": 10 * (i + 1), "train_error": 1.0} for i in range(4)]
-    killed = mirror.Mirror(record, "offline", tmp_path)
-    killed.start()
-    killed.on_train_batch_end(None, SimpleNamespace(rows=rows[:2]))
-    resumed = mirror.Mirror(record, "offline", tmp_path)
-    resumed.on_train_start(None, SimpleNamespace(rows=rows[:2]))
-    resumed.on_train_batch_end(None, SimpleNamespace(rows=rows))
-    assert logged == [10, 20, 30]
-
-
 def test_wandb_has_what_the_login_requires():
     """Other tests replace `wandb.login`, and an error of it only means that runs are mirrored offline."""
     assert "prompt" in inspect.signature(wandb.login).parameters
 
 
-def test_mode(monkeypatch, capsys):
-    monkeypatch.delenv("WANDB_MODE")
+@pytest.fixture
+def settings(monkeypatch):
+    """A function that sets WANDB_MODE, which W&B reads once per process."""
+
+    def use(mode):
+        monkeypatch.setattr("wandb.setup", lambda: SimpleNamespace(settings=wandb.Settings(mode=mode)))
+
+    return use
+
+
+def test_mode_follows_the_login_where_wandb_says_online(settings, monkeypatch, capsys):
+    settings("online")
     for login, mode in (
         (lambda **_: False, "offline"),
         (lambda **_: True, "online"),
@@ -172,10 +173,29 @@ def test_mode(monkeypatch, capsys):
     ):
         monkeypatch.setattr("wandb.login", login)
         assert resolve_mode("auto") == mode
-    assert "W&B cannot be reached" in capsys.readouterr().err
+    assert "W&B cannot be used now" in capsys.readouterr().err
     assert resolve_mode("off") == "off"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert resolve_mode("auto") == "off"
+
+
+@pytest.mark.parametrize(
+    ("setting", "mode"),
+    [("offline", "offline"), ("dryrun", "offline"), ("disabled", "off"), ("run", "online"), ("shared", "online")],
+)
+def test_settings_of_wandb_mean_what_they_mean_to_wandb(setting, mode, settings, monkeypatch):
+    settings(setting)
+    monkeypatch.setattr("wandb.login", lambda **_: True)
+    assert resolve_mode("auto") == mode
+
+
+def test_setting_that_wandb_does_not_know_is_one_line(settings, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    monkeypatch.setattr("wandb.setup", lambda: wandb.Settings(mode="sometimes"))
+    with pytest.raises(UserError, match="WANDB_MODE is 'sometimes'") as refused:
+        resolve_mode("auto")
+    assert one_line(f"error: {refused.value}\n")
+
+
+def test_missing_wandb_is_an_error_only_if_it_is_asked_for(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert resolve_mode("auto") == "off"
     assert "wandb is not installed" in capsys.readouterr().err
@@ -190,12 +210,12 @@ def test_backfill_mirrors_finished_records(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["backfill", str(tmp_path), "--wandb", "offline"])
     assert backfill.main() == 0
     assert f"{run_id(config())}: offline" in capsys.readouterr().out
-    runs = {of_kind(records, "run")[0].run_id: records for records in offline_runs(tmp_path)}
-    assert set(runs) == {run_id(config()), "demo-64-fp32-report"}
-    assert len(history(runs[run_id(config())])) == 64
-    (shown,) = history(runs["demo-64-fp32-report"])
+    sent = {of_kind(records, "run")[0].run_id: records for records in offline_runs(tmp_path)}
+    assert set(sent) == {run_id(config()), "demo-64-fp32-report"}
+    assert len(history(sent[run_id(config())])) == 64
+    (shown,) = history(sent["demo-64-fp32-report"])
     assert {"table6", "figures/figure7", "figures/gradients"} <= set(shown)
     (study,) = find_studies(tmp_path)
     (logged,) = tmp_path.glob(".wandb/wandb/offline-run-*/files/media/table/table6_*.json")
     assert json.loads(logged.read_text())["data"] == table_6(study).values.tolist()
-    assert Record(tmp_path, config()).status() == "finished" and mirror.PROJECT == "plainres"
+    assert Record(tmp_path, config()).status() == "finished" and runs.PROJECT == "plainres"

@@ -13,11 +13,10 @@ from plainres.data import CifarData, demo_set
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.report.records import hardware_name
-from plainres.training import Record, RunConfig, evaluation, module, run, schedule
+from plainres.training import Record, RunConfig, evaluation, module, run
 from plainres.training.build import make_net
 from plainres.training.device import describe_software
-from plainres.training.engines.eager import EagerEngine
-from plainres.training.schedule import learning_rate
+from plainres.training.schedule import learning_rate_factor
 from plainres.verify.published import read_record
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -28,7 +27,7 @@ def test_training_equals_an_explicit_loop(tmp_path, tiny_demo):
     run_config = config(precision="fp64", weight_decay=0.01, batch_size=8)
     train(tmp_path, run_config)
     net = make_net(run_config).double()
-    data = CifarData("demo", tmp_path, iterations=64, batch_size=8)
+    data = CifarData(dataset="demo", iterations=64, batch_size=8)
     data.setup()
     velocity = [torch.zeros_like(p) for p in net.parameters()]
     losses, errors = [], []
@@ -40,7 +39,7 @@ def test_training_equals_an_explicit_loop(tmp_path, tiny_demo):
         with torch.no_grad():
             for p, v, g in zip(net.parameters(), velocity, gradients, strict=True):
                 v.mul_(0.9).add_(g + 0.01 * p)
-                p -= learning_rate(run_config, iteration, False) * v
+                p -= run_config.lr * learning_rate_factor(run_config, iteration) * v
         losses.append(loss.item())
         errors.append(100 * (logits.argmax(1) != labels).float().mean().item())
     recorded = metrics(tmp_path, run_config)
@@ -69,7 +68,7 @@ def test_record_is_complete(finished):
 def test_recorded_weights_give_the_recorded_test_error(finished):
     results, run = finished
     net = load_net(results / config().folder / "weights.safetensors")
-    data = CifarData("demo", results, iterations=64)
+    data = CifarData(dataset="demo", iterations=64)
     data.setup()
     wrong = total = 0
     for rows in data.views("test"):
@@ -81,7 +80,7 @@ def test_recorded_weights_give_the_recorded_test_error(finished):
 
 
 def test_averaged_bn_statistics_are_those_of_augmented_training_images(tmp_path, monkeypatch):
-    data = CifarData("demo", tmp_path, iterations=64, batch_size=32)
+    data = CifarData(dataset="demo", iterations=64, batch_size=32)
     data.setup()
     net = make_net(config())
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -98,14 +97,15 @@ def test_averaged_bn_statistics_are_those_of_augmented_training_images(tmp_path,
 def test_time_of_probes_counts_towards_the_run_but_not_its_throughput(monkeypatch):
     now = 10.0
     monkeypatch.setattr(module.time, "perf_counter", lambda: now)
-    timed = module.ClassificationModule(config(), make_net(config()), CifarData("demo"))
-    timed.on_train_epoch_start()
+    timed = module.ClassificationModule(config())
+    timed.on_fit_start()
     now = 12.0
     with timed.outside_rows():
         now = 15.0
     now = 16.0
-    timed._count_time()
-    assert (timed.seconds, timed.train_seconds) == (6.0, 3.0)
+    with timed.outside_rows():
+        pass
+    assert (timed.seconds, timed.row_seconds) == (6.0, 3.0)
 
 
 def crash(*_):
@@ -155,46 +155,6 @@ def test_record_names_everything_that_computed_a_resumed_run(tmp_path, monkeypat
     assert hardware_name(recorded) == "First (AVX2, one thread), then Other (AVX2, one thread)"
     published = read_record(tmp_path / config().folder)
     assert published.hardware["cpu"] == "Other" and published.at_start().hardware == first
-
-
-def test_record_of_a_run_that_was_only_evaluated_keeps_the_engine_of_its_iterations(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
-        patch.setattr(EagerEngine, "fallback", "its kernels are slow")
-        patch.setattr(run, "with_averaged_bn", crash)
-        train(tmp_path, config(), engine="eager")
-    provenance = train(tmp_path, config())["provenance"]
-    assert (provenance["engine"], provenance["engine_fallback"]) == ("eager", "its kernels are slow")
-
-
-def test_engine_that_a_start_has_fallen_back_to_is_recorded_after_a_restart(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
-        patch.setattr(EagerEngine, "fallback", "its kernels are slow")
-        train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0, engine="eager")
-    provenance = train(tmp_path, config(), engine="eager")["provenance"]
-    assert "engine_fallback" not in provenance
-    (earlier,) = provenance["earlier"]
-    assert (earlier["until"], earlier["engine_fallback"]) == (33, "its kernels are slow")
-
-
-def test_restart_that_falls_back_to_the_same_engine_is_no_change(tmp_path, monkeypatch):
-    monkeypatch.setattr(EagerEngine, "fallback", "its kernels are slow")
-    with pytest.raises(RuntimeError, match="crash"):
-        train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0, engine="eager")
-    provenance = train(tmp_path, config(), engine="eager")["provenance"]
-    assert provenance["engine_fallback"] == "its kernels are slow" and provenance["earlier"] == []
-
-
-def test_engine_that_only_a_later_start_has_fallen_back_to_is_not_that_of_the_first(tmp_path, monkeypatch):
-    with pytest.raises(RuntimeError, match="crash"):
-        train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0, engine="eager")
-    monkeypatch.setattr(EagerEngine, "fallback", "its kernels are slow")
-    for iteration in (40, 50):
-        with pytest.raises(RuntimeError, match="crash"):
-            train(tmp_path, config(), Interrupt(iteration), checkpoint_seconds=0, engine="eager")
-    provenance = train(tmp_path, config(), engine="eager")["provenance"]
-    assert provenance["engine_fallback"] == "its kernels are slow"
-    (earlier,) = provenance["earlier"]
-    assert earlier["until"] == 33 and "engine_fallback" not in earlier
 
 
 def test_commit_is_not_that_of_a_repository_around_an_installed_copy(tmp_path, monkeypatch):
@@ -248,9 +208,8 @@ def test_45k_split_is_evaluated_on_validation_and_test_images(tmp_path, monkeypa
     assert rows["val_error"].iloc[-1] != rows["test_error"].iloc[-1]
 
 
-def test_warm_up_ends_at_its_limit_at_the_latest(tmp_path, tiny_demo, monkeypatch):
-    monkeypatch.setattr(schedule, "WARMUP_DEPTH", 8)
-    deep = config(batch_size=2)
+def test_warm_up_ends_at_its_limit_at_the_latest(tmp_path, tiny_demo):
+    deep = config(batch_size=2, warmup="on")
     assert train(tmp_path, deep)["warmup_end"] == 8
     assert metrics(tmp_path, deep)["lr"].tolist()[:10] == pytest.approx([0.01] * 8 + [0.1] * 2)
 

@@ -26,10 +26,10 @@ def log_trainings(path: Path) -> None:
     """Write the name of every run that this process really trains to a file, one per line."""
     train = run._Run.train
 
-    def log_and_train(self, callbacks):
+    def log_and_train(self, *arguments):
         with path.open("a") as file:
             file.write(f"{self.config.name}\n")
-        return train(self, callbacks)
+        return train(self, *arguments)
 
     run._Run.train = log_and_train
 

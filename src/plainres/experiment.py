@@ -9,8 +9,8 @@ from plainres.report import find_studies, read_study, write_study
 from plainres.report.write import study_markdown, write_budgets
 from plainres.study import StudyContext, StudyOptions, run_study
 from plainres.terminal import show_figure
-from plainres.tracking.backfill import mirror_report
-from plainres.tracking.mirror import WANDB_FOLDER, in_sweep, resolve_mode
+from plainres.tracking.backfill import track_report
+from plainres.tracking.runs import WANDB_FOLDER, in_sweep, resolve_mode
 from plainres.training import RunConfig
 from plainres.training.distributed import get_rank_info
 
@@ -36,7 +36,9 @@ def run_experiment(
     mode = resolve_mode(options.wandb) if is_rank_zero else "off"
     status = run_study(
         configs,
-        StudyContext(data_dir=options.data_dir, results=results, device=device, wandb_mode=mode, engine=options.engine),
+        StudyContext(
+            data_dir=options.data_dir, results=results, device=device, wandb_mode=mode, compile=options.compile
+        ),
         plan_only=options.plan,
         runs_per_device=options.runs_per_device,
         devices_per_run=options.devices_per_run,
@@ -59,7 +61,7 @@ def run_experiment(
                 print(f"Figure: {figure}")
             # The agent of a sweep allows one W&B run per process.
             if mode != "off" and not in_sweep():
-                mirror_report(study, mode, results / WANDB_FOLDER)
+                track_report(study, mode, results / WANDB_FOLDER)
     if len(names) > 1:
         write_budgets(find_studies(results), results)
     return status

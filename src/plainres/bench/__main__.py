@@ -32,7 +32,7 @@ OTHER_BATCH_SIZES = (32, 64, 256, 512)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Time a training iteration of residual nets with both engines and with a stock Lightning loop, in turn."""
+    """Time a training iteration of residual nets, and that of a stock Lightning loop, in turn."""
 
     depths: tuple[int, ...] = (20, 56, 110)
     """Depths of the residual nets, each 6n+2."""
@@ -67,8 +67,9 @@ def main() -> int:
 def run(options: Options, device: torch.device) -> Path:
     """Time all methods, print tables, and write the measurements; return the path of the JSON file."""
     data_dir = _cifar_dir()
+    names = ("eager", "plainres") if device.type == "cuda" else ("plainres",)
     precisions = dict.fromkeys(("fp32", fast_precision(device)))
-    methods = [STOCK, *(Method(engine, precision) for precision in precisions for engine in ("eager", "fast"))]
+    methods = [STOCK, *(Method(name, precision) for precision in precisions for name in names)]
     sizes = [(depth, BATCH_SIZE) for depth in options.depths]
     if options.full:
         sizes += [(min(options.depths), batch_size) for batch_size in OTHER_BATCH_SIZES]
@@ -106,7 +107,7 @@ def run(options: Options, device: torch.device) -> Path:
 def run_side_by_side(options: Options, device: torch.device) -> Path:
     """Compare runs side by side with runs in turn; return the path of the JSON file."""
     data_dir = _cifar_dir()
-    method = Method("fast", fast_precision(device))
+    method = Method("plainres", fast_precision(device))
     rounds = options.rounds or (7 if options.full else 3)
     lines, start_seconds = compare_arrangements(method, rounds, options.timed, data_dir)
     print(f"{format_table(lines)}\n\nA new process takes {start_seconds:.1f} s to its first iteration.")

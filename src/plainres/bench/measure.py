@@ -16,14 +16,12 @@ from plainres.bench.stock import StockModule, stock_loader
 from plainres.catalog.datasets import CIFAR10
 from plainres.data import CifarData, ImageSet, demo_set
 from plainres.data.cifar.files import load_cifar
-from plainres.errors import UserError
 from plainres.training import ClassificationModule, RunConfig
-from plainres.training.build import make_net
-from plainres.training.engines.fast import LONGEST_SPAN
+from plainres.training.accelerate import CudaGraphs
+from plainres.training.config import PRECISIONS
 
 MAX_STOCK_WORKERS = 4  # worker processes of the stock loop, but at most one per core
-# Iterations of the run that is started. On a GPU, it determines the length of the spans of the fast engine.
-RUN_ITERATIONS = {"cuda": 64_000, "cpu": 4_096, "mps": 4_096}
+WARM_UP = {"cuda": 100, "cpu": 2}  # iterations before the timed ones
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,16 @@ class Method:
     """One method of training.
 
     Attributes:
-        engine: `"stock"` for the stock Lightning loop, or one of our engines, `"eager"` or `"fast"`.
+        name: `"stock"` for the stock Lightning loop, or `"plainres"`, or `"eager"` for the latter without compiled nets
+            and CUDA graphs.
         precision: `"fp32"` or `"bf16"`.
     """
 
-    engine: str
+    name: str
     precision: str = "fp32"
 
     def __str__(self) -> str:
-        return "stock" if self.engine == "stock" else f"{self.engine} {self.precision}"
+        return "stock" if self.name == "stock" else f"{self.name} {self.precision}"
 
 
 @dataclass
@@ -48,8 +47,7 @@ class Measurement:
 
     Attributes:
         seconds: Mean duration of the timed iterations, in seconds.
-        first_step: Seconds from the start of the Trainer to the end of its first step, which is one iteration or one
-            span of iterations.
+        first_step: Seconds from the start of the Trainer to the end of its first iteration.
         peak_memory: Largest number of bytes allocated on the GPU. None on a CPU.
     """
 
@@ -62,27 +60,24 @@ class Stopwatch(pl.Callback):
     """Callback that times a number of iterations and then ends the training.
 
     Args:
-        warm_up: Number of iterations before the timed ones.
         timed: Number of timed iterations.
         device: Device that the net is trained on.
     """
 
-    def __init__(self, warm_up: int, timed: int, device: torch.device):
-        self.warm_up, self.timed, self.device = warm_up, timed, device
+    def __init__(self, timed: int, device: torch.device):
+        self.timed, self.device, self.warm_up = timed, device, WARM_UP[device.type]
         self.first_step = 0.0
-        self.started: tuple[int, float] | None = None
 
     def on_fit_start(self, *_: object) -> None:
         self.begin = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
-        done = getattr(module, "iteration", trainer.global_step)
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
         if not self.first_step:
             self.first_step = self._now() - self.begin
-        if self.started is None and done >= self.warm_up:
-            self.started = done, self._now()
-        elif self.started and done >= self.started[0] + self.timed:
-            self.seconds = (self._now() - self.started[1]) / (done - self.started[0])
+        if trainer.global_step == self.warm_up:
+            self.started = self._now()
+        elif trainer.global_step == self.warm_up + self.timed:
+            self.seconds = (self._now() - self.started) / self.timed
             trainer.should_stop = True
 
     def _now(self) -> float:
@@ -93,7 +88,7 @@ class Stopwatch(pl.Callback):
 
 def default_timed_iterations(depth: int, device: torch.device) -> int:
     """Return the number of timed iterations, such that one round of all methods takes about a minute on a CPU."""
-    return 2 * LONGEST_SPAN["cuda"] if device.type == "cuda" else max(2, 200 // depth)
+    return 500 if device.type == "cuda" else max(2, 200 // depth)
 
 
 def drawn_images() -> tuple[Tensor, Tensor]:
@@ -103,20 +98,18 @@ def drawn_images() -> tuple[Tensor, Tensor]:
 
 
 def cifar_data(iterations: int, batch_size: int, data_dir: Path | None) -> CifarData:
-    """Return CIFAR-10, or drawn images in its place, ready for training.
+    """Return CIFAR-10, or drawn images in its place.
 
     Args:
         iterations: Number of iterations.
         batch_size: Number of images per iteration.
         data_dir: Folder that holds CIFAR-10. None means drawn images.
     """
-    data = CifarData("cifar10", data_dir or ".", "50k", 0, iterations, batch_size)
-    if data_dir:
-        data.prepare_data()
-    else:
+    data = CifarData(data_dir or ".", iterations=iterations, batch_size=batch_size)
+    if not data_dir:
         images, labels = drawn_images()
         data.parts = {"train": ImageSet(images, labels, images.float().mean(0))}
-    data.setup()
+        data.prepare_data = lambda: None  # type: ignore[method-assign]
     return data
 
 
@@ -132,23 +125,11 @@ def measure(
         timed: Number of timed iterations.
         data_dir: Folder that holds CIFAR-10. None means drawn images of the same size, whose iterations cost the same.
         device: Device to train on.
-
-    Raises:
-        UserError: If so many iterations cannot be timed.
     """
-    config = RunConfig(
-        depth=depth,
-        iterations=RUN_ITERATIONS[device.type],
-        precision=method.precision,
-        batch_size=batch_size,
-    )
+    iterations = max(4_096, 2 * timed)  # rows are then as long as in a study on the CPU
+    config = RunConfig(depth=depth, iterations=iterations, precision=method.precision, batch_size=batch_size)
     cuda = device.type == "cuda"
-    warm_up = LONGEST_SPAN["cuda"] if cuda else 2
-    most = config.iterations - 2 * warm_up
-    if timed > most:
-        raise UserError(f"the number of timed iterations must be {most:,} or fewer, not {timed:,}")
-    watch = Stopwatch(warm_up, timed, device)
-    net = make_net(config)
+    watch = Stopwatch(timed, device)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if cuda:
         gc.collect()  # frees the nets of earlier measurements
@@ -159,20 +140,21 @@ def measure(
         trainer = pl.Trainer(
             accelerator="gpu" if cuda else "cpu",
             devices=[device.index or 0] if cuda else 1,
+            precision=PRECISIONS[method.precision],
             max_epochs=-1,
             limit_val_batches=0,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[watch],
+            callbacks=[watch, CudaGraphs()] if cuda and method.name == "plainres" else [watch],
         )
-        if method.engine == "stock":
+        if method.name == "stock":
             images, labels = load_cifar("cifar10", data_dir, train=True) if data_dir else drawn_images()
             workers = min(MAX_STOCK_WORKERS, os.cpu_count() or 1)
-            trainer.fit(StockModule(config, net), stock_loader(images, labels, batch_size, workers, pin=cuda))
+            loader = stock_loader(images, labels, batch_size, workers, pin=cuda)
+            trainer.fit(StockModule(config), loader)
         else:
-            data = cifar_data(config.iterations, batch_size, data_dir)
-            trainer.fit(ClassificationModule(config, net, data, method.engine))
+            trainer.fit(ClassificationModule(config), cifar_data(iterations, batch_size, data_dir))
     peak = torch.cuda.max_memory_allocated(device) if cuda else None
     return Measurement(watch.seconds, watch.first_step, peak)

@@ -37,7 +37,7 @@ def busy_processes(count: int) -> Iterator[None]:
 
 def load_data(data_dir: Path | None) -> None:
     """Read CIFAR-10, or draw images. A new process takes as long for this as before the first iteration of a run."""
-    cifar_data(1, BATCH_SIZE, data_dir)
+    cifar_data(1, BATCH_SIZE, data_dir).setup()
 
 
 def throughput(pools: list[ProcessPoolExecutor], method: Method, timed: int, data_dir: Path | None) -> float:
@@ -53,7 +53,7 @@ def compare_arrangements(
     """Time both arrangements in turn under each condition.
 
     Args:
-        method: Engine and precision.
+        method: Method of training.
         rounds: Number of times that each arrangement is timed per condition.
         timed: Number of timed iterations. None means 30.
         data_dir: Folder that holds CIFAR-10. None means drawn images.

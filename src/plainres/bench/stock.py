@@ -3,13 +3,13 @@
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from plainres.training import RunConfig
-from plainres.training.engines.eager import sgd_arguments
+from plainres.training.build import make_net
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -55,12 +55,13 @@ def stock_loader(pixels: Tensor, labels: Tensor, batch_size: int, workers: int, 
 class StockModule(pl.LightningModule):
     """A LightningModule with automatic optimization, eager operations, fp32 and the memory format NCHW."""
 
-    def __init__(self, config: RunConfig, net: nn.Module):
+    def __init__(self, config: RunConfig):
         super().__init__()
-        self.config, self.net = config, net
+        self.config, self.net = config, make_net(config)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.net.parameters(), **sgd_arguments(self.config))
+        c = self.config
+        return torch.optim.SGD(self.net.parameters(), lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         images, labels = batch

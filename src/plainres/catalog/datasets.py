@@ -21,6 +21,7 @@ class DatasetInfo:
         num_classes: Number of classes. Folders of photographs may have another number.
         image_size: Height and width of the images that a net is trained on, in pixels.
         batch_size: Batch size of the paper's protocol, or of the demo. Names of nets mention any other.
+        warmup_depth: Depth from which nets start at a tenth of the learning rate, if the configuration leaves it open.
         sizes: Number of images of each part, for each training set (`RunConfig.train_set`). Empty if only the files
             can tell.
         test_pass_cost: Training iterations that take as long as one pass over the test set, measured on a CPU. On a GPU
@@ -39,6 +40,7 @@ class DatasetInfo:
     num_classes: int
     image_size: int
     batch_size: int = 128
+    warmup_depth: int = 110
     sizes: dict[str, dict[str, int]] = field(default_factory=dict, hash=False)
     test_pass_cost: int
     paper_iterations: int = 64_000
@@ -87,6 +89,7 @@ DEMO = DatasetInfo(
     num_classes=10,
     image_size=16,
     batch_size=64,
+    warmup_depth=32,
     sizes={"50k": {"train": 5_120, "test": 1_280}},
     test_pass_cost=7,
     warning="DEMO SET, not CIFAR-10",

@@ -6,7 +6,6 @@ from torch import nn
 from plainres.errors import UserError
 from plainres.nets.blocks import BasicBlock
 from plainres.nets.cifar import CifarNet, cifar_net
-from plainres.nets.random_draws import draw_from
 
 
 @torch.no_grad()
@@ -42,7 +41,7 @@ def extend_with_identity(net: CifarNet, depth: int) -> CifarNet:
         raise UserError("only a net with batch normalization can be extended by identity layers")
     if any(block.shortcut is not None for stage in stages for block in getattr(net, stage)):
         raise UserError("only a plain net can be extended by identity layers, and this one has shortcuts")
-    with draw_from(torch.Generator()):
+    with torch.random.fork_rng(devices=[]):
         deeper = cifar_net(depth, None, net.fc.out_features).to(net.fc.weight)
     blocks = len(net.layer1)
     if len(deeper.layer1) <= blocks:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from plainres.errors import UserError
 from plainres.nets.cifar import check_cifar, cifar_net
 from plainres.nets.imagenet import check_imagenet, imagenet_net
-from plainres.nets.random_draws import draw_from
 
 # For each family of nets: the function that makes one, and the one that checks its arguments.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"cifar": cifar_net, "imagenet": imagenet_net}
@@ -84,7 +83,7 @@ def load_net(path: str | Path) -> Normalized:
         recipe = json.loads(metadata["recipe"])
         make = ARCHITECTURES[architecture.pop("family")]
         # The weights that are drawn here are replaced at once; the caller's random state must not notice.
-        with draw_from(torch.Generator()):
+        with torch.random.fork_rng(devices=[]):
             loaded = Normalized(make(**architecture), tensors["mean"], tensors.get("std"), architecture, recipe)
         loaded.load_state_dict(tensors)
     except FileNotFoundError:

@@ -14,8 +14,8 @@ from plainres.errors import UserError
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import Normalized
 from plainres.scoring.views import VIEWS, dense_logits
-from plainres.training.device import autocast
-from plainres.training.loss import count_wrong
+from plainres.training.evaluation import precision_plugin
+from plainres.training.metrics import count_wrong
 
 BATCH_SIZE = 16  # photographs per batch, each with up to ten views
 TOP_K = 5
@@ -92,7 +92,7 @@ def probabilities(
     for owners, stacked in _by_shape(views):
         pixels = stacked.to(device, non_blocking=True) / 255
         for model in models:
-            with autocast(device, precision):
+            with precision_plugin(precision, device).forward_context():
                 logits = dense_logits(cast(ImageNetNet, model.net), model.normalize(pixels), size)
             total.index_add_(0, owners, logits.float().softmax(1).double().cpu())
     counts = torch.tensor([len(photo_views) for photo_views in views])
@@ -142,8 +142,8 @@ def score(
             scores = probabilities(models, views, size, device, precision)
             true_labels = labels[torch.tensor(indices)]
             images += len(indices)
-            wrong1 += count_wrong(scores, true_labels, 1)
-            wrong5 += count_wrong(scores, true_labels, TOP_K)
+            wrong1 += int(count_wrong(scores, true_labels, 1))
+            wrong5 += int(count_wrong(scores, true_labels, TOP_K))
     if not images:
         raise UserError(f"{photos.folder}: none of its {len(photos):,} images can be read")
     return Scores(images, skipped, 100 * wrong1 / images, 100 * wrong5 / images)

@@ -1,14 +1,12 @@
 """Where and how the runs of a study are trained, in a form that other processes and machines can receive."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 
-from plainres.tracking.mirror import mirrored
+from plainres.tracking.runs import tracked
 from plainres.training import Record, RunConfig, RunContext, train_run
 
 
@@ -22,10 +20,10 @@ class StudyContext(RunContext):
 
     wandb_mode: str = "off"
 
-    def train(self, config: RunConfig, callbacks: Sequence[pl.Callback] = ()) -> dict:
-        """Train one run in this process and mirror it to W&B; see `train_run`."""
-        with mirrored(Record(self.results, config), self.wandb_mode) as mirror:
-            return train_run(config, self, (*mirror, *callbacks))
+    def train(self, config: RunConfig) -> dict:
+        """Train one run in this process and track it with W&B; see `train_run`."""
+        with tracked(Record(self.results, config), self.wandb_mode) as loggers:
+            return train_run(config, self, loggers=loggers)
 
     def on(self, device: str) -> "StudyContext":
         """Return the same context on another device. `"cuda"` without an index means all GPUs."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -18,10 +17,8 @@ from plainres.study.context import StudyContext
 from plainres.study.parallel import BUSY_SECONDS, side_by_side
 from plainres.study.plan import (
     PlannedRun,
-    StudyEstimate,
     calibrate,
     estimate_seconds,
-    estimates_while_training,
     format_seconds,
     plan_study,
     print_plan,
@@ -112,12 +109,9 @@ def _print_plan(
     places: list[tuple[str, ...]],
     console: Console,
 ) -> float | None:
-    """Print the state of all runs, and return the expected time in seconds of those that are to be trained.
-
-    It is None if there are none, and where `StudyEstimate` prints the time later.
-    """
+    """Print the state of all runs, and return the expected time in seconds of those to be trained, if there are any."""
     expected = {}
-    if to_do and not estimates_while_training(to_do[0].config, context):
+    if to_do:
         first = to_do[0].config
         if first.precision == "bf16" and not has_bf16_kernels(context.device):
             console.print(
@@ -125,7 +119,7 @@ def _print_plan(
                 "use --precision fp32 or auto[/]"
             )
         with _threads_of_a_run(places, context.device):
-            seconds_per_multiply_add = calibrate(first, context.device, context.engine)
+            seconds_per_multiply_add = calibrate(first, context.device)
         sizes = _part_sizes(first, context.data_dir)
         expected = {
             run.config: estimate_seconds(run.config, seconds_per_multiply_add, sizes, resumed_after=run.resumed_after)
@@ -134,12 +128,14 @@ def _print_plan(
     print_plan(runs, expected, console)
     if not to_do:
         return None
-    total = _expected_total(list(expected.values()), num_devices, places, context.device) if expected else None
+    total = _expected_total(list(expected.values()), num_devices, places, context.device)
     where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
     at_once = f", {len(places)} at a time" if len(places) > 1 else ""
     processes = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
-    about = f": about {format_seconds(total)}" if total is not None else "; the live table will show the time left"
-    console.print(f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}{about}")
+    about = "at most" if context.device.type == "cuda" and context.compile else "about"
+    console.print(
+        f"{len(to_do)} of {len(runs)} runs to train on {where}{at_once}{processes}: {about} {format_seconds(total)}"
+    )
     return total
 
 
@@ -232,13 +228,12 @@ def _require_writable(results: Path) -> None:
 def _train_sequentially(runs: Sequence[PlannedRun], context: StudyContext) -> dict[RunConfig, tuple[str, str]]:
     """Train the runs in turn, postponing those that another process is training."""
     outcomes: dict[RunConfig, tuple[str, str]] = {}
-    callbacks = [StudyEstimate(runs)] if runs and estimates_while_training(runs[0].config, context) else []
     waiting, reported = [run.config for run in runs], set()
     while waiting:
         busy = []
         for config in waiting:
             try:
-                outcomes[config] = _train(config, context, callbacks)
+                outcomes[config] = _train(config, context)
             except Busy as error:
                 busy.append(config)
                 if config not in reported:
@@ -250,10 +245,10 @@ def _train_sequentially(runs: Sequence[PlannedRun], context: StudyContext) -> di
     return outcomes
 
 
-def _train(config: RunConfig, context: StudyContext, callbacks: Sequence[pl.Callback]) -> tuple[str, str]:
+def _train(config: RunConfig, context: StudyContext) -> tuple[str, str]:
     """Train one run, and return its outcome and reason."""
     try:
-        run = context.train(config, callbacks)
+        run = context.train(config)
     except (Busy, Stopped):
         raise
     except UserError as error:

@@ -26,9 +26,8 @@ class StudyOptions:
     Default: that of the experiment, which its description gives; for most of them the paper's with a GPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the forward and backward pass. auto: bf16 if the hardware computes it faster than fp32."""
-    engine: Literal["auto", "eager", "fast"] = "auto"
-    """Implementation of the training iterations. eager: the reference; fast: the same computation with less overhead;
-    auto: the faster one of those that support the run."""
+    compile: bool = True
+    """On a single GPU, compile the nets and train with CUDA graphs, where the images are in memory."""
     device: str = "auto"
     """Device: auto, cpu, cuda (all GPUs), cuda:<index>, or mps (a Mac's GPU; untried)."""
     runs_per_device: int = 0
@@ -53,10 +52,9 @@ class StudyOptions:
     data_dir: Path = field(default_factory=default_data_dir)
     """Folder that holds the data set. Default: the environment variable DATA_DIR, or ./data."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
-    """Whether runs are mirrored to W&B. auto: online if logged in, offline if not, off if wandb is not installed."""
+    """Whether runs are tracked with W&B. auto: online if logged in, offline if not, off if wandb is not installed."""
     plan: bool = False
-    """Print the planned runs, with their expected times where they can be timed without compiling a net, and train
-    nothing."""
+    """Print the planned runs with their expected times, and train nothing."""
 
     def resolve(
         self, cpu: int, cuda: int = PAPER_ITERATIONS, batch_size: int = RunConfig.batch_size

@@ -1,1 +1,1 @@
-"""Weights & Biases: a mirror of runs while they train, a backfill from their records, and a dashboard as code."""
+"""Weights & Biases: runs while they train, a backfill from their records, and a dashboard as code."""

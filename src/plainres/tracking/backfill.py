@@ -1,8 +1,8 @@
-"""Mirror recorded runs, their figures and their tables to W&B: `python -m plainres.tracking.backfill [RESULTS]`."""
+"""Send recorded runs, their figures and their tables to W&B: `python -m plainres.tracking.backfill [RESULTS]`."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import tyro
 
@@ -11,16 +11,13 @@ from plainres.errors import UserError
 from plainres.report import Study, find_studies
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, IMAGENET_FIGURES
-from plainres.tracking.mirror import WANDB_FOLDER, Connection, mirror_record, resolve_mode, run_id
+from plainres.tracking.runs import WANDB_FOLDER, resolve_mode, run_id, start_run, track_record
 from plainres.training import Record, RunConfig
-
-if TYPE_CHECKING:
-    import wandb
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Mirror recorded runs, their figures and their tables to W&B."""
+    """Send recorded runs, their figures and their tables to W&B."""
 
     results: tyro.conf.Positional[Path] = Path("results")
     """Results folder."""
@@ -28,7 +25,7 @@ class Options:
     """auto: online if logged in, otherwise offline."""
 
 
-def mirror_report(study: Study, mode: str, folder: Path) -> bool:
+def track_report(study: Study, mode: str, folder: Path) -> bool:
     """Log the figures of a study as images and its Table 6 as a W&B table.
 
     They form a W&B run of their own, `<study>-report`, which replaces an earlier one.
@@ -41,8 +38,10 @@ def mirror_report(study: Study, mode: str, folder: Path) -> bool:
     Returns:
         Whether W&B accepted everything.
     """
+    import wandb
+
     name = f"{study.name}-report"
-    connection = Connection(
+    run = start_run(
         mode,
         folder,
         id=name,
@@ -53,21 +52,18 @@ def mirror_report(study: Study, mode: str, folder: Path) -> bool:
         config={"study": study.name},
     )
 
-    def log(run: "wandb.Run") -> None:
-        import wandb
-
-        paths = {figure: study.folder / f"{figure}.png" for figure in FIGURES | IMAGENET_FIGURES}
-        images = {f"figures/{figure}": wandb.Image(str(path)) for figure, path in paths.items() if path.exists()}
-        key, table = ("finals", study.finals()) if study.is_imagenet else ("table6", table_6(study))
-        run.log({key: wandb.Table(dataframe=table), **images})
-
-    connection.submit(log)
-    connection.close()
-    return not connection.failed
+    if run is None:
+        return False
+    paths = {figure: study.folder / f"{figure}.png" for figure in FIGURES | IMAGENET_FIGURES}
+    images = {f"figures/{figure}": wandb.Image(str(path)) for figure, path in paths.items() if path.exists()}
+    key, table = ("finals", study.finals()) if study.is_imagenet else ("table6", table_6(study))
+    run.log({key: wandb.Table(dataframe=table), **images})
+    run.finish()
+    return True
 
 
 def main() -> int:
-    """Mirror all records of a results folder; return 1 if W&B did not accept all of them."""
+    """Send all records of a results folder; return 1 if W&B did not accept all of them."""
     options = tyro.cli(Options, prog="python -m plainres.tracking.backfill")
     mode = resolve_mode(options.wandb)
     if mode == "off":
@@ -80,9 +76,9 @@ def main() -> int:
     for study in studies:
         for run in study.runs + study.diverged:
             config = RunConfig(**run.config)
-            accepted[run_id(config)] = mirror_record(Record(options.results, config), mode, folder)
+            accepted[run_id(config)] = track_record(Record(options.results, config), mode)
         if study.runs:
-            accepted[f"{study.name}-report"] = mirror_report(study, mode, folder)
+            accepted[f"{study.name}-report"] = track_report(study, mode, folder)
     for name, success in accepted.items():
         print(f"{name}: {mode if success else 'failed'}")
     return 0 if all(accepted.values()) else 1

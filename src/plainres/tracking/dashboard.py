@@ -13,7 +13,7 @@ from plainres.cli import run_command
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.report.write import FIGURES
-from plainres.tracking.mirror import PROJECT
+from plainres.tracking.runs import PROJECT
 
 try:
     import wandb_workspaces.reports.v2 as wr

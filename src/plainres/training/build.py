@@ -3,47 +3,44 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from plainres.data import CifarData, ImageNetData, RunData
+from plainres.data import CifarData, ImageNetData, StudyData
 from plainres.errors import UserError
-from plainres.nets.random_draws import draw_from
+from plainres.nets.activation_checkpointing import preserve_buffers
 from plainres.nets.weights import ARCHITECTURES, Normalized, load_net
 from plainres.training.config import RunConfig
-from plainres.training.device import activation_bytes, free_memory
+from plainres.training.device import free_memory
+from plainres.training.evaluation import predict
 
 PROBE_BATCH = 4
 MEMORY_SHARE = 0.6
 UNREADABLE = "unreadable.tsv"  # lists the images that were skipped, in the folder of a record
 
 
-def make_data(
-    config: RunConfig, data_dir: Path, folder: Path | None = None, shard: tuple[int, int] = (0, 1)
-) -> RunData:
+def make_data(config: RunConfig, data_dir: Path, folder: Path | None = None) -> StudyData:
     """Return the data module of a run.
 
     Args:
         config: Configuration of the run.
         data_dir: Folder that holds the data sets.
         folder: Folder of the record, in which unreadable images are listed.
-        shard: `(rank, size)` of this process, if several processes divide each batch among them.
     """
     c = config
+    batches: dict[str, int] = {name: getattr(c, name) for name in ("seed", "iterations", "batch_size", "micro_batch")}
     if c.family == "imagenet":
         log = folder and folder / UNREADABLE
-        sizes = (c.image_size, c.seed, c.iterations, c.batch_size)
-        return ImageNetData(data_dir, *sizes, num_classes=c.num_classes, shard=shard, bad_log=log)
-    return CifarData(c.dataset, data_dir, c.train_set, c.seed, c.iterations, c.batch_size, shard)
+        return ImageNetData(data_dir, size=c.image_size, num_classes=c.num_classes, bad_log=log, **batches)
+    return CifarData(data_dir, dataset=c.dataset, train_set=c.train_set, **batches)
 
 
 def make_net(config: RunConfig) -> nn.Module:
     """Return the net of a run with its initial weights, which follow from the seed.
 
-    The weights are drawn from a generator of their own. The global random state is neither read nor changed, so
-    several threads may make nets at the same time. They are the weights that `torch.manual_seed(config.seed)` would
-    give.
+    They are the weights that `torch.manual_seed(config.seed)` would give. The random state is left as it was.
     """
-    with draw_from(torch.Generator().manual_seed(config.seed)):
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
         return ARCHITECTURES[config.family](**config.architecture())
 
 
@@ -66,6 +63,32 @@ def load_recorded(folder: Path) -> tuple[Normalized, RunConfig]:
 def image_shape(config: RunConfig) -> tuple[int, int, int]:
     """Return (channels, height, width) of one image as the net receives it."""
     return 3, config.image_size, config.image_size
+
+
+def activation_bytes(net: nn.Module, images: Tensor, precision: str) -> int:
+    """Return how many bytes a forward pass in training mode keeps for the backward pass.
+
+    Args:
+        net: Net in training mode.
+        images: Batch (B, C, H, W) on the device of the net.
+        precision: Precision of the forward pass.
+    """
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        preserve_buffers(net),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        output = predict(net, images, precision)
+        total = sum(kept.values())
+        del output
+    return total
 
 
 def needs_activation_checkpointing(net: nn.Module, config: RunConfig, device: torch.device, processes: int = 1) -> bool:

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from plainres.catalog import DATASETS, SHORTCUTS, DatasetInfo
 from plainres.catalog.datasets import TRAIN_SETS
@@ -12,7 +13,12 @@ from plainres.errors import UserError, require_one_of
 from plainres.nets.imagenet import BOTTLENECK_DEPTH, DOWNSAMPLING
 from plainres.nets.weights import CHECKS
 
-PRECISIONS = ("fp64", "fp32", "bf16")
+# Precisions, and what Lightning's Trainer calls them.
+PRECISIONS: dict[str, Literal["64-true", "32-true", "bf16-mixed"]] = {
+    "fp64": "64-true",
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+}
 SCHEDULES = ("halves", "thirds", "plateau")
 WARMUPS = ("auto", "on", "off")
 ROWS = 64  # number of rows of metrics.csv, whatever the number of iterations
@@ -26,20 +32,20 @@ HASHED_DEFAULTS = {"num_classes": 10, "image_size": 32}
 class RunConfig:
     """Everything that decides what a run computes.
 
-    The device and the engine are not part of it, because they only decide how the run is computed.
+    The device is not part of it, because it only decides how the run is computed.
 
     Attributes:
         depth: Number of layers of the net: 6n+2 for small images; 18, 34, 50, 101 or 152 for photographs.
-        shortcut: None for a plain net, or another key of `plainres.catalog.SHORTCUTS`.
+        shortcut: None for a plain net; A, B or C for a residual net; highway or preact.
         norm: `"batch"`, or `"none"` for nets without batch normalization, whose convolutions have biases.
         init: `"he"`, or `"naive"` for weights drawn from N(0, 0.01^2).
         classifier_init: `"he"`, `"uniform"` for the classifier's default in PyTorch, or `"small"` for N(0, 0.01^2).
         seed: Seed of the initial weights and of the batches.
         iterations: Number of iterations N, from which the learning rate schedule follows.
-        dataset: Key of `plainres.catalog.DATASETS`.
+        dataset: cifar10, cifar100, demo (a synthetic set of shapes that needs no download) or imagenet.
         train_set: `"50k"`, or `"45k"` to hold out 5,000 images for validation.
-        precision: `"fp32"`, `"bf16"` (autocast; weights, BN statistics and loss stay in fp32), or `"fp64"` for
-            proofs of equivalence.
+        precision: `"fp32"`, `"bf16"` (Lightning's `bf16-mixed`: weights, BN statistics and loss stay in fp32), or
+            `"fp64"` for proofs of equivalence. A study trains in it; a Trainer of your own has its own `precision`.
         batch_size: Number of images per iteration.
         lr: Initial learning rate of SGD (section 4.2).
         momentum: Momentum of SGD.
@@ -52,8 +58,8 @@ class RunConfig:
             of 90 epochs), or `"plateau"` when the training error stops decreasing.
         micro_batch: Number of images that pass through the net together, and therefore that BN normalizes over.
             Gradients are summed over the micro-batches of a batch. 0 means the whole batch.
-        warmup: `"auto"` to start nets of 110 and more layers at a tenth of the learning rate, as the paper does;
-            `"on"` or `"off"` to decide it for any depth.
+        warmup: `"auto"` to start nets of 110 and more layers at a tenth of the learning rate, as the paper does (on the
+            demo set, those of 32 and more); `"on"` or `"off"` to decide it for any depth.
 
     Raises:
         UserError: If a value is out of its range.
@@ -61,9 +67,9 @@ class RunConfig:
 
     depth: int
     shortcut: str | None = "A"
-    norm: str = "batch"
-    init: str = "he"
-    classifier_init: str = "he"
+    norm: Literal["batch", "none"] = "batch"
+    init: Literal["he", "naive"] = "he"
+    classifier_init: Literal["he", "uniform", "small"] = "he"
     seed: int = 0
     iterations: int = PAPER_ITERATIONS
     dataset: str = "cifar10"
@@ -79,7 +85,7 @@ class RunConfig:
     stride_in: str = "1x1"
     schedule: str = "halves"
     micro_batch: int = 0
-    warmup: str = "auto"
+    warmup: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         require_one_of("data set", self.dataset, DATASETS)

@@ -16,12 +16,12 @@ class RunContext:
         data_dir: Folder that holds the data sets.
         results: Results folder. The record of a run goes to `results / config.folder`.
         device: Device to train on.
-        engine: `"eager"`, `"fast"` or `"auto"`, see `plainres.training.engines`.
+        compile: Whether to compile nets and train them with CUDA graphs where that is possible.
         checkpoint_seconds: Shortest time between two checkpoints, in seconds.
     """
 
     data_dir: Path
     results: Path
     device: torch.device
-    engine: str = "auto"
+    compile: bool = True
     checkpoint_seconds: float = CHECKPOINT_SECONDS

@@ -13,10 +13,8 @@ from typing import Any, cast
 
 import psutil
 import torch
-from torch import Tensor, nn
 
 from plainres.errors import UserError
-from plainres.nets.activation_checkpointing import preserve_buffers
 
 DEVICE_NAMES = "auto, cpu, cuda, cuda:<index> or mps"
 
@@ -88,44 +86,6 @@ def has_bf16_kernels(device: torch.device) -> bool:
         return True
     # PyTorch has no public name for this.
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context in which the forward pass of a net runs at a precision.
-
-    Args:
-        device: Device of the net.
-        precision: `"bf16"` for autocast. With `"fp32"` and `"fp64"` the context does nothing.
-    """
-    # Every weight is used once per pass, so a cache of its bf16 copy saves nothing, and a CUDA graph cannot hold one.
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
-
-
-def activation_bytes(net: nn.Module, images: Tensor, precision: str) -> int:
-    """Return how many bytes a forward pass in training mode keeps for the backward pass.
-
-    Args:
-        net: Net in training mode.
-        images: Batch (B, C, H, W) on the device of the net.
-        precision: Precision of the forward pass.
-    """
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with (
-        preserve_buffers(net),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        autocast(images.device, precision),
-    ):
-        output = net(images)
-        total = sum(kept.values())
-        del output
-    return total
 
 
 def free_memory(device: torch.device) -> int:

@@ -22,7 +22,7 @@ from pytorch_lightning.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from torch import Tensor, distributed, nn
+from torch import distributed
 
 from plainres.errors import UserError
 from plainres.training.config import RunConfig
@@ -45,11 +45,6 @@ class RankInfo:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-
-    @property
-    def shard(self) -> tuple[int, int]:
-        """`(rank, size)`, by which a data module divides each batch."""
-        return self.rank, self.size
 
     def device(self, device: torch.device) -> torch.device:
         """Return the device on which this process trains.
@@ -173,40 +168,10 @@ def on_rank_zero(work: Callable[[], Value]) -> Value:
 
 def all_reduce_max(*values: int) -> list[int]:
     """Return the maximum of each value over all processes."""
-    return _all_reduce(torch.tensor(values), distributed.ReduceOp.MAX).tolist()
-
-
-def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor over all processes."""
-    return _all_reduce(tensor, distributed.ReduceOp.SUM)
-
-
-def _all_reduce(tensor: Tensor, operation: distributed.ReduceOp) -> Tensor:
+    maxima = torch.tensor(values)
     if get_rank_info().size > 1:
-        tensor = tensor.detach().cpu().clone()
-        distributed.all_reduce(tensor, operation)
-    return tensor
-
-
-def broadcast_buffers(net: nn.Module) -> None:
-    """Replace the BN statistics of all processes by those of rank 0, which are recorded, in place."""
-    if get_rank_info().size > 1:
-        for buffer in net.buffers():
-            distributed.broadcast(buffer, 0)
-
-
-def average_buffers(net: nn.Module, weight: int) -> None:
-    """Replace BN statistics by their weighted averages over all processes, in place.
-
-    Args:
-        net: Net of this process.
-        weight: Weight of this process.
-    """
-    if get_rank_info().size > 1:
-        total = all_reduce_sum(torch.tensor(weight)).item()
-        for buffer in net.buffers():
-            if buffer.is_floating_point():
-                buffer.copy_(all_reduce_sum(buffer * (weight / total)))
+        distributed.all_reduce(maxima, distributed.ReduceOp.MAX)
+    return maxima.tolist()
 
 
 class RankLost(UserError):

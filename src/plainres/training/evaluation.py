@@ -3,59 +3,86 @@
 import copy
 
 import torch
-from torch import nn
+from pytorch_lightning.plugins.precision import DoublePrecision, MixedPrecision, Precision
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import update_bn
 
-from plainres.data import RunData
-from plainres.training.config import RunConfig
-from plainres.training.device import autocast
-from plainres.training.distributed import average_buffers
-from plainres.training.loss import Tally, predict
+from plainres.data import BatchLoader, StudyData
+from plainres.training.config import PRECISIONS, RunConfig
+from plainres.training.metrics import Errors
 
 BN_IMAGES = 10_000
 
 
+def precision_plugin(precision: str, device: torch.device) -> Precision:
+    """Return Lightning's plugin for a precision, which the Trainer of a run uses too."""
+    if precision == "bf16":
+        return MixedPrecision(PRECISIONS["bf16"], device.type)  # type: ignore[arg-type]
+    return DoublePrecision() if precision == "fp64" else Precision()
+
+
+def predict(net: nn.Module, images: Tensor, precision: str) -> Tensor:
+    """Return logits (B, num_classes) in fp32, or in fp64 from a net in fp64.
+
+    Args:
+        net: Net to evaluate.
+        images: Normalized images float32 (B, 3, H, W).
+        precision: `"fp64"`, `"fp32"` or `"bf16"`.
+    """
+    with precision_plugin(precision, images.device).forward_context():
+        logits = net(images.to(next(net.parameters()).dtype))
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 @torch.inference_mode()
-def evaluate(net: nn.Module, data: RunData, part: str, precision: str) -> Tally:
+def evaluate(net: nn.Module, data: StudyData, part: str, precision: str) -> dict[str, float]:
     """Evaluate a net once on every image of a part, in evaluation mode.
 
     Args:
-        net: Net on the device of the data. Its mode is restored.
-        data: Data module after `setup`.
+        net: Net, whose mode is restored. The images are moved to its device.
+        data: Data module after `setup`. Several processes divide the images.
         part: `"train"`, `"test"` or `"val"`.
         precision: `"fp64"`, `"fp32"` or `"bf16"`.
+
+    Returns:
+        `<part>_loss`, and `<part>_error` in percent.
     """
-    was_training = net.training
+    was_training, device = net.training, next(net.parameters()).device
     net.eval()
-    tally = Tally()
-    for batch in data.views(part):
-        images, labels = data.inputs(batch, part)
-        tally.add_logits(predict(net, images, precision), labels)
-    tally.all_reduce()
+    errors = Errors(part).to(device)
+    for images, labels in data.images(data.views(part), part, device):
+        logits = predict(net, images, precision)
+        errors.update(cross_entropy(logits, labels), logits, labels)
     net.train(was_training)
-    return tally
+    return errors.compute()
 
 
 @torch.no_grad()
-def with_averaged_bn(net: nn.Module, data: RunData, config: RunConfig) -> tuple[nn.Module, int]:
+def with_averaged_bn(net: nn.Module, data: StudyData, config: RunConfig) -> tuple[nn.Module, int]:
     """Return a copy of a net whose BN statistics are averages over training images, and the number of images.
 
     The nets that the authors released hold averages over "a sufficiently large training batch", while training leaves
     moving averages. The averages are taken over the first batches of the run, about 10,000 images, augmented as in
-    training, because images without augmentation are not what the weights were trained on.
-    Several processes average over their shares of each batch, which changes the last digits.
+    training, because images without augmentation are not what the weights were trained on. Several processes average
+    over their shares of each batch, which changes the last digits.
 
     Args:
-        net: Net on the device of the data.
+        net: Net, to whose device the images are moved.
         data: Data module of the run after `setup`.
         config: Configuration of the run.
     """
     averaged = copy.deepcopy(net)
     parameter = next(net.parameters())
     count = min(-(-BN_IMAGES // config.batch_size), config.iterations)
-    loaded = data.train_batches([slice(i, i + 1) for i in range(count)])
-    batches = (batch for item in loaded for batch in data.iterations_of(item))
-    with autocast(parameter.device, config.precision):
-        update_bn((data.inputs(batch)[0].to(parameter.dtype) for batch in batches), averaged)
-    average_buffers(averaged, count)
+    items, options = data.train_items()
+    loader = BatchLoader(items, range(count * data.micro_batches), **options)
+    batches = (images.to(parameter.dtype) for images, _ in data.images(loader, "train", parameter.device))
+    with precision_plugin(config.precision, parameter.device).forward_context():
+        update_bn(batches, averaged)
+    if data.shard[1] > 1:
+        for buffer in averaged.buffers():
+            if buffer.is_floating_point():
+                torch.distributed.all_reduce(buffer)
+                buffer /= data.shard[1]
     return averaged.eval(), count * config.batch_size

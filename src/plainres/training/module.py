@@ -1,28 +1,28 @@
-"""The LightningModule: one net, trained by the paper's protocol."""
+"""The LightningModule: a plain or residual net, trained by the paper's protocol."""
 
+import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 
-from plainres.data import RunData
+from plainres.nets.activation_checkpointing import freeze_bn_statistics
+from plainres.training.build import make_net
 from plainres.training.config import RunConfig
-from plainres.training.distributed import all_reduce_sum, broadcast_buffers
-from plainres.training.engines import EagerEngine, choose_engine
-from plainres.training.loss import Tally, predict
-from plainres.training.schedule import (
-    WARMUP_ERROR,
-    WARMUP_WINDOW,
-    learning_rate,
-    row_ends,
-    split_into_spans,
-    test_points,
-    warmup_limit,
-)
+from plainres.training.device import keep_freed_memory
+from plainres.training.metrics import SUM_DTYPE, Errors
+from plainres.training.schedule import WARMUP_ERROR, WARMUP_WINDOW, learning_rate_factor, row_ends, warmup_limit
+
+Batch = tuple[Tensor, Tensor]  # images float32 (B, 3, H, W) with the mean subtracted, and labels int64 (B,)
 
 
 class Diverged(Exception):
@@ -30,189 +30,194 @@ class Diverged(Exception):
 
 
 class ClassificationModule(pl.LightningModule):
-    """Trains a plain or residual net for N iterations.
+    """Trains a plain or residual net for N iterations (section 4.2).
 
-    One Lightning epoch lasts from one pass over the test set to the next one, so Lightning's epochs are not passes
-    over the training set. One Lightning step is a span of iterations, which an engine computes (see
-    `plainres.training.engines`). The module counts iterations itself. Its checkpoint holds the position, the rows of
-    metrics so far and the sums of the next row, and leaves out Lightning's own loop counters, which cannot resume
-    inside an epoch.
+    An iteration is an optimizer step, so `Trainer.global_step` counts iterations. Training stops after N of them, for
+    which the learning rate schedule is made. Metrics are logged 64 times, at the ends of rows of N / 64 iterations:
+    `train_loss` and `train_error` are means over the augmented images since the last row, as they were trained on.
+    Validation logs `test_loss` and `test_error` and, with the 45k split, `val_loss` and `val_error`. Errors are in
+    percent.
 
     Args:
         config: Configuration of the run.
-        net: Net that maps images (B, 3, H, W) to logits (B, num_classes).
-        data: Data module of the run after `setup`.
-        engine: `"eager"`, `"fast"` or `"auto"`.
+        settings: Fields of a `RunConfig` instead, for example `depth=56, shortcut=None`.
 
     Attributes:
-        iteration: Number of iterations done.
+        config: Configuration of the run.
+        net: Net that maps images (B, 3, H, W) to logits (B, num_classes), initialized with the seed of the run.
+        train_forward: Function that training calls instead of `net`, for example a faster implementation of it.
         warmup_end: Iteration at which the warm-up ended. 0 if there is none, and None while it lasts.
-        rows: Contents of metrics.csv, one dict per row.
         seconds: Wall time of the run so far, including earlier starts of a resumed run.
+
+    Raises:
+        UserError: If a setting is out of its range.
+        Diverged: By `Trainer.fit`, if the loss of a row is not finite.
     """
 
-    def __init__(self, config: RunConfig, net: nn.Module, data: RunData, engine: str = "auto"):
+    def __init__(self, config: RunConfig | None = None, **settings: Any):
         super().__init__()
-        self._engine_name = engine
-        self.automatic_optimization = False
-        self.config = config
-        self.data = data
-        self.net = net.to(memory_format=torch.channels_last)
-        if config.precision == "fp64":
-            self.net.double()
-        self.iteration = 0
-        self.warmup_end = None if warmup_limit(config) else 0
-        self.rows: list[dict] = []
-        self.seconds = 0.0
-        self.train_seconds = 0.0
+        self.config = config or RunConfig(**settings)
+        self.save_hyperparameters(asdict(self.config))
+        self.net = make_net(self.config).to(memory_format=torch.channels_last)
+        self.train_forward: Callable[[Tensor], Tensor] = self.net.__call__
+        self.since_row, self.since_window = Errors("train"), Errors("train")
+        for errors in (self.since_row, self.since_window):
+            errors.persistent(True)  # a resumed run continues the sums
+        top5 = self.config.info.top5
+        self.test_errors = nn.ModuleList(Errors(part, top5) for part in ("test", "val"))  # per dataloader
+        self.warmup_end = None if warmup_limit(self.config) else 0
+        self.row_errors: list[float] = []
+        self.seconds = self.row_seconds = 0.0
         self._clock = 0.0
-        self.since_row = Tally()
-        self.since_window = Tally()
-        self.tested: dict[str, Tally] = {}
-        self._loaded_computed_by: dict[str, str] = {}
-        self._row_ends = set(row_ends(config))
-        self._test_points = test_points(config)
+        self._row_ends = set(row_ends(self.config))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(images)
+        """Return logits (B, num_classes) for images (B, 3, H, W) from which the mean has been subtracted."""
+        return self._logits(self.net, images)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        # The net is on its device only now.
-        engine = choose_engine(self._engine_name, self.config, self.device)
-        self.engine: EagerEngine = engine(self.net, self.config, self.data.inputs, self.manual_backward)
-        return self.engine.make_optimizer()
+    def _logits(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        logits = net(images.to(self.dtype))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[dict]]:
+        c = self.config
+        optimizer = torch.optim.SGD(
+            self.parameters(), lr=c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True
+        )
+        schedule = LambdaLR(optimizer, lambda i: learning_rate_factor(c, i, self.warmup_end is None, self.row_errors))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: Any = None,
+    ) -> None:
+        # The plugin of mixed precision refuses fused optimizers, because those may rescale fp16 gradients themselves.
+        algorithm = gradient_clip_algorithm or GradClipAlgorithmType.NORM
+        Precision.clip_gradients(self.trainer.precision_plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     # Training
 
     def on_fit_start(self) -> None:
-        self.data.to(self.device)
-
-    def train_dataloader(self) -> Iterable[Any]:
-        """Return the batches up to the next pass over the test set. Lightning asks for them at every such pass."""
-        stop = next((point for point in self._test_points if point > self.iteration), self.config.iterations)
-        spans = split_into_spans(self.config, self.iteration, stop, self.engine.longest_span)
-        return self.data.train_batches(list(spans))
-
-    def val_dataloader(self) -> list[Iterable[Any]]:
-        return [self.data.views(part) for part in self.data.evaluated]
-
-    def on_train_epoch_start(self) -> None:
         self._clock = time.perf_counter()
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
-    def training_step(self, loaded: Any, _: int) -> None:
-        lr = learning_rate(self.config, self.iteration, self.warmup_end is None, self.rows)
-        batches = self.data.iterations_of(loaded)
-        optimizer: Any = self.optimizers()  # Lightning's wrapper of the one optimizer
-        with self.outside_rows():
-            self.engine.prepare(optimizer, batches)
-        losses, wrong = self.engine.advance(optimizer, batches, lr)
-        if self.trainer.world_size > 1:
-            losses, wrong = all_reduce_sum(torch.stack((losses / self.trainer.world_size, wrong)).double())
-        self.iteration += len(batches)
-        self.since_row.add(losses, wrong, self.config.batch_size)
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        # Of several micro-batches only the first updates the moving statistics of BN, so that it does not matter how
+        # many devices share them.
+        first = batch_idx % self.trainer.accumulate_grad_batches == 0
+        with nullcontext() if first else freeze_bn_statistics(self.net):
+            logits = self._logits(self.train_forward, images)
+        loss = cross_entropy(logits, labels)
+        self.since_row.update(loss, logits, labels)
         if self.warmup_end is None:
-            self.since_window.add(losses, wrong, self.config.batch_size)
-            self._update_warmup()
-        if self.iteration in self._row_ends:
-            self._end_row(lr)
+            self.since_window.update(loss, logits, labels)
+        return loss
 
-    def _update_warmup(self) -> None:
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # The last hook of an iteration before the scheduler steps, which depends on warm-up and rows.
+        iteration = self.trainer.global_step + 1
+        if self.warmup_end is None:
+            self._update_warmup(iteration)
+        if iteration in self._row_ends:
+            self._end_row(iteration, optimizer.param_groups[0]["lr"])
+
+    def _update_warmup(self, iteration: int) -> None:
         """End the warm-up once the error of the last 100 iterations is below 80%, or at its limit (section 4.2)."""
-        learned = self.iteration % WARMUP_WINDOW == 0 and self.since_window.error < WARMUP_ERROR
-        if learned or self.iteration >= warmup_limit(self.config):
-            self.warmup_end = self.iteration
-        if self.iteration % WARMUP_WINDOW == 0:
+        full = iteration % WARMUP_WINDOW == 0
+        learned = full and self.since_window.compute()["train_error"] < WARMUP_ERROR
+        if learned or iteration >= warmup_limit(self.config):
+            self.warmup_end = iteration
+        if full:
             self.since_window.reset()
 
-    def _count_time(self) -> None:
+    def _end_row(self, iteration: int, lr: float) -> None:
+        images = self.since_row.images.item() * self.trainer.world_size
+        errors = self.since_row.compute()
+        self.since_row.reset()
+        self.row_errors.append(errors["train_error"])
+        speed = images / (self.row_seconds + self._lap())
+        self.row_seconds = 0.0
+        timing = {"images_per_second": speed, "seconds": self.seconds}
+        row = {"iteration": iteration, "lr": lr} | errors | timing
+        # Callbacks get the row from `self.log`, but loggers directly: from it, they would get it again, rounded to
+        # fp32, every `log_every_n_steps`.
+        self._log(row, logger=False)
+        for logger in self.loggers:
+            logger.log_metrics(row, step=self.trainer.global_step)
+        if not math.isfinite(errors["train_loss"]):
+            raise Diverged(f"training loss is {errors['train_loss']} at iteration {iteration}")
+
+    def _log(self, values: dict[str, float], logger: bool | None = None) -> None:
+        for name, value in values.items():
+            exact = torch.tensor(value, dtype=SUM_DTYPE, device=self.device)
+            self.log(name, exact, logger=logger, prog_bar=name.endswith("_error"), sync_dist=True)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if self.trainer.global_step >= self.config.iterations:
+            self.trainer.should_stop = True
+
+    # The clock. Validation and probes count towards the run, but not towards the images per second of its rows.
+
+    def _lap(self) -> float:
+        """Return the seconds since the last call, and add them to those of the run."""
         now = time.perf_counter()
-        self.train_seconds += now - self._clock
-        self.seconds += now - self._clock
-        self._clock = now
+        elapsed, self._clock = now - self._clock, now
+        self.seconds += elapsed
+        return elapsed
 
     @contextmanager
     def outside_rows(self) -> Iterator[None]:
         """Count the time spent inside towards the run, but not towards the images per second of its rows."""
-        begin = time.perf_counter()
+        self.row_seconds += self._lap()
         yield
-        spent = time.perf_counter() - begin
-        self.seconds += spent
-        self._clock += spent
+        self._lap()
 
-    def _end_row(self, lr: float) -> None:
-        self._count_time()
-        tally = self.since_row
-        self.rows.append(
-            {
-                "iteration": self.iteration,
-                "epoch": self.iteration * self.config.batch_size / len(self.data.parts["train"]),
-                "lr": lr,
-                "train_loss": tally.mean_loss,
-                "train_error": tally.error,
-                "images_per_second": tally.images / self.train_seconds,
-                "seconds": self.seconds,
-            }
-        )
-        if not torch.isfinite(torch.tensor(tally.mean_loss)):
-            raise Diverged(f"training loss is {tally.mean_loss} at iteration {self.iteration}")
-        tally.reset()
-        self.train_seconds = 0.0
+    # Validation and test
 
-    def on_validation_model_zero_grad(self) -> None:
-        """Keep the gradients in the memory that a captured graph writes to. Every iteration clears them anyway."""
+    def on_validation_start(self) -> None:
+        self.row_seconds += self._lap()
+        if self.trainer.world_size > 1:  # evaluate the moving statistics that the weights of rank 0 are saved with
+            for buffer in self.net.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
-    # Passes over the test set, and over the validation set of the 45k split
-
-    def on_validation_epoch_start(self) -> None:
-        self.tested = {part: Tally() for part in self.data.evaluated}
-        broadcast_buffers(self.net)
-
-    def validation_step(self, batch: Any, _: int, dataloader_idx: int = 0) -> None:
-        part = self.data.evaluated[dataloader_idx]
-        images, labels = self.data.inputs(batch, part)
-        self.tested[part].add_logits(predict(self.net, images, self.config.precision), labels)
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        images, labels = batch
+        logits = self(images)
+        errors = cast(Errors, self.test_errors[dataloader_idx])
+        errors.update(cross_entropy(logits, labels), logits, labels)
 
     def on_validation_epoch_end(self) -> None:
-        for part, tally in self.tested.items():
-            tally.all_reduce()
-            self.rows[-1] |= tally.errors(part, self.config.info.top5)
-        train_seconds = self.train_seconds
-        self._count_time()
-        self.train_seconds = train_seconds
-        if self.iteration == self.config.iterations:
-            self.trainer.should_stop = True
+        values: dict[str, float] = {"iteration": self.trainer.global_step}
+        for errors in cast(Iterable[Errors], self.test_errors):
+            if errors.update_called:
+                values |= errors.compute()
+                errors.reset()
+        self._log(values)
 
-    def computed_by(self) -> dict[str, str]:
-        """Return the engine of the latest iterations, and why it is not the chosen one if it is not.
+    def on_validation_end(self) -> None:
+        self._lap()
 
-        If an earlier start computed all iterations, that start's checkpoint tells. Empty if nothing does.
-        """
-        engine = getattr(self, "engine", None)
-        if engine is None:
-            return self._loaded_computed_by
-        return {"engine": engine.name} | ({"engine_fallback": engine.fallback} if engine.fallback else {})
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def predict_step(self, batch: Batch) -> Tensor:
+        """Return logits (B, num_classes)."""
+        return self(batch[0])
 
     # Checkpoints
 
-    STATE = ("iteration", "warmup_end", "rows", "seconds", "train_seconds")
+    STATE = ("warmup_end", "row_errors", "seconds", "row_seconds")
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        self._count_time()
-        checkpoint.pop("loops")
-        checkpoint["run"] = {
-            "config_hash": self.config.hash,
-            "random_state": torch.get_rng_state(),
-            "since_row": vars(self.since_row),
-            "since_window": vars(self.since_window),
-            "computed_by": self.computed_by(),
-            **{name: getattr(self, name) for name in self.STATE},
-        }
+        elapsed = self._lap()
+        if self.trainer.training:
+            self.row_seconds += elapsed
+        checkpoint["run"] = {"config_hash": self.config.hash} | {name: getattr(self, name) for name in self.STATE}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        state = checkpoint["run"]
-        torch.set_rng_state(state["random_state"].cpu())
         for name in self.STATE:
-            setattr(self, name, state[name])
-        self._loaded_computed_by = state.get("computed_by", {})  # older checkpoints lack it
-        vars(self.since_row).update(state["since_row"])
-        vars(self.since_window).update(state["since_window"])
+            setattr(self, name, checkpoint["run"][name])

@@ -8,18 +8,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from plainres.data import RunData
+from plainres.data import StudyData
 from plainres.files import write_atomic
 from plainres.nets.activation_checkpointing import activation_checkpointing, preserve_buffers
 from plainres.training.build import make_net
 from plainres.training.config import RunConfig
-from plainres.training.loss import loss_and_errors
+from plainres.training.evaluation import predict
 from plainres.training.module import ClassificationModule
 from plainres.training.record import Record
 from plainres.training.schedule import row_ends
@@ -154,20 +156,20 @@ def initial_weights(config: RunConfig) -> dict[str, Tensor]:
     return {name: conv.weight.detach() for name, (conv, _) in layers_3x3(make_net(config)).items()}
 
 
-def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, precision: str) -> Snapshot:
+def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: StudyData, precision: str) -> Snapshot:
     """Measure every 3x3 layer of a net. Gradients, BN statistics and mode of the net are left as they were.
 
     The gradient pass computes activations again, because its images may be more than fit into memory when a run
     divides its batches among devices or into micro-batches.
 
     Args:
-        net: Net on the device of `data`.
+        net: Net, to whose device the images are moved.
         initial: Initial weights of its 3x3 layers.
         data: Data module after `setup`, which shows the same training images each time, without augmentation.
         precision: Precision of the forward passes.
     """
     layers = layers_3x3(net)
-    was_training = net.training
+    was_training, device = net.training, next(net.parameters()).device
     snapshot = Snapshot(
         {name: conv.weight.detach() for name, (conv, _) in layers.items()},
         {name: initial[name].to(conv.weight) for name, (conv, _) in layers.items()},
@@ -190,8 +192,8 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, pre
     hooks = [bn.register_forward_hook(measure(snapshot.responses[name])) for name, (_, bn) in layers.items()]
     with torch.no_grad():
         net.eval()
-        for batch in data.first(RESPONSE_IMAGES):
-            loss_and_errors(net, *data.inputs(batch), precision)
+        for images, _ in data.images(data.first(RESPONSE_IMAGES), "train", device):
+            predict(net, images, precision)
     for hook in hooks:
         hook.remove()
 
@@ -199,8 +201,8 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, pre
     hooks += [bn.register_forward_hook(measure_gradient(name)) for name, (_, bn) in layers.items()]
     with preserve_buffers(net), activation_checkpointing(net):
         net.train()
-        (batch,) = data.first(GRADIENT_IMAGES)
-        loss, _ = loss_and_errors(net, *data.inputs(batch), precision)
+        ((images, labels),) = data.images(data.first(GRADIENT_IMAGES), "train", device)
+        loss = cross_entropy(predict(net, images, precision), labels)
         for hook in hooks:  # before the backward pass, which computes activations again
             hook.remove()
         weights = [conv.weight for conv, _ in layers.values()]
@@ -210,7 +212,7 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: RunData, pre
     return snapshot
 
 
-def probe(net: nn.Module, initial: dict[str, Tensor], data: RunData, iteration: int, precision: str) -> list[dict]:
+def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration: int, precision: str) -> list[dict]:
     """Return the rows of probes.csv for one iteration: one dict per 3x3 layer, see `take_snapshot`."""
     snapshot = take_snapshot(net, initial, data, precision)
     return [
@@ -247,16 +249,18 @@ class Prober(pl.Callback):
     def on_fit_start(self, *_: object) -> None:
         self.initial = initial_weights(self.record.config)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
-        self._probe(module)
+    def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+        self._probe(trainer, module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
-        self._probe(module)
+        self._probe(trainer, module)
 
-    def _probe(self, module: ClassificationModule) -> None:
-        done = self.rows[-1]["iteration"] if self.rows else -1
-        if module.iteration in self.points and module.iteration > done:
-            with module.outside_rows():
-                self.rows += probe(module.net, self.initial, module.data, module.iteration, module.config.precision)
-            if module.trainer.is_global_zero:
-                write_probes(self.record.folder, self.rows)
+    def _probe(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+        done, iteration = self.rows[-1]["iteration"] if self.rows else -1, trainer.global_step
+        if iteration not in self.points or iteration <= done:
+            return
+        data, precision = cast(StudyData, cast(Any, trainer).datamodule), module.config.precision
+        with module.outside_rows():
+            self.rows += probe(module.net, self.initial, data, iteration, precision)
+        if trainer.is_global_zero:
+            write_probes(self.record.folder, self.rows)

@@ -1,11 +1,15 @@
 """The record of a run on disk: `results/<study>/<net>/seed-<s>/`."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from plainres.errors import UserError
 from plainres.files import write_atomic
@@ -108,3 +112,43 @@ class Record:
             return pd.read_csv(self.folder / "metrics.csv").to_dict("records")
         except (OSError, ValueError):
             return []
+
+
+class RecordLogger(Logger):
+    """Lightning logger that writes metrics.csv, a row per iteration at which the module logs.
+
+    Args:
+        record: Record of the run.
+        train_images: Number of training images, which make an epoch.
+
+    Attributes:
+        rows: Contents of metrics.csv, one dict per row.
+    """
+
+    def __init__(self, record: Record, train_images: int):
+        super().__init__()
+        self.record, self.train_images = record, train_images
+        self.rows: list[dict] = []
+
+    @property
+    def name(self) -> str:
+        return f"{self.record.config.study}/{self.record.config.net}"
+
+    @property
+    def version(self) -> str:
+        return f"seed-{self.record.config.seed}"
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add a row, or values to the last row if it has the same iteration. Other callbacks' metrics have none."""
+        if "iteration" not in metrics:
+            return
+        iteration = int(metrics["iteration"])
+        epoch = iteration * self.record.config.batch_size / self.train_images
+        if not self.rows or self.rows[-1]["iteration"] != iteration:
+            self.rows.append({})
+        self.rows[-1] |= {**metrics, "iteration": iteration, "epoch": epoch}
+        self.record.write_metrics(self.rows)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Do nothing: run.json has the configuration."""

@@ -11,44 +11,46 @@ from typing import cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
-from plainres.data import RunData
+from plainres.data import StudyData
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.nets import count_complexity
 from plainres.nets.cifar import CifarNet
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import weights_bytes
+from plainres.training.accelerate import CudaGraphs
 from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
-from plainres.training.callbacks import Recorder
+from plainres.training.callbacks import Checkpointer
 from plainres.training.checkpoints import AtomicCheckpointIO, iteration_of, latest_usable
-from plainres.training.config import RunConfig
+from plainres.training.config import PRECISIONS, RunConfig
 from plainres.training.context import RunContext
 from plainres.training.device import describe_hardware, describe_software
 from plainres.training.distributed import (
     RankInfo,
     all_reduce_max,
-    broadcast_buffers,
     check_batch_divides,
     cluster_environment,
     init_distributed,
     on_rank_zero,
 )
-from plainres.training.engines import choose_engine
 from plainres.training.evaluation import evaluate, with_averaged_bn
 from plainres.training.lock import exclusive_writer
-from plainres.training.loss import Tally
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
-from plainres.training.record import UNFINISHED, Record
-from plainres.training.signals import StopRequest
+from plainres.training.record import UNFINISHED, Record, RecordLogger
+from plainres.training.schedule import validation_interval
+from plainres.training.signals import Stopped, StopRequest
 
 NOT_COMPARED = ("data_md5", "earlier", "until")  # parts of a provenance that do not say what computed the iterations
 
 
-def train_run(config: RunConfig, context: RunContext, callbacks: Sequence[pl.Callback] = ()) -> dict:
+def train_run(
+    config: RunConfig, context: RunContext, callbacks: Sequence[pl.Callback] = (), loggers: Sequence[Logger] = ()
+) -> dict:
     """Train one net, resuming where an earlier start stopped, and write its record.
 
     Several processes that were started together (see `plainres.training.distributed`) train the net together if each
@@ -58,6 +60,7 @@ def train_run(config: RunConfig, context: RunContext, callbacks: Sequence[pl.Cal
         config: Configuration of the run.
         context: Where and how the run is computed.
         callbacks: Additional Lightning callbacks.
+        loggers: Additional Lightning loggers.
 
     Returns:
         The contents of run.json. `outcome` is `"finished"`, or `"diverged"` if the loss was no longer finite.
@@ -84,18 +87,23 @@ def train_run(config: RunConfig, context: RunContext, callbacks: Sequence[pl.Cal
             shutil.rmtree(record.checkpoints, ignore_errors=True)
             return recorded
         try:
-            ended = _Run(config, context, record, device, ranks, stop).train(callbacks)
+            ended = _Run(config, context, record, device, ranks, stop).train(callbacks, loggers)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: use a "
                 f"smaller batch size, or free memory of the device ({str(error).splitlines()[0]})"
             ) from None
+        except Exception as error:
+            # A stop that has been asked for stops the study, whatever has ended the run.
+            if stop.signum is not None and not isinstance(error, Stopped):
+                raise Stopped(f"{config.name} failed while it was stopping: {error}", stop.signum) from error
+            raise
         stop.synchronize()
         stop.raise_if_stopped(f"{config.name} has ended")
         return ended
 
 
-def prepare_data(data: RunData, ranks: RankInfo) -> None:
+def prepare_data(data: StudyData, ranks: RankInfo) -> None:
     """Check or download the data on rank 0 first, then on machines that do not share its disk."""
     on_rank_zero(data.prepare_data)
     if ranks.rank > 0 and ranks.local_rank == 0:
@@ -114,13 +122,13 @@ class _Run:
     ranks: RankInfo
     stop: StopRequest
 
-    def train(self, callbacks: Sequence[pl.Callback]) -> dict:
+    def train(self, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger]) -> dict:
         """Train to the last iteration, evaluate, and write the record; return the contents of run.json."""
         config, record = self.config, self.record
-        data = make_data(config, self.context.data_dir, record.folder, self.ranks.shard)
+        data = make_data(config, self.context.data_dir, record.folder)
         prepare_data(data, self.ranks)
         data.setup()
-        module = ClassificationModule(config, make_net(config), data, self.context.engine)
+        module = ClassificationModule(config)
         # With BN that sees the images of all processes, recomputing activations communicates: all do it, or none.
         needed = needs_activation_checkpointing(module.net, config, self.device, self.ranks.size)
         (checkpointing,) = all_reduce_max(int(needed))
@@ -128,16 +136,15 @@ class _Run:
         checkpoint = on_rank_zero(lambda: latest_usable(record.checkpoints, config.hash))
         # On rank 0 first: the first record that is written says that the run has begun.
         facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
+        metrics = RecordLogger(record, len(data.parts["train"]))
         try:
-            self._fit(module, checkpoint, callbacks)
-            _add_engine(facts["provenance"], module.computed_by())
+            self._fit(module, data, metrics, checkpoint, callbacks, loggers)
         except Diverged as error:
             reason = str(error)  # the name `error` is deleted at the end of this block
-            _add_engine(facts["provenance"], module.computed_by())
 
             def write_diverged() -> dict:
-                record.write_metrics(module.rows)
-                diverged = record.write("diverged", {"reason": reason, "final": _last_figures(module), **facts})
+                final = _last_figures(metrics.rows)
+                diverged = record.write("diverged", {"reason": reason, "final": final, **facts})
                 shutil.rmtree(record.checkpoints, ignore_errors=True)
                 return diverged
 
@@ -147,36 +154,34 @@ class _Run:
         # PyTorch's stub of `to` has no memory format beside a device.
         net.to(self.device, next(module.net.parameters()).dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         net.load_state_dict(module.net.state_dict())
-        broadcast_buffers(net)
-        data.to(self.device)
-        final = _last_figures(module) | self._final_errors(net, data)
+        errors = self._final_errors(net, data)
+        final = on_rank_zero(lambda: _last_figures(metrics.rows)) | errors
         facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
         return on_rank_zero(lambda: self._finish(net, data, facts))
 
-    def _begin(self, module: ClassificationModule, data: RunData, checkpoint: Path | None) -> dict:
+    def _begin(self, module: ClassificationModule, data: StudyData, checkpoint: Path | None) -> dict:
         """Write the first run.json, and return what is known about the run before its next iteration.
 
         Raises:
             UserError: If the run is to resume on other data than it began on.
         """
         recorded = self.record.read() or {}
-        facts = {
-            "complexity": asdict(count_complexity(module.net, image_shape(self.config))),
-            "provenance": {
-                **describe_software(),
-                "hardware": describe_hardware(self.device),
-                "processes": self.ranks.size,
-                "engine": choose_engine(self.context.engine, self.config, self.device).name,
-                "activation_checkpointing": module.net.checkpointing,
-                "data_md5": {name: part.md5() for name, part in data.parts.items()},
-            },
+        here: dict = {
+            **describe_software(),
+            "hardware": describe_hardware(self.device),
+            "processes": self.ranks.size,
+            "cuda_graphs": self._uses_graphs(),
+            "activation_checkpointing": module.net.checkpointing,
+            "data_md5": {name: part.md5() for name, part in data.parts.items()},
         }
         if checkpoint is not None:
-            here, before = facts["provenance"], recorded.get("provenance", {})
+            before = recorded.get("provenance", {})
             self._require_same_data(before.get("data_md5", {}), here["data_md5"])
-            # The engine may have fallen back to another one after run.json was written, but before the checkpoint.
-            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["run"].get("computed_by", {})
-            here["earlier"] = _earlier_provenance(before | saved, iteration_of(checkpoint))
+            here["earlier"] = _earlier_starts(before, here, iteration_of(checkpoint))
+        facts = {
+            "complexity": asdict(count_complexity(module.net, image_shape(self.config))),
+            "provenance": here,
+        }
         self.record.write(UNFINISHED, facts)
         return facts
 
@@ -190,21 +195,32 @@ class _Run:
                 "data, or move the folder away to start over"
             )
 
-    def _fit(self, module: ClassificationModule, checkpoint: Path | None, callbacks: Sequence[pl.Callback]) -> None:
+    def _uses_graphs(self) -> bool:
+        """Whether to train with CUDA graphs: on a single GPU, with whole batches of images in memory."""
+        c = self.config
+        alone = self.device.type == "cuda" and self.ranks.size == 1
+        return self.context.compile and alone and c.family == "cifar" and not c.micro_batch
+
+    def _fit(
+        self,
+        module: ClassificationModule,
+        data: StudyData,
+        metrics: RecordLogger,
+        checkpoint: Path | None,
+        callbacks: Sequence[pl.Callback],
+        loggers: Sequence[Logger],
+    ) -> None:
         """Run Lightning's Trainer from a checkpoint, or from the start, to the last iteration."""
-        record, ranks = self.record, self.ranks
-        if checkpoint is not None and iteration_of(checkpoint) == self.config.iterations:
-            saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            module.load_state_dict(saved["state_dict"])
-            module.on_load_checkpoint(saved)
-            return
-        recorder = Recorder(record, self.context.checkpoint_seconds, self.stop)
+        config, ranks = self.config, self.ranks
+        share = config.batch_size // ranks.size
+        micro_batches = share // (config.micro_batch or share)
+        own = [Prober(self.record), Checkpointer(metrics, self.context.checkpoint_seconds, self.stop)]
+        if self._uses_graphs():
+            own.append(CudaGraphs())
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             # Lightning 2.6 on torch 2.15.
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-            # Batches are gathered from memory, which no worker process could make faster.
-            warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
             # Lightning passes this argument on, and its successor exists only in the newest PyTorch.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
             gpu_of_one_process = ranks.size == 1 and self.device.type == "cuda"
@@ -215,38 +231,42 @@ class _Run:
                 num_nodes=ranks.size // ranks.local_size,
                 # Training does not depend on buffers, and those of rank 0 are recorded: they need no broadcast.
                 strategy=DDPStrategy(broadcast_buffers=False) if ranks.size > 1 else "auto",
-                sync_batchnorm=ranks.size > 1 and not self.config.micro_batch,
-                max_epochs=-1,
-                reload_dataloaders_every_n_epochs=1,
+                sync_batchnorm=ranks.size > 1 and not config.micro_batch,
+                precision=PRECISIONS[config.precision],
+                max_steps=config.iterations,
+                accumulate_grad_batches=micro_batches,
+                gradient_clip_val=config.clip or None,
+                val_check_interval=validation_interval(config) * micro_batches,
+                check_val_every_n_epoch=None,
                 num_sanity_val_steps=0,
-                logger=False,
+                log_every_n_steps=1,
+                logger=[metrics, *loggers],
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                use_distributed_sampler=False,
                 plugins=[AtomicCheckpointIO(), cluster_environment()],
-                callbacks=[Prober(record), recorder, *callbacks],
+                callbacks=[*own, *callbacks],
             )
-            trainer.fit(module, ckpt_path=checkpoint)
+            trainer.fit(module, data, ckpt_path=checkpoint)
 
-    def _final_errors(self, net: nn.Module, data: RunData) -> dict:
+    def _final_errors(self, net: nn.Module, data: StudyData) -> dict:
         """Return errors in percent on the clean training set, and on the test set with averaged BN statistics."""
 
-        def error(evaluated: nn.Module, part: str) -> Tally:
+        def errors(evaluated: nn.Module, part: str) -> dict[str, float]:
             self.stop.synchronize()
             self.stop.raise_if_stopped(f"{self.config.name} after its last iteration")
             return evaluate(evaluated, data, part, self.config.precision)
 
-        clean = error(net, "train")
+        clean = errors(net, "train")
         averaged, images = with_averaged_bn(net, data, self.config)
         return {
-            "clean_train_loss": clean.mean_loss,
-            "clean_train_error": clean.error,
-            "averaged_bn_test_error": error(averaged, "test").error,
+            "clean_train_loss": clean["train_loss"],
+            "clean_train_error": clean["train_error"],
+            "averaged_bn_test_error": errors(averaged, "test")["test_error"],
             "averaged_bn_images": images,
         }
 
-    def _finish(self, net: nn.Module, data: RunData, facts: dict) -> dict:
+    def _finish(self, net: nn.Module, data: StudyData, facts: dict) -> dict:
         """Write the weights and the final run.json, and remove the checkpoints."""
         recipe = {"config": asdict(self.config), "final": facts["final"], "provenance": facts["provenance"]}
         if data.class_names is not None:
@@ -259,57 +279,38 @@ class _Run:
         return finished
 
 
-def _earlier_provenance(recorded: dict, iteration: int) -> list[dict]:
-    """Return what computed the iterations before a resumed run's checkpoint, start by start.
-
-    Whether this start computes like the ones before it is known only after its iterations, see `_add_engine`.
+def _earlier_starts(before: dict, here: dict, iteration: int) -> list[dict]:
+    """Return what computed the iterations before a resumed run's checkpoint, where it differs from this start.
 
     Args:
-        recorded: Provenance in the record so far.
+        before: Provenance in the record so far.
+        here: Provenance of this start.
         iteration: Iteration of the checkpoint.
 
     Returns:
-        Software and hardware of each earlier start, each with the iteration `until` which it computed.
+        Software and hardware of each earlier start, each with the iteration `until` which it computed. Starts that
+        followed one another and computed alike count as one.
     """
-    earlier = recorded.get("earlier", [])
-    if earlier and earlier[-1]["until"] == iteration:  # the last start computed no iteration
-        return earlier
-    return _joined([*earlier, {"until": iteration, **_compared(recorded)}])
 
+    def compared(provenance: dict) -> dict:
+        return {name: value for name, value in provenance.items() if name not in NOT_COMPARED}
 
-def _add_engine(provenance: dict, computed_by: dict[str, str]) -> None:
-    """Add the engine that has computed the iterations of this start, which is known only after them.
-
-    Earlier starts that have computed like this one are no longer listed, unless others came between.
-    """
-    provenance |= computed_by
-    if "earlier" in provenance:
-        last = {"until": None, **_compared(provenance)}
-        provenance["earlier"] = _joined([*provenance["earlier"], last])[:-1]
-
-
-def _compared(provenance: dict) -> dict:
-    """Return the parts of a provenance that tell starts from one another."""
-    return {name: value for name, value in provenance.items() if name not in NOT_COMPARED}
-
-
-def _joined(starts: list[dict]) -> list[dict]:
-    """Return starts in order, those that followed one another and computed alike as one."""
+    earlier = list(before.get("earlier", []))
+    if not earlier or earlier[-1]["until"] != iteration:  # otherwise the last start computed no iteration
+        earlier.append({"until": iteration} | compared(before))
     joined: list[dict] = []
-    for start in starts:
-        if joined and _compared(joined[-1]) == _compared(start):
+    for start in [*earlier, here]:
+        if joined and compared(joined[-1]) == compared(start):
             joined.pop()
         joined.append(start)
-    return joined
+    return joined[:-1]
 
 
-def _last_figures(module: ClassificationModule) -> dict:
+def _last_figures(rows: Sequence[dict]) -> dict:
     """Return the figures of the last row, which are the results, and separately the best test error."""
-    row, info = module.rows[-1], module.config.info
     names = ["iteration"] + [f"{part}_{what}" for part in ("train", "test", "val") for what in ("loss", "error")]
-    names += ["test_top5_error"] if info.top5 else []
-    figures = {name: row[name] for name in names if name in row}
-    tested = [row for row in module.rows if "test_error" in row]
+    figures = {name: rows[-1][name] for name in [*names, "test_top5_error"] if name in rows[-1]}
+    tested = [row for row in rows if "test_error" in row]
     if tested:
         best = min(tested, key=lambda row: row["test_error"])
         figures |= {"best_test_error": best["test_error"], "best_test_iteration": best["iteration"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from plainres.data import RunData
+from plainres.data import StudyData
 from plainres.data.cifar.files import SOURCES
 from plainres.data.imagenet.module import FOLDERS
 from plainres.errors import UserError
@@ -17,7 +17,7 @@ from plainres.training import RunConfig
 from plainres.training.build import make_data
 from plainres.training.config import ROWS
 from plainres.training.evaluation import evaluate
-from plainres.training.schedule import learning_rate, row_ends, warmup_limit
+from plainres.training.schedule import learning_rate_factor, row_ends, warmup_limit
 from plainres.verify.published import FAILED, SKIPPED, PublishedRecord, Result, git, judge, printed
 
 # Other hardware rounds differently, most of all in bf16. Three nets that were recorded on an AMD EPYC and evaluated on
@@ -81,7 +81,8 @@ def _metrics_problems(record: PublishedRecord, rows: list[dict[str, str]]) -> It
         end = ends[index]
         known = {}
         if "warmup_end" in run or not warmup_limit(config):  # a run that diverged does not say when its warm-up ended
-            known["lr"] = learning_rate(config, end - 1, end <= run.get("warmup_end", 0), numbers[:index])
+            errors = [number["train_error"] for number in numbers[:index]]
+            known["lr"] = config.lr * learning_rate_factor(config, end - 1, end <= run.get("warmup_end", 0), errors)
         if sizes:
             known["epoch"] = end * config.batch_size / sizes["train"]
         for name, value in known.items():
@@ -125,16 +126,16 @@ class Data:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._loaded: dict[tuple, tuple[RunData | Result, dict[str, str]]] = {}
+        self._loaded: dict[tuple, tuple[StudyData | Result, dict[str, str]]] = {}
 
-    def load(self, config: RunConfig) -> tuple[RunData | Result, dict[str, str]]:
+    def load(self, config: RunConfig) -> tuple[StudyData | Result, dict[str, str]]:
         """Return the data of a run, with the md5 of each part, or the result that says why they cannot be used."""
         key = (config.dataset, config.train_set, config.num_classes, config.image_size)
         if key not in self._loaded:
             self._loaded[key] = self._load(config)
         return self._loaded[key]
 
-    def _load(self, config: RunConfig) -> tuple[RunData | Result, dict[str, str]]:
+    def _load(self, config: RunConfig) -> tuple[StudyData | Result, dict[str, str]]:
         name = SOURCES[config.dataset].base_folder if config.dataset in SOURCES else None
         name = FOLDERS["train"] if config.family == "imagenet" else name
         if name and not (self.folder / name).is_dir():  # nothing is downloaded here
@@ -163,7 +164,7 @@ class Data:
         return judge(problems, f"md5 of {' and '.join(names)}")
 
 
-def check_weights(record: PublishedRecord, data: RunData | Result) -> Result:
+def check_weights(record: PublishedRecord, data: StudyData | Result) -> Result:
     """Check that the published weights are those of the record, and give its test error and clean training error.
 
     Args:
@@ -200,7 +201,7 @@ def _metadata_problems(record: PublishedRecord, net: Normalized) -> list[str]:
     return problems
 
 
-def check_errors(record: PublishedRecord, net: Normalized, data: RunData) -> Result:
+def check_errors(record: PublishedRecord, net: Normalized, data: StudyData) -> Result:
     """Check that a net has the recorded errors.
 
     Other hardware and software may change the last digits. A device without kernels for bf16 evaluates in fp32, and
@@ -212,23 +213,20 @@ def check_errors(record: PublishedRecord, net: Normalized, data: RunData) -> Res
         data: Data of the run.
     """
     final, device = record.run["final"], record.device
-    data.to(device)
     # The layout of the recorded passes. PyTorch's stub of `to` has no memory format beside a device.
     inner = net.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     differences = record.differences()
-    kind = "hardware" if record.precision == record.valid_config.precision else "precision"
-    most_error, most_loss = ERROR_TOLERANCES[kind], LOSS_TOLERANCES[kind]
+    differing = "hardware" if record.precision == record.valid_config.precision else "precision"
+    most_error, most_loss = ERROR_TOLERANCES[differing], LOSS_TOLERANCES[differing]
     parts = {"test": "test", "clean_train": "train"}
     problems, told = [], []
     with record.recorded_threads():
         for prefix, part in parts.items():
             if f"{prefix}_error" not in final:
                 continue
-            tally = evaluate(inner, data, part, record.precision)
-            for name, value, tolerance in (
-                (f"{prefix}_error", tally.error, most_error),
-                (f"{prefix}_loss", tally.mean_loss, most_loss),
-            ):
+            errors = evaluate(inner, data, part, record.precision)
+            for kind, tolerance in (("error", most_error), ("loss", most_loss)):
+                name, value = f"{prefix}_{kind}", errors[f"{part}_{kind}"]
                 difference = value - final[name]
                 told.append(f"{name} {difference:+.3g}" if difference else f"{name} equal")
                 if not abs(difference) <= (tolerance if differences else 0):

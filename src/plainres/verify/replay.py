@@ -13,7 +13,7 @@ from plainres.study.plan import calibrate, estimate_seconds
 from plainres.training import RunContext, train_run
 from plainres.training.config import ROWS
 from plainres.training.module import ClassificationModule
-from plainres.training.schedule import test_points
+from plainres.training.schedule import row_ends, validation_interval
 from plainres.verify.checks import Data
 from plainres.verify.published import FAILED, SKIPPED, PublishedRecord, Result, judge, read_rows
 
@@ -39,15 +39,15 @@ class StopAfter(pl.Callback):
     def __init__(self, rows: int):
         self.rows = rows
 
-    def on_train_batch_end(self, _: pl.Trainer, module: ClassificationModule, *__: object) -> None:
-        if module.iteration not in test_points(module.config):
-            self._stop(module)
+    def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
+        if trainer.global_step % validation_interval(module.config):
+            self._stop(trainer, module)
 
-    def on_validation_end(self, _: pl.Trainer, module: ClassificationModule) -> None:
-        self._stop(module)
+    def on_validation_end(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+        self._stop(trainer, module)
 
-    def _stop(self, module: ClassificationModule) -> None:
-        if len(module.rows) >= self.rows:
+    def _stop(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+        if trainer.global_step >= row_ends(module.config)[self.rows - 1]:
             raise Reached
 
 
@@ -58,11 +58,6 @@ def reason_to_skip(record: PublishedRecord) -> str:
     if record.precision != record.valid_config.precision:
         return "PyTorch has no bf16 kernels for this CPU, so training in bf16 would take many times as long as in fp32"
     return ""
-
-
-def recorded_engine(record: PublishedRecord) -> str:
-    """Return the engine of a record. The oldest ones name none, because eager was the only one."""
-    return record.run["provenance"].get("engine", "eager")
 
 
 def estimate(records: Sequence[PublishedRecord], data: Data, rows: int) -> list[tuple[float, PublishedRecord]]:
@@ -78,14 +73,14 @@ def estimate(records: Sequence[PublishedRecord], data: Data, rows: int) -> list[
     speeds, costs = {}, []
     for record in records:
         started = record.at_start()
-        config, engine = started.valid_config, recorded_engine(started)
+        config = started.valid_config
         loaded, _ = data.load(config)
         assert not isinstance(loaded, Result)
         sizes = {name: len(part) for name, part in loaded.parts.items()}
-        kind = (config.dataset, config.image_size, config.precision, started.hardware.get("threads"), engine)
+        kind = (config.dataset, config.image_size, config.precision, started.hardware.get("threads"))
         if kind not in speeds:
             with started.recorded_threads():
-                speeds[kind] = calibrate(config, started.device, engine)
+                speeds[kind] = calibrate(config, started.device)
         costs.append((estimate_seconds(config, speeds[kind], sizes) * rows / ROWS, record))
     return sorted(costs, key=lambda cost: cost[0])
 
@@ -93,7 +88,7 @@ def estimate(records: Sequence[PublishedRecord], data: Data, rows: int) -> list[
 def check_first_rows(record: PublishedRecord, data_dir: Path, rows: int) -> Result:
     """Train the first rows of a run again and compare them with the recorded ones.
 
-    They must be equal as they are printed if hardware, threads, engine, processes and PyTorch are the recorded ones.
+    They must be equal as they are printed if hardware, threads, processes and PyTorch are the recorded ones.
     Otherwise rounding differs, which training amplifies, and only a large difference says anything.
 
     Args:
@@ -108,7 +103,6 @@ def check_first_rows(record: PublishedRecord, data_dir: Path, rows: int) -> Resu
             data_dir=data_dir,
             results=Path(folder),
             device=record.device,
-            engine=recorded_engine(record),
             checkpoint_seconds=math.inf,
         )
         try:

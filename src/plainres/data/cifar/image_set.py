@@ -1,8 +1,5 @@
 """A set of small images in memory, from which a batch is gathered in one indexing operation."""
 
-from __future__ import annotations
-
-import copy
 import hashlib
 
 import torch
@@ -13,7 +10,7 @@ from plainres.data.cifar.batch_table import PAD
 
 
 class ImageSet:
-    """Padded images, their labels and the mean to subtract, all on one device.
+    """Padded images, their labels and the mean to subtract, on the device of the last batch.
 
     Args:
         pixels: Images uint8 (N, H, W, 3).
@@ -39,21 +36,17 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: torch.device | str) -> ImageSet:
-        """Return this set on `device`, as `Tensor.to` does: tensors that are there already are shared."""
-        moved = copy.copy(self)
-        moved.pixels, moved.mean, moved.labels = (t.to(device) for t in (self.pixels, self.mean, self.labels))
-        return moved
-
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Crop, flip and normalize one batch.
+        """Crop, flip and normalize one batch, after moving the whole set to the device of its rows.
 
         Args:
-            rows: int32 (B, 4) on the device of the images: index, vertical offset, horizontal offset, flip.
+            rows: int32 (B, 4): index, vertical offset, horizontal offset, flip.
 
         Returns:
             Images float32 (B, 3, H, W) in channels_last layout, (pixel - mean) / 255, and labels int64 (B,).
         """
+        if self.pixels.device != rows.device:
+            self.pixels, self.mean, self.labels = (t.to(rows.device) for t in (self.pixels, self.mean, self.labels))
         index, dy, dx, flip = (column[:, None] for column in rows.long().unbind(1))  # each (B, 1)
         step = torch.arange(self.size, device=rows.device)
         y = (dy + step)[:, :, None]  # (B, H, 1)

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import resize
 
+from plainres.data.base import shard_range
 from plainres.data.imagenet.augmentation import AugmentationStream
 from plainres.data.imagenet.photos import BadImage, Photos, center_view
-from plainres.data.sharding import shard_range
 from plainres.errors import UserError
 
 # Bounds of the shorter side that a photograph is resized to, relative to the size of the crop (section 3.4).
@@ -82,20 +82,30 @@ class TrainBatches(Dataset):
     """The training batches. An item is the whole batch of one iteration, so one worker process decodes all of it.
 
     An unreadable photograph is replaced by the next readable one in the order of the folder. If there is none, the
-    batch is empty.
+    batch is empty. With micro-batches, an item is one of them.
 
     Args:
         photos: Training photographs.
         stream: Augmentations of the run.
         size: Height and width of the crops.
         shard: `(rank, size)` of this process, if several processes divide each batch among them.
+        micro_batches: Number of items per iteration.
     """
 
-    def __init__(self, photos: Photos, stream: AugmentationStream, size: int, shard: tuple[int, int] = (0, 1)):
-        self.photos, self.stream, self.size, self.shard = photos, stream, size, shard
+    def __init__(
+        self,
+        photos: Photos,
+        stream: AugmentationStream,
+        size: int,
+        shard: tuple[int, int] = (0, 1),
+        micro_batches: int = 1,
+    ):
+        self.photos, self.stream, self.size, self.shard, self.micro_batches = photos, stream, size, shard, micro_batches
 
-    def __getitem__(self, iteration: int) -> PhotoBatch:
-        rows = shard_range(self.stream.batch_size, self.shard)
+    def __getitem__(self, item: int) -> PhotoBatch:
+        iteration, part = divmod(item, self.micro_batches)
+        share = shard_range(self.stream.batch_size, self.shard)
+        rows = share[part * len(share) // self.micro_batches : (part + 1) * len(share) // self.micro_batches]
         index, crop, flip, colour = (column[rows.start : rows.stop] for column in self.stream.batch(iteration))
         shape = (len(index), 3, self.size, self.size)
         pixels = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)

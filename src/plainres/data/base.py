@@ -1,0 +1,195 @@
+"""What the data modules of small images and of photographs share: loaders, sharding and Lightning's hooks."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities import move_data_to_device
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+
+class Part(Protocol):
+    """One part of a data set, for example its test images."""
+
+    def __len__(self) -> int: ...
+
+    def md5(self) -> str: ...
+
+
+class BatchLoader:
+    """Yields the items of a dataset, each of which is a whole batch.
+
+    It is not itself a `DataLoader`, to which Lightning would give a sampler of its own where several processes train
+    a run. The data modules divide the batches.
+
+    Args:
+        batches: Dataset whose items are batches.
+        keys: Keys of the items, in the order in which they are yielded.
+        options: Further arguments of `DataLoader`.
+    """
+
+    def __init__(self, batches: Dataset, keys: Sequence, **options: Any):
+        self.batches, self.keys, self.options = batches, keys, options
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(DataLoader(self.batches, batch_size=None, sampler=self.keys, **self.options))
+
+
+class TrainLoader(BatchLoader):
+    """Yields the training batches in their order, an epoch at a time. Each epoch continues where the last one ended.
+
+    Lightning saves the position with its checkpoints and restores it, so that a resumed run sees the batches that an
+    uninterrupted one would have seen.
+
+    Args:
+        batches: Dataset whose items are batches.
+        epoch: Number of batches per epoch.
+        total: Number of batches, after which the first one follows again.
+        options: Further arguments of `DataLoader`.
+    """
+
+    def __init__(self, batches: Dataset, epoch: int, total: int, **options: Any):
+        super().__init__(batches, range(epoch), **options)
+        self.total, self.position = total, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        keys = [(self.position + key) % self.total for key in self.keys]
+        for batch in BatchLoader(self.batches, keys, **self.options):
+            self.position += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+class StudyData(pl.LightningDataModule):
+    """Base class of the data modules.
+
+    Batches are a function of the seed and of the iteration alone. Loaders yield them in a compact form, without
+    decoding or augmenting more than necessary, and `inputs` turns them into images and labels on their device.
+    Several processes divide each batch among them. An epoch has as many whole batches as there are images for.
+
+    Args:
+        seed: Seed of the batches.
+        iterations: Number of different training batches.
+        batch_size: Number of images per iteration, over all processes.
+        micro_batch: Number of images per item of the training loader, for `Trainer(accumulate_grad_batches=...)`. 0
+            means the whole batch, or this process's share of it.
+
+    Attributes:
+        parts: Parts by name: `"train"`, `"test"` and, if images are held out, `"val"`. Filled by `setup`.
+    """
+
+    parts: Mapping[str, Part]
+
+    def __init__(self, seed: int, iterations: int, batch_size: int, micro_batch: int):
+        super().__init__()
+        self.seed, self.iterations, self.batch_size, self.micro_batch = seed, iterations, batch_size, micro_batch
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Mean that `inputs` subtracts, per pixel (3, H, W) or per channel (3, 1, 1), between 0 and 1."""
+
+    @abstractmethod
+    def setup(self, stage: str | None = None) -> None:
+        """Fill `parts`."""
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Names of the parts that a validation pass covers, in the order of `val_dataloader`."""
+        return [name for name in ("test", "val") if name in self.parts]
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes in the order of the labels, if the files name them."""
+        return None
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """`(rank, size)` of this process among those that divide each batch."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @property
+    def micro_batches(self) -> int:
+        """Number of items of the training loader per iteration."""
+        share = self.batch_size // self.shard[1]
+        return share // (self.micro_batch or share)
+
+    @abstractmethod
+    def inputs(self, batch: Any, part: str = "train") -> tuple[Tensor, Tensor]:
+        """Return images float32 (B, 3, H, W), with the mean subtracted, and labels int64 (B,), on its device."""
+
+    @abstractmethod
+    def train_items(self) -> tuple[Dataset, dict]:
+        """Return a dataset of the items of the training loader, and further arguments of `DataLoader`."""
+
+    @abstractmethod
+    def views(self, part: str) -> BatchLoader:
+        """Return a loader of every image of a part, or of this process's share, without augmentation."""
+
+    @abstractmethod
+    def first(self, images: int) -> BatchLoader:
+        """Return a loader of a fixed sample of training images without augmentation, the same in every process."""
+
+    def images(self, loader: BatchLoader, part: str, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and labels on a device for each batch of a loader, as `inputs` returns them."""
+        for batch in loader:
+            yield self.inputs(move_data_to_device(batch, device), part)
+
+    def train_dataloader(self) -> TrainLoader:
+        items, options = self.train_items()
+        epoch = min(len(self.parts["train"]) // self.batch_size, self.iterations) or 1
+        total = self.iterations
+        some = getattr(self.trainer, "overfit_batches", 0)
+        if some:
+            total = some if isinstance(some, int) else max(1, int(some * epoch))
+        return TrainLoader(items, epoch * self.micro_batches, total * self.micro_batches, **options)
+
+    def val_dataloader(self) -> list[BatchLoader]:
+        return [self.views(part) for part in self.evaluated]
+
+    def test_dataloader(self) -> BatchLoader:
+        return self.views("test")
+
+    def predict_dataloader(self) -> BatchLoader:
+        return self.views("test")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        assert self.trainer is not None
+        return self.inputs(batch, "train" if self.trainer.training else self.evaluated[dataloader_idx])
+
+
+def shard_range(n: int, shard: tuple[int, int]) -> range:
+    """Return the indices among `n` that belong to one process.
+
+    Args:
+        n: Number of items to divide.
+        shard: `(rank, size)` of the process. A single process, `(0, 1)`, gets all of them.
+    """
+    rank, size = shard
+    return range(rank * n // size, (rank + 1) * n // size)
+
+
+def fixed_sample(n: int, count: int) -> Tensor:
+    """Return the indices of a fixed random sample of `n` images, the same in every call and on every machine.
+
+    The first images of a folder of photographs would all belong to one class.
+
+    Args:
+        n: Number of images to choose from.
+        count: Size of the sample. The sample holds all images if there are fewer.
+
+    Returns:
+        int64 (min(n, count),).
+    """
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]

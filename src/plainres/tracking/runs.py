@@ -1,0 +1,220 @@
+"""W&B runs: Lightning's `WandbLogger` for a run that trains, and the same run made again from its record.
+
+Local files come first: W&B can neither stop training nor delay it by more than its time-outs.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytorch_lightning.loggers import WandbLogger
+
+from plainres.errors import UserError, require_one_of
+from plainres.training.config import RunConfig
+from plainres.training.distributed import get_rank_info
+from plainres.training.record import UNFINISHED, Record
+
+if TYPE_CHECKING:
+    import wandb
+
+ENDED = ("finished", "diverged")
+MODES = ("auto", "online", "offline", "off")
+# What W&B calls its modes, in WANDB_MODE and in its settings.
+WANDB_MODES = {"offline": "offline", "dryrun": "offline", "disabled": "off"}
+PROJECT = "plainres"
+WANDB_FOLDER = ".wandb"  # in the results folder
+# Longest times in seconds to log in, to start a W&B run, and to wait for its upload at the end.
+LOGIN_TIMEOUT, START_TIMEOUT, FINISH_TIMEOUT = 5, 20, 60
+
+
+def resolve_mode(mode: str) -> str:
+    """Return `"online"`, `"offline"` or `"off"` for one of `MODES`.
+
+    For `"auto"`, W&B's own settings decide, such as the environment variable WANDB_MODE. Where they say online, which
+    is W&B's default, this is offline if nobody is logged in or W&B cannot be reached, and off, with a message, if wandb
+    is not installed.
+
+    Raises:
+        UserError: If the mode is unknown, or requires wandb and wandb is not installed.
+    """
+    require_one_of("--wandb", mode, MODES)
+    if mode == "off":
+        return "off"
+    try:
+        import wandb
+    except ImportError:
+        if mode != "auto":
+            raise UserError(f"--wandb {mode} requires wandb, which is not installed: pip install wandb") from None
+        print("wandb is not installed: records are written to local files only", file=sys.stderr)
+        return "off"
+    if mode != "auto":
+        return mode
+    try:
+        setting = wandb.setup().settings.mode
+    except ValueError:
+        raise UserError(
+            f"W&B does not accept its settings (WANDB_MODE is {os.environ.get('WANDB_MODE')!r}): correct them, or use "
+            "--wandb off"
+        ) from None
+    if setting in WANDB_MODES:
+        return WANDB_MODES[setting]
+    try:
+        return "online" if wandb.login(prompt=False, timeout=LOGIN_TIMEOUT) else "offline"
+    except Exception as error:  # there is a key, but it is wrong, or there is no network
+        print(f"W&B cannot be used now, runs are tracked offline: {_first_line(error)}", file=sys.stderr)
+        return "offline"
+
+
+def run_id(config: RunConfig) -> str:
+    """Return the W&B id of a run, for example `cifar10-64k-bf16-plain-56-s0`."""
+    return f"{config.study}-{config.net}-s{config.seed}"
+
+
+def in_sweep() -> bool:
+    """Return whether the agent of a W&B sweep has started this process, in which case W&B chooses the run's id."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
+
+
+def start_run(mode: str, folder: Path, **identity: Any) -> "wandb.Run | None":
+    """Start a W&B run, offline if W&B cannot be reached. If that fails as well, return None, with a message.
+
+    Args:
+        mode: `"online"` or `"offline"`.
+        folder: Folder for the files of W&B.
+        identity: Further arguments of `wandb.init`.
+    """
+    import wandb
+
+    attempts: list[Literal["online", "offline"]] = ["online", "offline"] if mode == "online" else ["offline"]
+    for attempt in attempts:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", PROJECT),
+                mode=attempt,
+                dir=folder,
+                settings=wandb.Settings(
+                    silent=True,
+                    console="off",
+                    init_timeout=START_TIMEOUT,
+                    finish_timeout=FINISH_TIMEOUT,
+                    finish_timeout_raises=False,
+                ),
+                **identity,
+            )
+            run.define_metric("iteration")
+            run.define_metric("*", step_metric="iteration")
+        except Exception as error:  # an error of W&B must not stop training
+            print(f"W&B is not used {attempt}: {_first_line(error)}", file=sys.stderr)
+        else:
+            return run
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+class TolerantWandbLogger(WandbLogger):
+    """Lightning's `WandbLogger`, for which an error of W&B is no reason to stop training. It is reported once.
+
+    Attributes:
+        failed: Whether an error occurred, after which nothing is logged.
+    """
+
+    failed = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self.failed:
+            return
+        try:
+            super().log_metrics(metrics, step)
+        except Exception as error:
+            self.failed = True
+            print(f"W&B failed and is no longer used: {_first_line(error)}", file=sys.stderr)
+
+
+def _start_logger(record: Record, mode: str, resume: str | None) -> TolerantWandbLogger | None:
+    """Start the W&B run of a record.
+
+    Args:
+        record: Record of the run.
+        mode: `"online"` or `"offline"`.
+        resume: `"allow"` to continue a W&B run with the same id, None to replace it.
+    """
+    config = record.config
+    run = start_run(
+        mode,
+        record.folder.parents[2] / WANDB_FOLDER,
+        name=run_id(config),
+        group=config.net,
+        job_type="train",
+        tags=[config.dataset, f"{config.iterations} iterations", *filter(None, [config.info.paper_tables])],
+        config=asdict(config) | {"study": config.study, "net": config.net, "kind": config.kind},
+        **({} if in_sweep() else {"id": run_id(config), "resume": resume}),
+    )
+    return None if run is None else TolerantWandbLogger(experiment=run)
+
+
+def _finish(record: Record, logger: TolerantWandbLogger) -> None:
+    """Log the provenance and the final figures of a run, and close its W&B run."""
+    recorded = record.read() or {"outcome": UNFINISHED}
+    ended = recorded["outcome"] in ENDED
+    try:
+        run = logger.experiment
+        run.config.update({"provenance": recorded.get("provenance", {})}, allow_val_change=True)
+        if ended:
+            final = {f"final/{key}": value for key, value in recorded.get("final", {}).items()}
+            run.summary.update({"outcome": recorded["outcome"], **final})
+        run.finish(exit_code=0 if ended else 1)
+    except Exception as error:
+        logger.failed = True
+        print(f"W&B failed at the end of {record.config.name}: {_first_line(error)}", file=sys.stderr)
+
+
+@contextmanager
+def tracked(record: Record, mode: str) -> Iterator[list[WandbLogger]]:
+    """Track a run with W&B while it trains.
+
+    Online, a resumed run continues its W&B run, and logs the rows since its checkpoint again. Offline, each restart
+    writes another segment with the same id. Under a W&B sweep, which chooses the id, a run that had ended before is
+    logged as well.
+
+    Args:
+        record: Record of the run.
+        mode: `"online"`, `"offline"` or `"off"`.
+
+    Yields:
+        Loggers for `train_run`.
+    """
+    ended_before = record.status() in ENDED
+    if mode == "off" or get_rank_info().rank > 0 or (ended_before and not in_sweep()):
+        yield []
+    elif ended_before:
+        yield []
+        track_record(record, mode)
+    else:
+        logger = _start_logger(record, mode, resume="allow")
+        try:
+            yield [] if logger is None else [logger]
+        finally:
+            if logger is not None:
+                with suppress(UserError):  # which says why the record cannot be read, as the run itself has done
+                    _finish(record, logger)
+
+
+def track_record(record: Record, mode: str) -> bool:
+    """Make the W&B run of a record that has ended, replacing an earlier one; return whether W&B accepted it."""
+    logger = _start_logger(record, mode, resume=None)
+    if logger is None:
+        return False
+    for row in record.read_metrics():
+        values = {key: value for key, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
+        logger.log_metrics(values, step=int(row["iteration"]))
+    _finish(record, logger)
+    return not logger.failed
