@@ -36,7 +36,7 @@ PAPER = {"plain": (20, 32, 44, 56), "residual": (20, 32, 44, 56, 110)}
 CPU = {"plain": (20, 56), "residual": (20, 56)}
 CPU_ITERATIONS = 1_500
 DEMO = {"plain": (8, 32), "residual": (8, 32)}
-DEMO_ITERATIONS = 1_800
+DEMO_ITERATIONS = 1_200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,10 @@ def study(options: Options) -> int:
         common |= {"dataset": DEMO_SET.name, "batch_size": DEMO_SET.batch_size}
         print(
             f"Demo: synthetic images of {DEMO_SET.image_size} x {DEMO_SET.image_size} pixels in batches of "
-            f"{DEMO_SET.batch_size}, {common['iterations']:,} iterations. The paper has CIFAR-10, 32 x 32 pixels, "
-            f"batches of {CIFAR10.batch_size}, and {CIFAR10.paper_iterations:,} iterations; all else follows the paper."
+            f"{DEMO_SET.batch_size}, {common['iterations']:,} iterations; nets of {DEMO_SET.warmup_depth} layers start "
+            f"at a tenth of the learning rate. The paper has CIFAR-10, 32 x 32 pixels, batches of "
+            f"{CIFAR10.batch_size}, {CIFAR10.paper_iterations:,} iterations, and that start at "
+            f"{CIFAR10.warmup_depth} layers; all else follows the paper."
         )
     else:
         device, common = options.resolve(CPU_ITERATIONS)

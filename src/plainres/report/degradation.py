@@ -5,6 +5,7 @@ from plainres.report.records import Study
 from plainres.report.statistics import final
 
 PREFIXES = {"plain": "plain", "residual": "resnet"}
+TRY = "Try another seed (--seeds 1) or more iterations (--iterations)."
 ERRORS = {"training": "train_error", "test": "test_error"}
 
 
@@ -55,7 +56,10 @@ def _plain(study: Study, depths: list[int]) -> str:
     part = _part(study, deep, shallow, "train_error")
     if not part.as_claimed:
         at = "" if part.comparable else " at this budget"
-        finding = f"the deeper plain net does not have the higher training error{at}{_doubt(part)}"
+        finding = (
+            f"the deeper plain net does not have the higher training error{at}{_doubt(part)}: degradation is not seen "
+            f"here. {TRY}"
+        )
     elif part.share < LEAST_SHARE:
         finding = (
             f"the deeper plain net is behind on its own training set{_doubt(part)}, which is consistent with "
@@ -68,7 +72,7 @@ def _plain(study: Study, depths: list[int]) -> str:
         finding = (
             f"the deeper plain net ends worse on its own training set, the direction of degradation{_doubt(part)}{size}"
         )
-    return f"{_change(study, shallow, deep)} {finding}."
+    return f"{_change(study, shallow, deep)} {finding.removesuffix('.')}."
 
 
 def _residual(study: Study, depths: list[int]) -> str:
@@ -95,7 +99,10 @@ def _twins(study: Study, depths: list[int]) -> str:
         + f" at {depth} layers"
         for depth in depths
     )
-    return f"Plain minus residual twin, in points of training and test error: {gaps}."
+    deepest = depths[-1]
+    part = _part(study, f"plain-{deepest}", f"resnet-{deepest}", "train_error")
+    seen = "" if part.as_claimed else f" At {deepest} layers, shortcuts do not help here. {TRY}"
+    return f"Plain minus residual twin, in points of training and test error: {gaps}.{seen}"
 
 
 def finding(study: Study) -> list[str]:
