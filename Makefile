@@ -58,7 +58,7 @@ dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="
 notebooks: setup ## run the analysis notebooks on the records, in place
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
-bench: setup ## compare speed with a stock Lightning loop, into results/local/bench (ARGS=--full for more)
+bench: setup ## compare speed with a stock Lightning loop, into results/local/bench
 	@$(BIN)/python -m plainres.bench $(ARGS)
 
 test: setup ## run the quick tests (those on CIFAR-10 itself require DATA_DIR=)

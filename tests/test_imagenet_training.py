@@ -1,16 +1,22 @@
 """Runs on photographs: their records, exact resuming within an epoch, micro-batches and invalid configurations."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers import ROOT
 from photos import CLASSES, make_photos
 from safetensors.torch import load_file
 
 from plainres.data import ImageNetData
+from plainres.data.imagenet.batches import TrainBatches
 from plainres.data.imagenet.photos import Photos
 from plainres.errors import UserError
 from plainres.nets import load_net
@@ -93,6 +99,40 @@ def test_names_of_studies_and_nets():
     assert plateau.study == "imagenet-3-classes-32px-plateau-64-fp32"
     assert plateau.net == "resnet-50-b-stride3x3"
     assert config(stride_in="3x3").hash == config().hash, "nets without bottlenecks do not depend on it"
+
+
+@pytest.mark.slow
+def test_worker_that_hangs_ends_the_run_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("plainres.data.imagenet.module.WORKER_TIMEOUT", 1)
+    monkeypatch.setattr(TrainBatches, "__getitem__", lambda *_: time.sleep(600))
+    folder = make_photos(tmp_path / "photos")
+    with pytest.raises(UserError, match=r"a process that loads images has died or hangs .*--shm-size"):
+        train_run(config(), RunContext(data_dir=folder, results=tmp_path, device=CPU))
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_process_group_writes_a_checkpoint_and_starts_no_other_run(tmp_path):
+    """As a container or SLURM stops a job: the signal reaches the processes that load photographs, too."""
+    folder = make_photos(tmp_path / "photos")
+    command = [sys.executable, str(ROOT / "experiments" / "imagenet_depth.py"), "--data-dir", str(folder), "--check"]
+    command += ["--depths", "18", "--runs-per-device", "1", "--device", "cpu", "--precision", "fp32", "--wandb", "off"]
+    command += ["--results", str(tmp_path)]
+    study = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not list(tmp_path.glob("imagenet-*/*/*/metrics.csv")):
+        assert study.poll() is None, study.stderr.read()
+        time.sleep(0.1)
+    os.killpg(study.pid, signal.SIGTERM)
+    _, err = study.communicate(timeout=120)
+    assert study.returncode == 128 + signal.SIGTERM and "Traceback" not in err, err
+    assert [path.parents[2].name for path in tmp_path.glob("imagenet-*/*/*/checkpoints/*")] == [
+        "plain-18-batch16-lr0.02"
+    ]
 
 
 def test_number_of_classes_must_match_the_folders(tmp_path):

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from plainres.bench.stock import StockModule, stock_loader
 from plainres.catalog.datasets import CIFAR10
 from plainres.data import CifarData, ImageSet, demo_set
 from plainres.data.cifar.files import load_cifar
+from plainres.nets import cifar_net
+from plainres.nets.complexity import trace_layers
 from plainres.training import ClassificationModule, RunConfig
 from plainres.training.accelerate import CudaGraphs
 from plainres.training.config import PRECISIONS
@@ -47,12 +49,10 @@ class Measurement:
 
     Attributes:
         seconds: Mean duration of the timed iterations, in seconds.
-        first_step: Seconds from the start of the Trainer to the end of its first iteration.
         peak_memory: Largest number of bytes allocated on the GPU. None on a CPU.
     """
 
     seconds: float
-    first_step: float
     peak_memory: int | None
 
 
@@ -66,14 +66,8 @@ class Stopwatch(pl.Callback):
 
     def __init__(self, timed: int, device: torch.device):
         self.timed, self.device, self.warm_up = timed, device, WARM_UP[device.type]
-        self.first_step = 0.0
-
-    def on_fit_start(self, *_: object) -> None:
-        self.begin = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if not self.first_step:
-            self.first_step = self._now() - self.begin
         if trainer.global_step == self.warm_up:
             self.started = self._now()
         elif trainer.global_step == self.warm_up + self.timed:
@@ -89,6 +83,13 @@ class Stopwatch(pl.Callback):
 def default_timed_iterations(depth: int, device: torch.device) -> int:
     """Return the number of timed iterations, such that one round of all methods takes about a minute on a CPU."""
     return 500 if device.type == "cuda" else max(2, 200 // depth)
+
+
+def convolution_outputs(depth: int) -> int:
+    """Return the number of elements in the outputs of all convolutions of a residual net, for one image."""
+    with torch.device("meta"):
+        net = cifar_net(depth)
+    return sum(call.output.numel() for call in trace_layers(net, (3, 32, 32), (nn.Conv2d,)))
 
 
 def drawn_images() -> tuple[Tensor, Tensor]:
@@ -157,4 +158,4 @@ def measure(
         else:
             trainer.fit(ClassificationModule(config), cifar_data(iterations, batch_size, data_dir))
     peak = torch.cuda.max_memory_allocated(device) if cuda else None
-    return Measurement(watch.seconds, watch.first_step, peak)
+    return Measurement(watch.seconds, peak)

@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from tabulate import tabulate
 
 from plainres.bench.measure import Method, cifar_data, measure
 from plainres.cores import available_cores
@@ -94,17 +93,3 @@ def compare_arrangements(
                 }
             )
     return lines, start_seconds
-
-
-def format_table(lines: list[dict]) -> str:
-    """Return what `compare_arrangements` measured as a table."""
-    rows = [
-        {
-            "condition": line["condition"],
-            "in turn, images/s": f"{median(line['in_turn']):.0f}",
-            "side by side, images/s": f"{median(line['side_by_side']):.0f}",
-            "ratio": f"{line['ratio']:.2f} ({line['ratio_spread'][0]:.2f} to {line['ratio_spread'][1]:.2f})",
-        }
-        for line in lines
-    ]
-    return tabulate(rows, headers="keys", disable_numparse=True)

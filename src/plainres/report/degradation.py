@@ -5,7 +5,7 @@ from plainres.report.records import Study
 from plainres.report.statistics import final
 
 PREFIXES = {"plain": "plain", "residual": "resnet"}
-TRY = "Try another seed (--seeds 1) or more iterations (--iterations)."
+TRY = "Try another seed (--seeds 1) or more iterations (--iterations)"
 ERRORS = {"training": "train_error", "test": "test_error"}
 
 
@@ -72,7 +72,7 @@ def _plain(study: Study, depths: list[int]) -> str:
         finding = (
             f"the deeper plain net ends worse on its own training set, the direction of degradation{_doubt(part)}{size}"
         )
-    return f"{_change(study, shallow, deep)} {finding.removesuffix('.')}."
+    return f"{_change(study, shallow, deep)} {finding}."
 
 
 def _residual(study: Study, depths: list[int]) -> str:
@@ -101,7 +101,7 @@ def _twins(study: Study, depths: list[int]) -> str:
     )
     deepest = depths[-1]
     part = _part(study, f"plain-{deepest}", f"resnet-{deepest}", "train_error")
-    seen = "" if part.as_claimed else f" At {deepest} layers, shortcuts do not help here. {TRY}"
+    seen = "" if part.as_claimed else f" At {deepest} layers, shortcuts do not help here. {TRY}."
     return f"Plain minus residual twin, in points of training and test error: {gaps}.{seen}"
 
 

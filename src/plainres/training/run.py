@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from multiprocessing import active_children
 from pathlib import Path
 from typing import cast
 
@@ -97,7 +98,14 @@ def train_run(
             # A stop that has been asked for stops the study, whatever has ended the run.
             if stop.signum is not None and not isinstance(error, Stopped):
                 raise Stopped(f"{config.name} failed while it was stopping: {error}", stop.signum) from error
-            raise
+            if not str(error).startswith("DataLoader"):
+                raise
+            for worker in active_children():  # it may hang, and ignores SIGTERM
+                worker.kill()
+            raise UserError(
+                f"{config.name}: a process that loads images has died or hangs ({str(error).splitlines()[0]}): if "
+                "/dev/shm is full, give the container more shared memory (--shm-size)"
+            ) from None
         stop.synchronize()
         stop.raise_if_stopped(f"{config.name} has ended")
         return ended

@@ -113,6 +113,9 @@ def check_first_rows(record: PublishedRecord, data_dir: Path, rows: int) -> Resu
             return Result(SKIPPED, str(error))
     differences = record.differences()
     processes = record.run["provenance"].get("processes", 1)
+    provenance = record.run["provenance"]
+    if "cuda_graphs" not in provenance and provenance.get("engine", "eager") == "eager":  # before 2026-11-29
+        differences.append("SGD was not fused")
     if processes > 1:
         differences.append(f"{processes} processes, here 1")
     return compare_rows(recorded, trained, differences)

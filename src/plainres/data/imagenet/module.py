@@ -19,7 +19,7 @@ from plainres.errors import UserError
 TEST_BATCH = 250
 MAX_WORKERS = 16
 BAD_LIMIT = 100
-WORKER_TIMEOUT = 300  # seconds without a batch after which a worker is taken to hang
+WORKER_TIMEOUT = 120  # seconds without a batch after which a worker is taken to hang
 FOLDERS = {"train": "train", "test": "val"}  # the paper evaluates its single nets on the validation images
 
 
