@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -160,6 +161,17 @@ def test_probes_see_a_fixed_sample_of_mixed_classes(folder):
     labels = torch.cat([rows.labels for rows in data_of(folder).first(len(photos), 5)])
     assert torch.equal(labels.sort().values, photos.labels) and not torch.equal(labels, photos.labels)
     assert torch.equal(torch.cat([rows.labels for rows in data_of(folder).first(7, 5)]), labels[:7])
+
+
+def test_hidden_and_system_folders_are_neither_classes_nor_hold_images(folder, capsys):
+    before = data_of(folder)
+    for name in (".ipynb_checkpoints", "__MACOSX", "n01/.thumbnails", "n01/@eaDir"):
+        (folder / "train" / name).mkdir()
+        shutil.copy(next((folder / "train" / "n01").glob("*.JPEG")), folder / "train" / name / "a.jpg")
+    after = data_of(folder)
+    assert after.class_names == before.class_names and len(after.parts["train"]) == len(before.parts["train"])
+    data_of(folder)
+    assert capsys.readouterr().err.count("train: 2 hidden or system folders are not classes\n") == 1
 
 
 # Files

@@ -11,6 +11,7 @@ from plainres.data import StudyData
 from plainres.data.cifar.files import SOURCES
 from plainres.data.imagenet.module import FOLDERS
 from plainres.errors import UserError
+from plainres.files import read_json
 from plainres.nets import load_net
 from plainres.nets.weights import Normalized
 from plainres.training import RunConfig
@@ -190,9 +191,8 @@ def check_weights(record: PublishedRecord, data: StudyData | Result) -> Result:
 
 def _metadata_problems(record: PublishedRecord, net: Normalized) -> list[str]:
     config, recipe = record.valid_config, net.recipe
-    problems = [
-        f"{name} is not that of run.json" for name in ("final", "provenance") if recipe[name] != record.run[name]
-    ]
+    on_disk = read_json(record.folder / "run.json")  # the record may hold hardware that was noted later
+    problems = [f"{name} is not that of run.json" for name in ("final", "provenance") if recipe[name] != on_disk[name]]
     if RunConfig(**recipe["config"]) != config:
         problems.append("config is not that of run.json")
     expected = config.architecture()

@@ -3,7 +3,9 @@
 import hashlib
 import os
 import re
+import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,7 @@ class Photos:
             files_of_class = [
                 f"{path[len(str(folder)) + 1 :]}/{file}"
                 for path, _, files in sorted(os.walk(folder / name, followlinks=True))
+                if not any(map(_is_hidden, Path(path).relative_to(folder).parts))
                 for file in sorted(files)
                 if _is_image(file)
             ]
@@ -101,7 +104,10 @@ def class_folders(folder: Path) -> list[str]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be read ({error.strerror or error})") from None
-    classes = [entry.name for entry in entries if entry.is_dir()]
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    classes = [name for name in folders if not _is_hidden(name)]
+    if len(classes) < len(folders):
+        _report_hidden(folder, len(folders) - len(classes))
     if classes:
         return classes
     if any(_is_image(entry.name) for entry in entries):
@@ -125,7 +131,17 @@ def center_view(image: Tensor, size: int) -> Tensor:
 
 
 def _is_image(name: str) -> bool:
-    return has_file_allowed_extension(name, IMG_EXTENSIONS) and not name.startswith(".")
+    return has_file_allowed_extension(name, IMG_EXTENSIONS) and not _is_hidden(name)
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a file or folder is hidden or made by a system, such as .ipynb_checkpoints or __MACOSX."""
+    return name.startswith((".", "__", "@")) or name in ("lost+found", "$RECYCLE.BIN", "System Volume Information")
+
+
+@cache
+def _report_hidden(folder: Path, count: int) -> None:
+    print(f"{folder}: {count} hidden or system folders are not classes", file=sys.stderr)
 
 
 def decode(path: Path) -> Tensor:
