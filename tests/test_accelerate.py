@@ -41,6 +41,7 @@ def test_twin_has_the_tensors_of_the_net():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler
 def test_compiled_blocks_give_the_same_numbers_within_rounding():
     torch.manual_seed(0)
     net = cifar_net(8).double()
