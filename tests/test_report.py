@@ -145,8 +145,10 @@ def test_verdict_at_an_eighth_of_the_budget_gives_a_direction(tmp_path):
 def test_a_lower_error_of_the_deeper_plain_net_is_said_too(tmp_path):
     for depth, error in ((20, 10.0), (44, 8.0)):
         write_run(tmp_path, error, error, depth=depth, shortcut=None)
+        write_run(tmp_path, error + 1, error + 1, depth=depth)
     text = verdict(read_study(tmp_path / "cifar10-64k-fp32"))
-    assert "the deeper plain net does not have the higher training error." in text
+    assert "the deeper plain net does not have the higher training error: degradation is not seen here. Try" in text
+    assert "At 44 layers, shortcuts do not help here. Try another seed" in text
 
 
 def test_figures_show_every_net(study):
