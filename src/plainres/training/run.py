@@ -146,7 +146,10 @@ class _Run:
         facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
         metrics = RecordLogger(record, len(data.parts["train"]))
         try:
-            self._fit(module, data, metrics, checkpoint, callbacks, loggers)
+            try:
+                self._fit(module, data, metrics, checkpoint, callbacks, loggers)
+            finally:  # only now it is known whether the graphs could be captured
+                facts["provenance"]["cuda_graphs"] = module.train_forward != module.net.__call__
         except Diverged as error:
             reason = str(error)  # the name `error` is deleted at the end of this block
 
