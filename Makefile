@@ -49,7 +49,7 @@ report: figures ## build results/REPORT.md and the self-contained page results/r
 claims: setup ## judge the paper's claims on the records; fails if one loses its level
 	@$(BIN)/python -m plainres.report results --claims
 
-verify: setup ## check records: RECORD= (default: all published), ROWS= of 64 rows are trained again (0: none)
+verify: setup ## audit records: RECORD= (default: all published), ROWS= of 64 rows are trained again (0: compute nothing again)
 	@$(BIN)/python -m plainres.verify $(RECORD) --rows $(ROWS) $(ARGS)
 
 dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="--check FILE" sends nothing)

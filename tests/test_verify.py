@@ -1,10 +1,9 @@
 """Checking published records: what is untouched passes, and every altered file is found by the check it concerns."""
 
 import json
-import re
 import shutil
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,26 +11,28 @@ import safetensors
 from helpers import config, shrink_demo
 
 from plainres.errors import UserError
-from plainres.nets import load_net
+from plainres.records import audit as audit_module
+from plainres.records.audit import (
+    ROW_ERROR_TOLERANCE,
+    Audit,
+    audit_record,
+    compare_rows,
+    find_committed,
+    first_start,
+    read_rows,
+)
 from plainres.report.run import NOTED_HARDWARE, hardware_name, read_run
-from plainres.report.write import write_all
-from plainres.verify import published, replay
-from plainres.verify.__main__ import Findings, Verify, check_contents, main, verify
-from plainres.verify.checks import Data, check_errors
-from plainres.verify.published import FAILED, PASSED, SKIPPED, find_published, read_record
-from plainres.verify.redraw import check_drawn
-from plainres.verify.replay import ERROR_TOLERANCE, compare_rows, reason_to_skip
+from plainres.verify import Verify, verify
 
 RECORD = config().folder
-STUDY = config().study
+FILES = {f"{name} is not the committed one" for name in ("metrics.csv", "run.json", "weights.safetensors")}
 
 
 @pytest.fixture(scope="module")
 def committed(finished, tmp_path_factory):
-    """A repository with one published record, and the figures and tables drawn from it; not to be changed."""
+    """A repository with one published record; not to be changed."""
     root = tmp_path_factory.mktemp("repository")
-    shutil.copytree(finished[0] / STUDY, root / "results" / STUDY)
-    write_all(root / "results")
+    shutil.copytree(finished[0] / config().study, root / "results" / config().study)
     author = ("-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
     for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message", "records"]):
         subprocess.run(["git", *command], cwd=root, check=True)
@@ -45,15 +46,15 @@ def results(committed, tmp_path, small_demo):
     return tmp_path / "repository" / "results"
 
 
-def check(results: Path) -> dict[str, str]:
-    """The status of each check that needs no training and no drawing."""
-    findings = Findings()
-    check_contents([read_record(results / RECORD)], Data(results), findings)
-    return {name: result.status for name, result in findings.found[RECORD.as_posix()].items()}
+def audit(results: Path, rows: int = 1) -> Audit:
+    return audit_record(results / RECORD, results, rows)
 
 
-def failures(results: Path) -> set[str]:
-    return {name for name, status in check(results).items() if status == FAILED}
+def problems(results: Path, rows: int = 1) -> list[str]:
+    """What does not hold, except that altered files are not the committed ones, which is asserted."""
+    found = audit(results, rows).problems
+    assert FILES & set(found), "every altered file is found"
+    return [problem for problem in found if problem not in FILES]
 
 
 def alter(path: Path, old: str, new: str) -> None:
@@ -69,51 +70,74 @@ def other_digit(cell: str) -> str:
     return cell[:place] + str((int(cell[place]) + 1) % 10) + cell[place + 1 :]
 
 
-def test_untouched_record_passes(results, monkeypatch, capsys):
-    monkeypatch.setattr(replay, "calibrate", lambda *_: 1e-12)
-    arguments = ["verify", "--results", str(results), "--data-dir", str(results), "--rows", "2"]
-    monkeypatch.setattr("sys.argv", arguments)
-    assert main() == 0
-    printed = capsys.readouterr().out
-    assert "2 rows equal as printed" in printed
-    assert "0 failed, 0 skipped" in printed
-    for name in ("files", "configuration", "metrics", "data", "weights", "first rows", "tables", "figures"):
-        assert f" {name} " in printed
+def test_untouched_record_passes(results, capsys):
+    assert verify(Verify(results=results, data_dir=results, rows=2)) == 0
+    line, summary = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"passed {RECORD.as_posix()}: ") and "left out" not in line
+    for compared in (
+        "4 files as committed",
+        f"hash {config().hash}",
+        "64 rows",
+        "md5 of test and train",
+        "recipe of weights.safetensors",
+        "errors of the weights: test_loss +0, test_error +0, clean_train_loss +0, clean_train_error +0",
+        "2 rows trained again: equal as printed",
+    ):
+        assert f"{compared};" in f"{line};"
+    assert summary == "1 passed, 0 failed, 0 skipped"
+
+
+def test_without_rows_nothing_is_computed_again(results, monkeypatch):
+    for name in ("train_run", "evaluate"):
+        monkeypatch.delattr(audit_module, name)
+    assert audit(results, rows=0).left_out == ["errors of the weights and first rows (ROWS=0)"]
+
+
+def test_all_problems_of_all_records_are_listed(results, capsys):
+    shutil.copytree(results / RECORD, results / RECORD.parent / "seed-7")
+    subprocess.run(["git", "add", "."], cwd=results, check=True)
+    (results / RECORD / "run.json").write_text("{")
+    assert verify(Verify(results=results, data_dir=results, rows=0)) == 1
+    failed, damaged, other, *altered, summary = capsys.readouterr().out.splitlines()
+    assert failed.startswith(f"failed {RECORD}") and "cannot be read (JSONDecodeError" in damaged
+    assert other.startswith(f"failed {RECORD.parent}/seed-7")
+    assert "metrics.csv is not the committed one" in altered[0] and f"the folder should be {RECORD}" in altered[-1]
+    assert summary == "0 passed, 2 failed, 0 skipped"
 
 
 def test_all_published_records_are_found(results):
-    assert find_published(results) == [results / RECORD]
+    assert find_committed(results) == [results / RECORD]
     shutil.copytree(results / RECORD, results / RECORD.parent / "seed-7")
-    assert find_published(results) == [results / RECORD], "only the first one is committed"
+    assert find_committed(results) == [results / RECORD], "only the first one is committed"
     shutil.rmtree(results.parent / ".git")
-    assert len(find_published(results)) == 2
+    assert len(find_committed(results)) == 2
+    assert audit(results, rows=0).left_out[0] == "files (not committed)"
 
 
-def test_runs_in_progress_are_left_out_unless_named(results):
+def test_runs_in_progress_are_skipped(results, capsys):
     alter(results / RECORD / "run.json", '"outcome": "finished"', '"outcome": "running"')
-    assert find_published(results) == []
-    with pytest.raises(UserError, match="has not ended"):
-        read_record(results / RECORD)
+    assert verify(Verify(results=results, data_dir=results)) == 0
+    assert capsys.readouterr().out.endswith("0 passed, 0 failed, 1 skipped\n")
 
 
-@pytest.mark.parametrize("column", ["train_error", "lr", "epoch", "iteration"])
-def test_altered_row_is_found(results, column):
+@pytest.mark.parametrize(("row", "column"), [(30, "iteration"), (30, "train_error"), (63, "train_error")])
+def test_altered_row_is_found(results, row, column):
     metrics = results / RECORD / "metrics.csv"
     header, *rows = metrics.read_text().splitlines()
-    cells = rows[30].split(",")
+    cells = rows[row].split(",")
     place = header.split(",").index(column)
     cells[place] = other_digit(cells[place])
-    rows[30] = ",".join(cells)
+    rows[row] = ",".join(cells)
     metrics.write_text("\n".join([header, *rows]) + "\n")
-    assert failures(results) == {"files", "metrics"}
+    found = problems(results, rows=0)
+    assert len(found) == (column == "iteration" or row == 63), "git alone finds an altered error in the middle"
 
 
 def test_altered_loss_is_found_by_training_again(results):
-    record = read_record(results / RECORD)
-    cell = record.rows[0]["train_loss"]
+    cell = read_rows(results / RECORD)[0]["train_loss"]
     alter(results / RECORD / "metrics.csv", cell, other_digit(cell))
-    result = replay.check_first_rows(record, results, 1)
-    assert result.status == FAILED and cell in result.detail and "train_loss at iteration 1" in result.detail
+    (problem,) = problems(results)
+    assert problem == f"train_loss at iteration 1 is {other_digit(cell)}, trained again {cell}"
 
 
 @pytest.mark.parametrize("name", ["train_loss", "test_error", "best_test_error", "clean_train_error"])
@@ -121,19 +145,31 @@ def test_altered_final_figure_is_found(results, name):
     path = results / RECORD / "run.json"
     value = str(json.loads(path.read_text())["final"][name])
     alter(path, f'"{name}": {value}', f'"{name}": {other_digit(value)}')
-    found = failures(results)
-    assert "files" in found and "weights" in found  # the weights file holds the final figures too
-    assert "metrics" in found or name == "clean_train_error"
+    found = problems(results, rows=0)
+    assert "final in weights.safetensors is not that of run.json" in found
+    assert any(problem.startswith(f"{name} is ") for problem in found) or name == "clean_train_error"
+
+
+@pytest.mark.parametrize("name", ["test_loss", "clean_train_error"])
+def test_recorded_figures_must_be_those_of_the_weights(results, name, monkeypatch):
+    evaluate = audit_module.evaluate
+
+    def evaluated(*arguments):
+        return {key: value + (key in name and 0.01) for key, value in evaluate(*arguments).items()}
+
+    monkeypatch.setattr(audit_module, "evaluate", evaluated)
+    (problem,) = audit(results).problems
+    assert problem.startswith(f"{name} is ") and problem.endswith(" with these weights")
 
 
 def test_altered_configuration_is_found_and_nothing_is_computed_from_it(results):
     path = results / RECORD / "run.json"
     alter(path, '"momentum": 0.9', '"momentum": 0.8')
-    statuses = check(results)
-    assert statuses["configuration"] == FAILED
-    assert statuses["weights"] == statuses["data"] == SKIPPED
+    assert any(problem.startswith("config_hash is ") for problem in problems(results))
+    assert audit(results).left_out == ["the rest (the configuration does not hold)"]
     alter(path, '"momentum": 0.8', '"momentum": 8')
-    assert check(results)["configuration"] == FAILED
+    (problem,) = problems(results)
+    assert "momentum must be at least 0" in problem
 
 
 def test_altered_byte_of_weights_is_found(results):
@@ -146,13 +182,14 @@ def test_altered_byte_of_weights_is_found(results):
     altered = bytearray(untouched)
     altered[largest + 3] ^= 0x80  # the sign of the largest weight of the classifier
     path.write_bytes(altered)
-    assert failures(results) == {"files", "weights"}
+    assert any(problem.endswith("with these weights") for problem in problems(results))
     altered = bytearray(untouched)
     altered[largest] ^= 0x01  # the last bit, which hardly changes the loss
     path.write_bytes(altered)
-    assert "files" in failures(results)
+    problems(results)
     path.write_bytes(untouched[:-4])
-    assert failures(results) == {"files", "weights"}
+    (problem,) = problems(results)
+    assert "not a weights file" in problem
 
 
 def test_missing_data_set_is_skipped_with_its_reason(results):
@@ -162,154 +199,95 @@ def test_missing_data_set_is_skipped_with_its_reason(results):
     shutil.copytree(results / RECORD, results / other.folder)
     (results / other.folder / "run.json").write_text(json.dumps(run))
     (results / other.folder / "weights.safetensors").unlink()
-    findings = Findings()
-    able = check_contents([read_record(results / other.folder)], Data(results), findings)
-    found = findings.found[other.folder.as_posix()]
-    assert not able and found["configuration"].status == PASSED
-    for name in ("data", "first rows"):
-        assert found[name].status == SKIPPED and "CIFAR-10 is not in DATA_DIR" in found[name].detail
+    found = audit_record(results / other.folder, results)
+    assert found.status == "passed"
+    data, rest = found.left_out[1], found.left_out[-1]
+    assert data.startswith("data (CIFAR-10 cannot be read from ") and "first rows" in rest
 
 
 def test_other_data_are_found(results, monkeypatch):
     shrink_demo(monkeypatch, train=704)
-    assert {"data", "metrics"} <= failures(results)
-
-
-def test_altered_table_and_figure_are_found(results):
-    record = read_record(results / RECORD)
-    svg = next((results / STUDY).glob("*.svg"))
-    alter(results / STUDY / "runs.csv", "resnet-8", "resnet-9")
-    alter(svg, "<path d=", "<path  d=")
-    drawn = {name: result for _, name, result in check_drawn(record.results, [record], whole=False)}
-    assert drawn["tables"].status == FAILED and "runs.csv" in drawn["tables"].detail
-    assert drawn["figures"].status == FAILED and svg.name in drawn["figures"].detail
-    for path in (results / STUDY).glob("*.svg"):
-        alter(path, "Matplotlib v", "Matplotlib v0.")
-    drawn = {name: result for _, name, result in check_drawn(record.results, [record], whole=False)}
-    assert drawn["figures"].status == SKIPPED and "Matplotlib 0." in drawn["figures"].detail
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_figures_and_tables_with_a_run_in_progress_are_redrawn(results, whole):
-    folder = results / RECORD.parent / "seed-7"
-    shutil.copytree(results / RECORD, folder)
-    (folder / "weights.safetensors").unlink()
-    alter(folder / "run.json", '"outcome": "finished"', '"outcome": "running"')
-    alter(folder / "run.json", '"seed": 0', '"seed": 7')
-    write_all(results)
-    subprocess.run(["git", "add", "."], cwd=results, check=True)
-    assert "seed-7: partial" in (results / STUDY / "table6.md").read_text()
-
-    def checked() -> dict[tuple[str, str], str]:
-        record = read_record(results / RECORD)
-        return {(name, check): result.status for name, check, result in check_drawn(results, [record], whole=whole)}
-
-    assert set(checked().values()) == {PASSED}
-    alter(results / STUDY / "partial.md", "not results", "results")
-    assert checked()[STUDY, "tables"] == FAILED
-
-
-def test_names_of_clip_paths_and_markers_may_differ_in_figures(results):
-    record = read_record(results / RECORD)
-    drawing = results / STUDY / "figure7.svg"
-    text = drawing.read_text()
-    names = sorted(set(re.findall(r'id="([mp][0-9a-f]{10})"', text)))
-    assert len(names) > 1
-    for number, name in enumerate(names):
-        text = text.replace(name, f"{name[0]}{number:010x}")
-    drawing.write_text(text)
-
-    def status() -> str:
-        drawn = {name: result for _, name, result in check_drawn(record.results, [record], whole=False)}
-        return drawn["figures"].status
-
-    assert status() == PASSED
-    first, second = re.findall(r'href="#(m[0-9a-f]{10})"', text)[:: text.count('href="#m') - 1]
-    assert first != second
-    alter(drawing, f'href="#{first}"', f'href="#{second}"')
-    assert status() == FAILED
+    found = audit(results)
+    assert len(found.problems) == 1 and found.problems[0].startswith("md5 of train is ")
+    assert any("first rows" in left_out for left_out in found.left_out)
 
 
 def test_other_hardware_has_a_tolerance():
     recorded = [{"iteration": "31", "lr": "0.1", "train_error": "82.5", "test_error": "", "seconds": "7"}]
-    close = [recorded[0] | {"train_error": f"{82.5 + 0.9 * ERROR_TOLERANCE}", "seconds": "9"}]
-    assert compare_rows(recorded, [recorded[0] | {"seconds": "9"}], []).status == PASSED
-    assert compare_rows(recorded, close, []).status == FAILED
-    allowed = compare_rows(recorded, close, ["amx False, here True"])
-    assert allowed.status == PASSED and "amx False, here True" in allowed.detail
-    for far in ({"train_error": f"{82.5 + 1.1 * ERROR_TOLERANCE}"}, {"lr": "0.01"}, {"test_error": "80"}):
-        assert compare_rows(recorded, [recorded[0] | far], ["amx False, here True"]).status == FAILED
-    diverged = compare_rows(recorded * 2, recorded, ["amx False, here True"])
-    assert diverged.status == FAILED and "diverged after 1 of 2 rows" in diverged.detail
+    close = [recorded[0] | {"train_error": f"{82.5 + 0.9 * ROW_ERROR_TOLERANCE}", "seconds": "9"}]
+    amx = ["amx False, here True"]
+    assert not compare_rows(recorded, [recorded[0] | {"seconds": "9"}], [])[1]
+    assert compare_rows(recorded, close, [])[1]
+    told, found = compare_rows(recorded, close, amx)
+    assert not found and "amx False, here True" in told
+    for far in ({"train_error": f"{82.5 + 1.1 * ROW_ERROR_TOLERANCE}"}, {"lr": "0.01"}, {"test_error": "80"}):
+        assert compare_rows(recorded, [recorded[0] | far], amx)[1]
+    assert "diverged after 1 of 2 rows" in compare_rows(recorded * 2, recorded, amx)[1][0]
 
 
 @pytest.mark.parametrize("here", [True, False])
-def test_records_without_amx_name_the_way_to_train_without_it(results, here, monkeypatch):
-    record = read_record(next(results.glob("*/*/seed-*")))
-    hardware = record.hardware | {"amx": False}
-    monkeypatch.setattr(published, "describe_hardware", lambda _: hardware | {"amx": here})
-    record.run["provenance"]["hardware"] = hardware
-    told = record.differences()
+def test_records_without_amx_name_the_way_to_train_without_it(finished, here, monkeypatch):
+    provenance = finished[1]["provenance"]
+    hardware = provenance["hardware"] | {"amx": False}
+    monkeypatch.setattr(audit_module, "describe_hardware", lambda _: hardware | {"amx": here})
+    told = audit_module.Machine(config(), provenance | {"hardware": hardware}).differences
     assert any("ONEDNN_MAX_CPU_ISA" in text for text in told) is here
 
 
-def test_bf16_records_are_checked_in_fp32_on_a_cpu_without_bf16_kernels(results, monkeypatch):
-    monkeypatch.setattr(published, "has_bf16_kernels", lambda _: False)
-    record = read_record(results / RECORD)
-    assert record.precision == "fp32" and reason_to_skip(record) == ""
-    in_bf16 = replace(record, config=replace(record.valid_config, precision="bf16"))
-    assert in_bf16.precision == "fp32" and "no bf16 kernels" in reason_to_skip(in_bf16)
+@pytest.mark.parametrize(("change", "status"), [(0.2, "passed"), (0.4, "failed")])
+def test_bf16_records_are_evaluated_in_fp32_on_a_cpu_without_bf16_kernels(results, monkeypatch, change, status):
+    in_bf16 = config(precision="bf16")
+    shutil.copytree(results / RECORD, results / in_bf16.folder)
+    path = results / in_bf16.folder / "run.json"
+    run = json.loads(path.read_text())
+    run |= {"config": asdict(in_bf16), "config_hash": in_bf16.hash, "study": in_bf16.study}
+    path.write_text(json.dumps(run))
+    evaluate, load_net = audit_module.evaluate, audit_module.load_net
 
-    net, (data, _) = load_net(record.folder / "weights.safetensors"), Data(results).load(record.valid_config)
-    error = record.run["final"]["test_error"]
-    for change, in_fp32, status in ((0.2, False, FAILED), (0.2, True, PASSED), (0.4, True, FAILED)):
-        record.run["final"]["test_error"] = error + change
-        result = check_errors(in_bf16 if in_fp32 else record, net, data)
-        assert result.status == status
-        assert ("precision bf16, here fp32" in result.detail) is (status == PASSED)
-    monkeypatch.setattr(published, "has_bf16_kernels", lambda _: True)
-    assert in_bf16.precision == "bf16" and reason_to_skip(in_bf16) == ""
+    def evaluated(net, data, part, precision):
+        assert precision == "fp32"
+        return {
+            key: value + (key == "test_error" and change) for key, value in evaluate(net, data, part, "fp32").items()
+        }
+
+    def load_in_bf16(path):
+        net = load_net(path)
+        net.recipe["config"] = asdict(in_bf16)
+        return net
+
+    monkeypatch.setattr(audit_module, "evaluate", evaluated)
+    monkeypatch.setattr(audit_module, "load_net", load_in_bf16)
+    monkeypatch.setattr(audit_module, "has_bf16_kernels", lambda _: False)
+    found = audit_record(results / in_bf16.folder, results)
+    assert found.status == status
+    assert any("no bf16 kernels" in left_out for left_out in found.left_out)
+    assert any("precision bf16, here fp32" in compared for compared in found.compared) is (status == "passed")
 
 
-def test_earlier_hardware_that_is_noted_outside_the_record(results, monkeypatch):
-    folder = next(results.glob("*/*/seed-*"))
-    record = read_record(folder)
-    assert record.at_start().hardware == record.hardware
-    monkeypatch.setitem(NOTED_HARDWARE, (record.name, "another commit"), (10, {"cpu": "Other"}))
-    assert read_record(folder).at_start().hardware == record.hardware
-    commit = record.run["provenance"]["commit"]
-    monkeypatch.setitem(NOTED_HARDWARE, (record.name, commit), (10, {"cpu": "Other"}))
-    assert not failures(results), "a check reads what is on disk"
-    noted = read_record(folder)
-    assert noted.hardware == record.hardware
-    assert noted.at_start().hardware == record.hardware | {"cpu": "Other"}
+def test_earlier_hardware_that_is_noted_outside_the_record(results, finished, monkeypatch):
+    folder, recorded = results / RECORD, finished[1]
+    hardware, commit = recorded["provenance"]["hardware"], recorded["provenance"]["commit"]
+    assert first_start(recorded, folder)["hardware"] == hardware
+    monkeypatch.setitem(NOTED_HARDWARE, (RECORD.as_posix(), "another commit"), (10, {"cpu": "Other"}))
+    assert first_start(recorded, folder)["hardware"] == hardware
+    monkeypatch.setitem(NOTED_HARDWARE, (RECORD.as_posix(), commit), (10, {"cpu": "Other"}))
+    assert first_start(recorded, folder)["hardware"] == hardware | {"cpu": "Other"}
+    found = audit(results)
+    assert found.status == "passed", "what is noted is not compared with what is on disk"
+    assert "since cpu Other, here" not in found.compared[-2], "the weights are those of the last start"
     assert hardware_name(read_run(folder).info).startswith("Other (")
-    path = folder / "run.json"
-    path.write_text(json.dumps(record.run | {"provenance": record.run["provenance"] | {"earlier": []}}))
-    assert read_record(folder).at_start().hardware == record.hardware, "what the record says itself goes first"
-
-
-def test_older_highway_records_are_not_trained_again(results):
-    record = read_record(results / RECORD)
-    assert reason_to_skip(record) == ""
-    older = record.run | {"final": {"test_error": 33.6}}
-    highway = type(record)(record.folder, older, config(shortcut="highway"))
-    assert "2026-11-21" in reason_to_skip(highway)
-    assert reason_to_skip(type(record)(record.folder, record.run, config(shortcut="highway"))) == ""
+    says_itself = recorded | {"provenance": recorded["provenance"] | {"earlier": []}}
+    assert first_start(says_itself, folder)["hardware"] == hardware, "what the record says itself goes first"
 
 
 def test_bad_input_is_one_line(results):
     def message(**options) -> str:
         with pytest.raises(UserError) as error:
-            verify(Verify(**{"results": results, "data_dir": results} | options), Findings())
+            verify(Verify(**{"results": results, "data_dir": results} | options))
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert "no such record" in message(records=(results / "nothing",))
-    assert "not the record of a run" in message(records=(results / STUDY,))
-    assert "no records below" in message(results=results / STUDY)
+    assert "not the record of a run" in message(records=(results / "nothing",))
+    assert "not the record of a run" in message(records=(results / config().study,))
+    assert "no records below" in message(results=results / config().study)
     assert "rows must be between 0 and 64" in message(rows=65)
-    alter(results / RECORD / "run.json", '"outcome": "finished"', '"outcome": "running"')
-    assert "has not ended" in message(records=(results / RECORD,))
-    alter(results / RECORD / "run.json", "{", "")
-    assert "not the record of a run" in message(records=(results / RECORD,))

@@ -1,0 +1,378 @@
+"""The audit of a record: whether its files, its data, its weights and training from its seed give what it says."""
+
+import copy
+import json
+import math
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+
+from plainres.data import StudyData
+from plainres.data.base import Part
+from plainres.errors import UserError
+from plainres.nets import load_net
+from plainres.nets.weights import Normalized
+from plainres.report.run import add_noted_hardware
+from plainres.training import RunConfig, RunContext, train_run
+from plainres.training.build import make_data
+from plainres.training.config import ROWS
+from plainres.training.device import choose_device, describe_hardware, has_bf16_kernels
+from plainres.training.evaluation import evaluate
+from plainres.training.record import UNFINISHED
+from plainres.training.schedule import row_ends
+
+# Everything about the hardware that may change the last digits. The number of threads is set to the recorded one.
+HARDWARE = ("device", "gpu", "cpu", "cpu_capability", "amx")
+# Points of error, and loss. Other hardware rounds differently, most of all in bf16. Three nets that were recorded on an
+# AMD EPYC and evaluated on an Intel Xeon with AMX moved by at most 0.02 points (two test images) and 4e-5 of loss.
+# Deeper nets get some room. Evaluated in fp32 instead of bf16, the test errors of the nine published nets moved by at
+# most 0.12 points (plain-56 after 64,000 iterations) and their losses by at most 6e-4.
+WEIGHTS_TOLERANCES = {"hardware": (0.05, 1e-3), "precision": (0.3, 5e-3)}
+# Training amplifies rounding, and the first iterations of deep nets most of all. With and without AMX, the first rows
+# of the same seed differed by up to 4.6 points of error and 12% of the loss (residual nets of 44 and 56 layers). Until
+# 2026-11-22 the tolerances were 3 points and 5%, which six records of such nets exceeded.
+ROW_ERROR_TOLERANCE = 10.0  # points
+ROW_LOSS_TOLERANCE = 0.25  # relative
+TIMES = ("images_per_second", "seconds")
+
+
+@dataclass
+class Audit:
+    """What the audit of one record has found.
+
+    Attributes:
+        name: Path of the record below the results folder.
+        problems: What does not hold.
+        compared: What was compared.
+        left_out: What was not compared, and why.
+    """
+
+    name: str
+    problems: list[str] = field(default_factory=list)
+    compared: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """`"failed"`, `"passed"`, or `"skipped"` for a run in progress."""
+        return "failed" if self.problems else "passed" if self.compared else "skipped"
+
+    def add(self, compared: str, problems: Sequence[str]) -> bool:
+        """Add the result of a comparison, and return whether it found no problem."""
+        self.problems += problems
+        if not problems:
+            self.compared.append(compared)
+        return not problems
+
+
+class Machine:
+    """How this machine computes again what another one may have computed.
+
+    Args:
+        config: Configuration of the run.
+        provenance: Software and hardware that computed it, as run.json has them.
+
+    Attributes:
+        device: A GPU if the run was computed on one and this machine has one, and otherwise the CPU.
+        precision: Precision of the run, or fp32 if the device has no kernels for bf16.
+        differences: What differs between the two machines and may change digits.
+    """
+
+    def __init__(self, config: RunConfig, provenance: dict):
+        recorded = provenance["hardware"]
+        self.device = choose_device("cuda" if recorded["device"] == "cuda" and torch.cuda.is_available() else "cpu")
+        self.precision = config.precision
+        if config.precision == "bf16" and not has_bf16_kernels(self.device):
+            self.precision = "fp32"
+        here = describe_hardware(self.device)
+        pairs = {name: (recorded.get(name), here.get(name)) for name in HARDWARE}
+        pairs["torch"] = (provenance["torch"], torch.__version__)
+        pairs["precision"] = (config.precision, self.precision)
+        self.differences = [f"{name} {there}, here {value}" for name, (there, value) in pairs.items() if there != value]
+        if pairs["amx"] == (False, True):
+            self.differences.append("ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 leaves out AMX")
+        if self.device.type == "cuda":
+            self.differences.append("kernels on CUDA add in no fixed order")
+        self._threads = recorded.get("threads", here["threads"])
+
+    @contextmanager
+    def recorded_threads(self) -> Iterator[None]:
+        """Compute with the recorded number of threads, which decides in which order sums are taken."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def find_committed(results: Path) -> list[Path]:
+    """Return the folders of all records that are committed, or of all records if none is committed."""
+    pattern = "*/*/seed-*/run.json"
+    # The asterisks of git match slashes too.
+    committed = [Path(line) for line in _git(results, "ls-files", "--", pattern) or [] if line.count("/") == 3]
+    return [path.parent for path in [results / path for path in committed] or sorted(results.glob(pattern))]
+
+
+def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
+    """Audit the record of a run. A run in progress is skipped.
+
+    Args:
+        folder: Folder of the record, `<results>/<study>/<net>/seed-<s>`.
+        data_dir: Folder that holds the data sets. Nothing is downloaded.
+        rows: Number of first rows, of 64, to train again. With 0, published weights are not evaluated either.
+
+    Raises:
+        Stopped: If a signal arrives while rows are trained.
+    """
+    folder = folder.resolve()
+    audit = Audit("/".join(folder.parts[-3:]))
+    try:
+        run = json.loads((folder / "run.json").read_text())
+        if run["outcome"] == UNFINISHED:
+            audit.left_out.append("everything (the run is in progress)")
+            return audit
+        _check_files(audit, folder)
+        config = RunConfig(**run["config"])
+        if not _check_names(audit, run, config):
+            audit.left_out.append("the rest (the configuration does not hold)")
+            return audit
+        recorded = read_rows(folder)
+        complete = _check_rows(audit, run, config, recorded)
+        last, start = Machine(config, run["provenance"]), first_start(run, folder)
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        audit.problems.append(f"the record cannot be read ({type(error).__name__}: {error})")
+        return audit
+    data = _load_data(audit, run, config, data_dir)
+    net = _load_weights(audit, folder, run, config)
+    if not rows:
+        audit.left_out.append("errors of the weights and first rows (ROWS=0)" if net else "first rows (ROWS=0)")
+    elif data is None or not complete:
+        audit.left_out.append("errors of the weights and first rows (data or metrics.csv do not hold)")
+    else:
+        if net:
+            _check_errors(audit, net, run["final"], config, last, data)
+        _check_first_rows(audit, recorded[:rows], config, start, data_dir)
+    return audit
+
+
+def first_start(run: dict, folder: Path) -> dict:
+    """Return the provenance of the first rows of a run, which may have been resumed on other hardware."""
+    run = copy.deepcopy(run)
+    add_noted_hardware(run, folder)
+    provenance = run["provenance"]
+    return provenance | next(iter(provenance.get("earlier", [])), {})
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a metrics.csv with its cells as they are printed there."""
+    return pd.read_csv(folder / "metrics.csv", dtype=str, keep_default_na=False).to_dict("records")
+
+
+def _git(folder: Path, *command: str) -> list[str] | None:
+    """Return the lines that git prints in a folder, or None if it is not in a repository, or there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.splitlines()
+
+
+def _check_files(audit: Audit, folder: Path) -> None:
+    """Check that the files are the committed ones, by git's hashes. Only this finds every altered digit."""
+    committed = _git(folder, "ls-files", "--", ".")
+    changed = _git(folder, "diff", "--name-only", "--relative", "HEAD", "--", ".")
+    if not committed or changed is None:
+        audit.left_out.append("files (not committed)")
+    else:
+        audit.add(f"{len(committed)} files as committed", [f"{name} is not the committed one" for name in changed])
+
+
+def _check_names(audit: Audit, run: dict, config: RunConfig) -> bool:
+    expected = {"config_hash": config.hash, "study": config.study, "net": config.net}
+    problems = [
+        f"{name} is {run.get(name)}, and that of the configuration {value}"
+        for name, value in expected.items()
+        if run.get(name) != value
+    ]
+    if audit.name != config.folder.as_posix():
+        problems.append(f"the folder should be {config.folder.as_posix()}")
+    return audit.add(f"hash {config.hash}", problems)
+
+
+def _check_rows(audit: Audit, run: dict, config: RunConfig, rows: list[dict[str, str]]) -> bool:
+    """Check that metrics.csv is complete, and that run.json has the figures of its last row and its best test error."""
+    final, ends = run["final"], list(map(str, row_ends(config)))
+    expected = ends if run["outcome"] == "finished" else ends[: len(rows)]
+    if not rows or [row["iteration"] for row in rows] != expected:
+        return audit.add("", [f"metrics.csv does not have the {len(expected)} rows of this run"])
+    figures = {name: (cell, final[name]) for name, cell in rows[-1].items() if name in final}
+    if tested := {row["iteration"]: row["test_error"] for row in rows if row["test_error"]}:
+        best = min(tested.values(), key=float)
+        figures["best_test_error"] = (best, final["best_test_error"])
+        figures["test_error at best_test_iteration"] = (best, float(tested[str(final["best_test_iteration"])]))
+    problems = [
+        f"{name} is {cell} in metrics.csv and {value} in run.json"
+        for name, (cell, value) in figures.items()
+        if cell != ("" if math.isnan(value) else str(value) if isinstance(value, int) else f"{value:.6g}")
+    ]
+    return audit.add(f"{len(rows)} rows", problems)
+
+
+@lru_cache(maxsize=3)
+def _md5(part: Part) -> str:
+    return part.md5()
+
+
+def _load_data(audit: Audit, run: dict, config: RunConfig, data_dir: Path) -> StudyData | None:
+    """Return the data of a run, or None if they are not those that it was trained on, or not there."""
+    data = make_data(replace(config, seed=0, iterations=ROWS), data_dir)
+    try:
+        data.setup()
+    except (UserError, RuntimeError) as error:  # torchvision's, if there is no such data set
+        audit.left_out.append(f"data ({config.info.title} cannot be read from {data_dir}: {error})")
+        return None
+    here, recorded = {name: _md5(part) for name, part in data.parts.items()}, run["provenance"].get("data_md5", {})
+    problems = [
+        f"md5 of {name} is {recorded.get(name)} in run.json and {here.get(name)} here"
+        for name in sorted({*recorded, *here})
+        if recorded.get(name) != here.get(name)
+    ]
+    return data if audit.add(f"md5 of {' and '.join(sorted(here))}", problems) else None
+
+
+def _load_weights(audit: Audit, folder: Path, run: dict, config: RunConfig) -> Normalized | None:
+    """Return the net with the published weights, or None if there are none, or not those of this record."""
+    path = folder / "weights.safetensors"
+    if not path.exists():
+        audit.left_out.append("weights (none published)")
+        return None
+    try:
+        net = load_net(path)
+    except UserError as error:
+        audit.problems.append(str(error))
+        return None
+    problems = [
+        f"{name} in {path.name} is not that of run.json"
+        for name in ("config", "final", "provenance")
+        if net.recipe.get(name) != run[name]
+    ]
+    architecture = config.architecture()
+    if any(architecture.get(name) != value for name, value in net.architecture.items()):
+        problems.append(f"architecture in {path.name} is not that of the configuration")
+    return net if audit.add(f"recipe of {path.name}", problems) else None
+
+
+def _check_errors(
+    audit: Audit, net: Normalized, final: dict, config: RunConfig, machine: Machine, data: StudyData
+) -> None:
+    """Check that published weights have the recorded errors on the test set and on the clean training set."""
+    if not torch.equal(net.mean, data.mean):
+        audit.problems.append("mean in weights.safetensors is not that of the training images")
+        return
+    # The layout of the recorded passes. PyTorch's stub of `to` has no memory format beside a device.
+    inner = net.net.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found = {}
+    with machine.recorded_threads():
+        for part, prefix in (("test", ""), ("train", "clean_")):
+            errors = evaluate(inner, data, part, machine.precision)
+            found |= {prefix + name: value for name, value in errors.items() if prefix + name in final}
+    kind = "hardware" if machine.precision == config.precision else "precision"
+    most_error, most_loss = WEIGHTS_TOLERANCES[kind] if machine.differences else (0.0, 0.0)
+    problems = [
+        f"{name} is {final[name]} in run.json and {value} with these weights"
+        for name, value in found.items()
+        if not abs(value - final[name]) <= (most_loss if name.endswith("_loss") else most_error)
+    ]
+    told = ", ".join(f"{name} {value - final[name]:+.3g}" for name, value in found.items())
+    within = f" (within {most_error} points and {most_loss}, since {', '.join(machine.differences)})"
+    audit.add(f"errors of the weights: {told}{within if machine.differences else ''}", problems)
+
+
+class Reached(Exception):
+    """The rows that were asked for have been trained."""
+
+
+class StopAfter(pl.Callback):
+    """Raises `Reached` when the iteration after the given one begins, and so after the validation between them."""
+
+    def __init__(self, iteration: int):
+        self.iteration = iteration
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step >= self.iteration:
+            raise Reached
+
+
+def _check_first_rows(
+    audit: Audit, recorded: list[dict[str, str]], config: RunConfig, start: dict, data_dir: Path
+) -> None:
+    """Train rows again from the seed, and compare them with those that were recorded with the provenance `start`."""
+    machine = Machine(config, start)
+    if machine.precision != config.precision:
+        audit.left_out.append("first rows (PyTorch has no bf16 kernels for this CPU, and training would take hours)")
+        return
+    with TemporaryDirectory() as results, machine.recorded_threads():
+        context = RunContext(
+            data_dir=data_dir, results=Path(results), device=machine.device, checkpoint_seconds=math.inf
+        )
+        try:
+            with suppress(Reached):
+                train_run(config, context, [StopAfter(int(recorded[-1]["iteration"]))])
+            trained = read_rows(Path(results) / config.folder)[: len(recorded)]
+        except UserError as error:
+            audit.left_out.append(f"first rows ({error})")
+            return
+    differences = list(machine.differences)
+    if start.get("processes", 1) > 1:
+        differences.append(f"{start['processes']} processes, here 1")
+    if "cuda_graphs" not in start and start.get("engine", "eager") == "eager":  # before 2026-11-29
+        differences.append("SGD was not fused")
+    audit.add(*compare_rows(recorded, trained, differences))
+
+
+def compare_rows(
+    recorded: list[dict[str, str]], trained: list[dict[str, str]], differences: Sequence[str]
+) -> tuple[str, list[str]]:
+    """Compare rows of metrics.csv, except for times.
+
+    Args:
+        recorded: Recorded rows.
+        trained: Rows that were trained again. Fewer than recorded ones if training diverged.
+        differences: Reasons why digits may differ. Without any, the rows must be equal as they are printed. Otherwise
+            rounding differs, which training amplifies, and only a large difference says anything.
+
+    Returns:
+        What was compared, and the problems.
+    """
+    count = f"{len(recorded)} row{'s' if len(recorded) > 1 else ''} trained again"
+    if len(trained) < len(recorded):
+        return count, [f"trained again, the run diverged after {len(trained)} of {len(recorded)} rows"]
+    tolerances: dict[str, Callable[[float], float]] = {
+        "error": lambda _: ROW_ERROR_TOLERANCE,
+        "loss": lambda loss: ROW_LOSS_TOLERANCE * abs(loss),
+    }
+    problems, largest = [], dict[str, float]()
+    for old, new in zip(recorded, trained, strict=True):
+        for name in [name for name in old if name not in TIMES and old[name] != new.get(name)]:
+            tolerance = tolerances.get(name.rpartition("_")[2], lambda _: 0.0)
+            try:
+                far, most = abs(float(new[name]) - float(old[name])), tolerance(float(old[name]))
+            except (KeyError, ValueError):  # one of the two rows has no such value
+                far, most = math.inf, 0.0
+            largest[name] = max(far, largest.get(name, 0.0))
+            if not differences or not far <= most:
+                problems.append(f"{name} at iteration {old['iteration']} is {old[name]}, trained again {new.get(name)}")
+    if not largest:
+        return f"{count}: equal as printed", problems
+    told = ", ".join(f"{name} differs by {far:.3g}" for name, far in largest.items())
+    within = f"within {ROW_ERROR_TOLERANCE:g} points and {ROW_LOSS_TOLERANCE:.0%} of the loss"
+    return f"{count}: {told} ({within}, since {', '.join(differences)})", problems
