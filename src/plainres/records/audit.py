@@ -240,7 +240,8 @@ def _load_data(audit: Audit, run: dict, config: RunConfig, data_dir: Path) -> St
     except (UserError, RuntimeError) as error:  # torchvision's, if there is no such data set
         audit.left_out.append(f"data ({config.info.title} cannot be read from {data_dir}: {error})")
         return None
-    here, recorded = {name: _md5(part) for name, part in data.parts.items()}, run["provenance"].get("data_md5", {})
+    recorded = run["provenance"].get("data_md5", {})
+    here = {name: _md5(part) for name, part in data.parts.items()}  # type: ignore[arg-type]  # hashed by identity
     problems = [
         f"md5 of {name} is {recorded.get(name)} in run.json and {here.get(name)} here"
         for name in sorted({*recorded, *here})
@@ -280,7 +281,7 @@ def _check_errors(
         return
     # The layout of the recorded passes. PyTorch's stub of `to` has no memory format beside a device.
     inner = net.net.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    found = {}
+    found: dict[str, float] = {}
     with machine.recorded_threads():
         for part, prefix in (("test", ""), ("train", "clean_")):
             errors = evaluate(inner, data, part, machine.precision)
