@@ -21,7 +21,7 @@ from plainres.records.audit import (
     first_start,
     read_rows,
 )
-from plainres.report.run import NOTED_HARDWARE, hardware_name, read_run
+from plainres.records.run import NOTED_HARDWARE, hardware_name, read_run
 from plainres.verify import Verify, verify
 
 RECORD = config().folder
@@ -192,17 +192,31 @@ def test_altered_byte_of_weights_is_found(results):
     assert "not a weights file" in problem
 
 
-def test_missing_data_set_is_skipped_with_its_reason(results):
+@pytest.fixture
+def on_cifar10(results):
+    """The folder of a record that says it was trained on CIFAR-10."""
     other = config(dataset="cifar10")
     run = json.loads((results / RECORD / "run.json").read_text())
     run |= {"config": asdict(other), "config_hash": other.hash, "study": other.study, "net": other.net}
     shutil.copytree(results / RECORD, results / other.folder)
     (results / other.folder / "run.json").write_text(json.dumps(run))
     (results / other.folder / "weights.safetensors").unlink()
-    found = audit_record(results / other.folder, results)
+    return results / other.folder
+
+
+def test_missing_data_set_is_skipped_with_its_reason(on_cifar10, tmp_path):
+    found = audit_record(on_cifar10, tmp_path)
     assert found.status == "passed"
     data, rest = found.left_out[1], found.left_out[-1]
-    assert data.startswith("data (CIFAR-10 cannot be read from ") and "first rows" in rest
+    assert data == f"data (CIFAR-10 is not in {tmp_path})" and "first rows" in rest
+
+
+def test_damaged_data_set_is_a_problem(on_cifar10, tmp_path):
+    damaged = tmp_path / "cifar-10-batches-py" / "data_batch_1"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"not a batch")
+    (problem,) = audit_record(on_cifar10, tmp_path).problems
+    assert str(damaged) in problem and "md5" in problem
 
 
 def test_other_data_are_found(results, monkeypatch):

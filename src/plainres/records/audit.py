@@ -17,10 +17,11 @@ import torch
 
 from plainres.data import StudyData
 from plainres.data.base import Part
+from plainres.data.cifar.files import SOURCES, cifar_files
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.nets.weights import Normalized
-from plainres.report.run import add_noted_hardware
+from plainres.records.run import add_noted_hardware
 from plainres.training import RunConfig, RunContext, train_run
 from plainres.training.build import make_data
 from plainres.training.config import ROWS
@@ -234,11 +235,16 @@ def _md5(part: Part) -> str:
 
 def _load_data(audit: Audit, run: dict, config: RunConfig, data_dir: Path) -> StudyData | None:
     """Return the data of a run, or None if they are not those that it was trained on, or not there."""
+    if config.dataset in SOURCES and not cifar_files(config.dataset, data_dir):  # nothing is downloaded here
+        audit.left_out.append(f"data ({config.info.title} is not in {data_dir})")
+        return None
     data = make_data(replace(config, seed=0, iterations=ROWS), data_dir)
     try:
+        data.prepare_data()
         data.setup()
-    except (UserError, RuntimeError) as error:  # torchvision's, if there is no such data set
-        audit.left_out.append(f"data ({config.info.title} cannot be read from {data_dir}: {error})")
+    except UserError as error:
+        # Any folder of photographs is one of "imagenet", so that another one proves nothing about the record.
+        (audit.left_out if config.family == "imagenet" else audit.problems).append(f"data ({error})")
         return None
     recorded = run["provenance"].get("data_md5", {})
     here = {name: _md5(part) for name, part in data.parts.items()}  # type: ignore[arg-type]  # hashed by identity

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from plainres.report.run import CONFIG_DEFAULTS, Run, hardware_name
+from plainres.records.run import CONFIG_DEFAULTS, Run, hardware_name
 
 IDENTITY = {
     "study": "Name of the study, for example cifar10-64k-bf16.",

@@ -10,8 +10,8 @@ import pandas as pd
 from plainres.catalog import DATASETS, DatasetInfo
 from plainres.catalog.shortcuts import KINDS
 from plainres.errors import UserError
+from plainres.records.run import Run, hardware_name, read_run
 from plainres.report.frames import metrics_frame, overview_frame, probes_frame
-from plainres.report.run import Run, hardware_name, read_run
 
 __all__ = ["Run", "Study", "budget_series", "describe_runs", "find_studies", "hardware_name", "read_study"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from plainres.errors import UserError
+from plainres.records.run import Run
 from plainres.report.frames import metrics_frame, overview_frame, probes_frame
 from plainres.report.records import Study, find_studies
-from plainres.report.run import Run
 
 RECORDS = "*/*/seed-*/run.json"
 

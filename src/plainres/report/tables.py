@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from plainres.records.run import hardware_name
 from plainres.report.published import TABLE_6, TABLE_6_COMPARED, TABLE_6_PEERS
 from plainres.report.records import Study
-from plainres.report.run import hardware_name
 from plainres.report.statistics import by_seed, difference, estimate, final, row_error, sampling_error
 
 PRECISION_NOTE = (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from plainres.catalog.datasets import CIFAR10
+from plainres.records.run import Run, hardware_name
 from plainres.report import imagenet
 from plainres.report.degradation import about_seeds, finding, verdict
 from plainres.report.figures import paper_nets
@@ -22,7 +23,6 @@ from plainres.report.page.tables import (
 from plainres.report.partial import partial_table
 from plainres.report.records import Study
 from plainres.report.results import largest_study
-from plainres.report.run import Run, hardware_name
 from plainres.report.statistics import by_seed
 
 VERSIONS = ("torch", "python", "pytorch_lightning", "engine", "cuda", "processes")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from plainres.records.run import Run
 from plainres.report.drawing import curves
 from plainres.report.figures import error_top, paper_nets
 from plainres.report.page.palette import HEIGHT, LINE, ROWS, depth_colour, depth_shape, finish
 from plainres.report.records import Study
-from plainres.report.run import Run
 
 MEAN, EACH = "mean over seeds", "every seed"
 ERRORS = {"training": "train_error", "test": "test_error"}
