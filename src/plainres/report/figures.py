@@ -166,7 +166,7 @@ def draw_panels(
         columns = 1 if study.partial else 2
         panel.legend(
             handles=entries, frameon=False, ncols=columns, fontsize=10, columnspacing=1.2, handlelength=1.8,
-            loc="upper center", bbox_to_anchor=(0.5, -0.17),
+            loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4,  # in font sizes, so that the label fits
         )  # fmt: skip
     shown = [run for run in (*study.runs, *study.partial) if run.net in nets]
     return finish(panels, shown or study.readable, title, note_on(study, shown, top))

@@ -1,6 +1,7 @@
 """Writing figures, tables and verdicts from records into the results folder."""
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,8 +58,18 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         figure.savefig(drawing, format="svg", metadata={"Date": None})
     plt.close(figure)
     write_atomic(png, reduced.getvalue())
-    write_atomic(svg, drawing.getvalue())
+    write_atomic(svg, _number_names(drawing.getvalue().decode()))
     return [png, svg]
+
+
+def _number_names(svg: str) -> str:
+    """Number the clip paths and markers of an SVG file in their order.
+
+    Matplotlib names them by hashes of coordinates, whose last digit depends on the CPU.
+    """
+    names = dict.fromkeys(re.findall(r'(?<= id=")[a-z][0-9a-f]{10}(?=")', svg))
+    numbers = {name: f"{name[0]}{number}" for number, name in enumerate(names)}
+    return re.sub(r'(?<=[#"])[a-z][0-9a-f]{10}(?=[")])', lambda found: numbers.get(found[0], found[0]), svg)
 
 
 def save_figures(study: Study) -> list[Path]:
