@@ -28,8 +28,8 @@ from torchvision.datasets import ImageFolder
 
 from plainres.cli import run_command
 from plainres.data import BatchLoader, ImageNetData, default_data_dir
-from plainres.data.imagenet.batches import MEAN, jittered_crop
-from plainres.data.imagenet.photos import Photos, decode
+from plainres.data.augmentation import MEAN, jittered_crop
+from plainres.data.photos import Photos, decode
 from plainres.errors import UserError
 from plainres.training.device import choose_device, describe_hardware
 

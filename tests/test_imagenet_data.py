@@ -15,19 +15,16 @@ from photos import CLASSES, draw_photo, make_photos
 from PIL import Image
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from plainres.data import BatchLoader, ImageNetData
-from plainres.data.imagenet.augmentation import AugmentationStream
-from plainres.data.imagenet.batches import (
-    EIGENVALUES,
-    EIGENVECTORS,
-    MEAN,
-    BadImages,
-    PhotoBatch,
-    jittered_crop,
-    normalize,
-)
-from plainres.data.imagenet.photos import BadImage, Photos, center_view, decode
+from plainres.data import BatchLoader, ImageNetData, imagenet
+from plainres.data.augmentation import EIGENVALUES, EIGENVECTORS, MEAN, AugmentationStream, jittered_crop, normalize
+from plainres.data.imagenet import BadImages
+from plainres.data.photos import BadImage, Photos, center_view, decode
 from plainres.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(imagenet, "TEST_BATCH", 5)
 
 
 @pytest.fixture
@@ -110,9 +107,8 @@ def test_centre_crop_is_taken_from_a_shorter_side_of_256(folder):
 def test_normalize_flips_adds_colour_noise_and_subtracts_the_mean():
     pixels = torch.randint(256, (2, 3, 4, 5), dtype=torch.uint8)
     colour = torch.tensor([[0.0, 0.0, 0.0], [0.1, -0.2, 0.3]])
-    batch = PhotoBatch(pixels, torch.zeros(2), torch.tensor([False, True]), colour, ())
     mean = torch.tensor(MEAN)[:, None, None]
-    images = normalize(batch, mean)
+    images = normalize(pixels, torch.tensor([False, True]), colour)
     torch.testing.assert_close(images[0], pixels[0] / 255 - mean)
     shift = [sum(EIGENVECTORS[c][k] * EIGENVALUES[k] * colour[1, k].item() for k in range(3)) for c in range(3)]
     torch.testing.assert_close(images[1], pixels[1].flip(2) / 255 + torch.tensor(shift)[:, None, None] - mean)
@@ -141,26 +137,26 @@ def test_processes_divide_each_batch_without_overlap(folder):
     shares = [batches(data_of(folder, batch_size=6, shard=(rank, 2)), 0, 1)[0] for rank in (0, 1)]
     assert torch.equal(torch.cat([share_images for share_images, _ in shares]), images)
     assert torch.equal(torch.cat([share_labels for _, share_labels in shares]), labels)
-    tested = [rows.labels for rank in (0, 1) for rows in data_of(folder, shard=(rank, 2)).views("test", 5)]
+    tested = [rows.labels for rank in (0, 1) for rows in data_of(folder, shard=(rank, 2)).views("test")]
     assert [len(batch) for batch in tested] == [5, 1, 5, 1]
     assert torch.equal(torch.cat(tested), data_of(folder).parts["test"].labels)
 
 
 def test_images_have_the_labels_of_their_folders(folder):
     data = data_of(folder)
-    for images, labels in [*batches(data, 0, 8), *(data.inputs(rows, "test") for rows in data.views("test", 5))]:
+    for images, labels in [*batches(data, 0, 8), *(data.inputs(rows, "test") for rows in data.views("test"))]:
         assert torch.equal((images + data.mean).mean((2, 3)).argmax(1), labels)
-    assert sum(len(data.inputs(rows, "test")[1]) for rows in data.views("test", 5)) == len(data.parts["test"]) == 12
-    assert [len(rows.labels) for rows in data.first(7, 5)] == [5, 2]
+    assert sum(len(data.inputs(rows, "test")[1]) for rows in data.views("test")) == len(data.parts["test"]) == 12
+    assert [len(rows.labels) for rows in data.first(7)] == [5, 2]
     assert data.class_names == ["n01", "n02", "n03"]
 
 
 def test_probes_see_a_fixed_sample_of_mixed_classes(folder):
     """Photographs are sorted by class, so the first ones would all belong to one class."""
     photos = data_of(folder).parts["train"]
-    labels = torch.cat([rows.labels for rows in data_of(folder).first(len(photos), 5)])
+    labels = torch.cat([rows.labels for rows in data_of(folder).first(len(photos))])
     assert torch.equal(labels.sort().values, photos.labels) and not torch.equal(labels, photos.labels)
-    assert torch.equal(torch.cat([rows.labels for rows in data_of(folder).first(7, 5)]), labels[:7])
+    assert torch.equal(torch.cat([rows.labels for rows in data_of(folder).first(7)]), labels[:7])
 
 
 def test_hidden_and_system_folders_are_neither_classes_nor_hold_images(folder, capsys):
@@ -287,7 +283,7 @@ def test_log_of_unreadable_images_that_cannot_be_written_is_one_line(tmp_path, c
 def test_unreadable_test_images_are_left_out_and_reported(folder, capsys):
     damage(folder / "val" / "n01" / "2.JPEG", "text")
     data = data_of(folder)
-    labels = torch.cat([data.inputs(rows, "test")[1] for rows in data.views("test", 5)])
+    labels = torch.cat([data.inputs(rows, "test")[1] for rows in data.views("test")])
     assert labels.tolist() == [0] * 3 + [1] * 4 + [2] * 4
     assert "n01/2.JPEG: skipped" in capsys.readouterr().err
 
@@ -305,14 +301,14 @@ def test_error_for_unreadable_test_images_has_no_traceback_of_a_worker(folder):
         damage(path, "empty")
     data = data_of(folder, workers=1)
     with pytest.raises(UserError, match=r"val: 5 consecutive images cannot be read \(\S+: [^\n]+\)$"):
-        data.inputs(next(iter(data.views("test", 5))), "test")
+        data.inputs(next(iter(data.views("test"))), "test")
 
 
 def test_link_to_a_missing_file_is_an_unreadable_image(folder):
     (folder / "val" / "n01" / "9.JPEG").symlink_to(folder / "gone")
     data = data_of(folder)
     before = data.parts["test"].md5()
-    labels = torch.cat([data.inputs(rows, "test")[1] for rows in data.views("test", 5)])
+    labels = torch.cat([data.inputs(rows, "test")[1] for rows in data.views("test")])
     assert labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     (folder / "gone").write_bytes(b"now it is there")
     assert data.parts["test"].md5() != before
@@ -322,7 +318,7 @@ def test_folder_that_cannot_be_read_is_rejected(folder, monkeypatch):
     def fail(path):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("plainres.data.imagenet.photos.os.scandir", fail)
+    monkeypatch.setattr("plainres.data.photos.os.scandir", fail)
     with pytest.raises(UserError, match=r"train: the folder cannot be read \(Permission denied\)"):
         data_of(folder)
 

@@ -16,8 +16,8 @@ from photos import CLASSES, make_photos
 from safetensors.torch import load_file
 
 from plainres.data import ImageNetData
-from plainres.data.imagenet.batches import TrainBatches
-from plainres.data.imagenet.photos import Photos
+from plainres.data.imagenet import TrainBatches
+from plainres.data.photos import Photos
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.scoring import score
@@ -103,7 +103,7 @@ def test_names_of_studies_and_nets():
 
 @pytest.mark.slow
 def test_worker_that_hangs_ends_the_run_with_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("plainres.data.imagenet.module.WORKER_TIMEOUT", 1)
+    monkeypatch.setattr("plainres.data.imagenet.WORKER_TIMEOUT", 1)
     monkeypatch.setattr(TrainBatches, "__getitem__", lambda *_: time.sleep(600))
     folder = make_photos(tmp_path / "photos")
     with pytest.raises(UserError, match=r"a process that loads images has died or hangs .*--shm-size"):

@@ -14,7 +14,7 @@ import yaml
 from helpers import ROOT
 from packaging.specifiers import SpecifierSet
 
-from plainres.data.cifar.files import load_cifar
+from plainres.data.cifar_files import load_cifar
 from plainres.nets import load_net
 from plainres.report import find_studies
 from plainres.report.degradation import verdict

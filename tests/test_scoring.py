@@ -10,8 +10,8 @@ from photos import CLASSES, make_photos
 from torch import nn
 from torch.nn.functional import avg_pool2d, softmax
 
-from plainres.data.imagenet.batches import BadImages
-from plainres.data.imagenet.photos import Photos, with_shorter_side
+from plainres.data.imagenet import BadImages
+from plainres.data.photos import Photos, with_shorter_side
 from plainres.errors import UserError
 from plainres.nets import cifar_net, imagenet_net
 from plainres.nets.weights import Normalized, load_net, weights_bytes

@@ -194,11 +194,9 @@ def test_plain_twin_is_a_separate_run(tmp_path):
 
 
 def test_45k_split_is_evaluated_on_validation_and_test_images(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "plainres.data.cifar.parts.load_cifar", lambda *_, train: demo_set(640 if train else 160, int(train))
-    )
-    monkeypatch.setattr("plainres.data.cifar.module.require_cifar", lambda *_: None)
-    monkeypatch.setattr("plainres.data.cifar.files.VALIDATION_IMAGES", 100)
+    monkeypatch.setattr("plainres.data.cifar.load_cifar", lambda *_, train: demo_set(640 if train else 160, int(train)))
+    monkeypatch.setattr("plainres.data.cifar.require_cifar", lambda *_: None)
+    monkeypatch.setattr("plainres.data.cifar_files.VALIDATION_IMAGES", 100)
     split = config(dataset="cifar10", train_set="45k")
     run = train(tmp_path, split)
     rows = metrics(tmp_path, split)

@@ -19,7 +19,7 @@ from plainres.bench.side_by_side import compare_arrangements
 from plainres.catalog.datasets import CIFAR10
 from plainres.cli import run_command
 from plainres.data import default_data_dir
-from plainres.data.cifar.files import require_cifar
+from plainres.data.cifar_files import require_cifar
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.study.options import LOCAL_RESULTS

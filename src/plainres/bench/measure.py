@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from plainres.bench.stock import StockModule, stock_loader
 from plainres.catalog.datasets import CIFAR10
 from plainres.data import CifarData, ImageSet, demo_set
-from plainres.data.cifar.files import load_cifar
+from plainres.data.cifar_files import load_cifar
 from plainres.nets import cifar_net
 from plainres.nets.complexity import trace_layers
 from plainres.training import ClassificationModule, RunConfig

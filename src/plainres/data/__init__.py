@@ -1,12 +1,10 @@
 """The data sets of the study, as Lightning data modules. Nothing here depends on nets or on training."""
 
-from plainres.data.base import BatchLoader, StudyData
-from plainres.data.cifar.batch_table import batch_table
-from plainres.data.cifar.demo import demo_set
-from plainres.data.cifar.files import DataMissing
-from plainres.data.cifar.image_set import ImageSet
-from plainres.data.cifar.module import CifarData, default_data_dir
-from plainres.data.imagenet.module import ImageNetData
+from plainres.data.base import BatchLoader, StudyData, default_data_dir
+from plainres.data.cifar import CifarData, ImageSet, batch_table
+from plainres.data.cifar_files import DataMissing
+from plainres.data.demo import demo_set
+from plainres.data.imagenet import ImageNetData
 
 __all__ = [
     "BatchLoader",

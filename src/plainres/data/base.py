@@ -1,7 +1,9 @@
 """What the data modules of small images and of photographs share: loaders, sharding and Lightning's hooks."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -11,12 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 
-class Part(Protocol):
-    """One part of a data set, for example its test images."""
-
-    def __len__(self) -> int: ...
-
-    def md5(self) -> str: ...
+def default_data_dir() -> Path:
+    """Return the folder that contains the data sets: the environment variable DATA_DIR if it is set, else `./data`."""
+    return Path(os.environ.get("DATA_DIR") or "data").expanduser()
 
 
 class BatchLoader:
@@ -71,6 +70,14 @@ class TrainLoader(BatchLoader):
         self.position = state["position"]
 
 
+class Part(Protocol):
+    """One part of a data set, for example its test images."""
+
+    def __len__(self) -> int: ...
+
+    def md5(self) -> str: ...
+
+
 class StudyData(pl.LightningDataModule):
     """Base class of the data modules.
 
@@ -79,6 +86,7 @@ class StudyData(pl.LightningDataModule):
     Several processes divide each batch among them. An epoch has as many whole batches as there are images for.
 
     Args:
+        data_dir: Folder that holds the data set. None means `default_data_dir()`.
         seed: Seed of the batches.
         iterations: Number of different training batches.
         batch_size: Number of images per iteration, over all processes.
@@ -87,12 +95,15 @@ class StudyData(pl.LightningDataModule):
 
     Attributes:
         parts: Parts by name: `"train"`, `"test"` and, if images are held out, `"val"`. Filled by `setup`.
+        class_names: Names of the classes in the order of the labels, if the files name them.
     """
 
     parts: Mapping[str, Part]
+    class_names: list[str] | None = None
 
-    def __init__(self, seed: int, iterations: int, batch_size: int, micro_batch: int):
+    def __init__(self, data_dir: str | Path | None, seed: int, iterations: int, batch_size: int, micro_batch: int):
         super().__init__()
+        self.data_dir = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
         self.seed, self.iterations, self.batch_size, self.micro_batch = seed, iterations, batch_size, micro_batch
 
     @property
@@ -103,27 +114,6 @@ class StudyData(pl.LightningDataModule):
     @abstractmethod
     def setup(self, stage: str | None = None) -> None:
         """Fill `parts`."""
-
-    @property
-    def evaluated(self) -> list[str]:
-        """Names of the parts that a validation pass covers, in the order of `val_dataloader`."""
-        return [name for name in ("test", "val") if name in self.parts]
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """Names of the classes in the order of the labels, if the files name them."""
-        return None
-
-    @property
-    def shard(self) -> tuple[int, int]:
-        """`(rank, size)` of this process among those that divide each batch."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    @property
-    def micro_batches(self) -> int:
-        """Number of items of the training loader per iteration."""
-        share = self.batch_size // self.shard[1]
-        return share // (self.micro_batch or share)
 
     @abstractmethod
     def inputs(self, batch: Any, part: str = "train") -> tuple[Tensor, Tensor]:
@@ -140,6 +130,22 @@ class StudyData(pl.LightningDataModule):
     @abstractmethod
     def first(self, images: int) -> BatchLoader:
         """Return a loader of a fixed sample of training images without augmentation, the same in every process."""
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Names of the parts that a validation pass covers, in the order of `val_dataloader`."""
+        return [name for name in ("test", "val") if name in self.parts]
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """`(rank, size)` of this process among those that divide each batch."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @property
+    def micro_batches(self) -> int:
+        """Number of items of the training loader per iteration."""
+        share = self.batch_size // self.shard[1]
+        return share // (self.micro_batch or share)
 
     def images(self, loader: BatchLoader, part: str, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels on a device for each batch of a loader, as `inputs` returns them."""
@@ -161,8 +167,7 @@ class StudyData(pl.LightningDataModule):
     def test_dataloader(self) -> BatchLoader:
         return self.views("test")
 
-    def predict_dataloader(self) -> BatchLoader:
-        return self.views("test")
+    predict_dataloader = test_dataloader
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         assert self.trainer is not None
@@ -170,26 +175,6 @@ class StudyData(pl.LightningDataModule):
 
 
 def shard_range(n: int, shard: tuple[int, int]) -> range:
-    """Return the indices among `n` that belong to one process.
-
-    Args:
-        n: Number of items to divide.
-        shard: `(rank, size)` of the process. A single process, `(0, 1)`, gets all of them.
-    """
+    """Return the indices among `n` that belong to the process `(rank, size)`. A single process gets all of them."""
     rank, size = shard
     return range(rank * n // size, (rank + 1) * n // size)
-
-
-def fixed_sample(n: int, count: int) -> Tensor:
-    """Return the indices of a fixed random sample of `n` images, the same in every call and on every machine.
-
-    The first images of a folder of photographs would all belong to one class.
-
-    Args:
-        n: Number of images to choose from.
-        count: Size of the sample. The sample holds all images if there are fewer.
-
-    Returns:
-        int64 (min(n, count),).
-    """
-    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]

@@ -17,7 +17,7 @@ import torch
 
 from plainres.data import StudyData
 from plainres.data.base import Part
-from plainres.data.cifar.files import SOURCES, cifar_files
+from plainres.data.cifar_files import SOURCES
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.nets.weights import Normalized
@@ -235,7 +235,9 @@ def _md5(part: Part) -> str:
 
 def _load_data(audit: Audit, run: dict, config: RunConfig, data_dir: Path) -> StudyData | None:
     """Return the data of a run, or None if they are not those that it was trained on, or not there."""
-    if config.dataset in SOURCES and not cifar_files(config.dataset, data_dir):  # nothing is downloaded here
+    if (
+        config.dataset in SOURCES and not (data_dir / SOURCES[config.dataset].base_folder).exists()
+    ):  # nothing is downloaded here
         audit.left_out.append(f"data ({config.info.title} is not in {data_dir})")
         return None
     data = make_data(replace(config, seed=0, iterations=ROWS), data_dir)

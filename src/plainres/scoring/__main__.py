@@ -12,9 +12,8 @@ import tyro
 
 from plainres.cli import run_command
 from plainres.data import default_data_dir
-from plainres.data.imagenet.batches import BadImages
-from plainres.data.imagenet.module import BAD_LIMIT
-from plainres.data.imagenet.photos import Photos
+from plainres.data.imagenet import BAD_LIMIT, BadImages
+from plainres.data.photos import Photos
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.nets.weights import Normalized

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from plainres.data.imagenet.photos import Photos
+from plainres.data.photos import Photos
 from plainres.errors import UserError
 from plainres.nets import imagenet_net, load_net
 from plainres.nets.imagenet import BLOCKS_PER_STAGE, BOTTLENECK_DEPTH, ImageNetNet

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from plainres.data.imagenet.batches import BadImages
-from plainres.data.imagenet.photos import BadImage, Photos
+from plainres.data.imagenet import BadImages
+from plainres.data.photos import BadImage, Photos
 from plainres.errors import UserError
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import Normalized

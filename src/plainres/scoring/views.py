@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from torchvision.transforms.v2.functional import ten_crop
 
-from plainres.data.imagenet.photos import VIEW_RATIO, center_view, with_shorter_side
+from plainres.data.photos import VIEW_RATIO, center_view, with_shorter_side
 from plainres.nets.imagenet import DOWNSAMPLING, ImageNetNet
 
 SCALES = (224, 256, 384, 480, 640)  # shorter sides of the images, for nets trained on crops of 224 pixels

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 
 from plainres.catalog.datasets import IMAGENET
-from plainres.data.imagenet.photos import class_folders
+from plainres.data.photos import class_folders
 from plainres.errors import UserError
 from plainres.study.options import StudyOptions
 

@@ -3,9 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 from urllib.error import URLError
 
 import torch
@@ -26,40 +24,10 @@ class DataMissing(UserError):
     """The data set is neither on disk nor can it be downloaded."""
 
 
-class FileState(NamedTuple):
-    """A file as it is now. If it is written again, its state is another one."""
-
-    path: Path
-    size: int
-    modified: int  # nanoseconds
-
-
-def cifar_files(dataset: str, data_dir: Path) -> tuple[FileState, ...]:
-    """Return the state of those files of CIFAR-10 or CIFAR-100 below `data_dir` that are there."""
-    paths = [path for path in _expected_md5s(dataset, data_dir) if path.is_file()]
-    return tuple(FileState(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
-
-
-def _expected_md5s(dataset: str, data_dir: Path) -> dict[Path, str]:
-    source = SOURCES[dataset]
-    folder = data_dir.absolute() / source.base_folder
-    meta = (source.meta["filename"], source.meta["md5"])
-    return {folder / name: md5 for name, md5 in (*source.train_list, *source.test_list, meta)}
-
-
-@lru_cache(maxsize=32)  # both data sets together have ten files
-def _md5(file: FileState) -> str:
-    try:
-        return calculate_md5(file.path)
-    except OSError as error:
-        raise UserError(f"{file.path}: the file cannot be read ({error.strerror or error})") from None
-
-
 def require_cifar(dataset: str, data_dir: Path) -> None:
     """Check the files of CIFAR-10 or CIFAR-100 below `data_dir`, and download them if the folder is absent.
 
-    Files that have not been written since this process checked them are not read again. While one process downloads,
-    others wait for it.
+    While one process downloads, others wait for it.
 
     Args:
         dataset: Key of `SOURCES`.
@@ -71,27 +39,31 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
     """
     source = SOURCES[dataset]
     folder = data_dir / source.base_folder
-    problem = _find_problem(dataset, data_dir)
+    problem = _find_problem(dataset, folder)
     if problem:
         with _one_at_a_time(data_dir):
             if not folder.exists():
                 _download(dataset, data_dir)
-        problem = _find_problem(dataset, data_dir)
+        problem = _find_problem(dataset, folder)
     if problem:
         raise UserError(
             f"{problem}; remove {folder} to download the data set again, or extract {source.url} into {data_dir}"
         )
 
 
-def _find_problem(dataset: str, data_dir: Path) -> str:
+def _find_problem(dataset: str, folder: Path) -> str:
     """Return which file of a data set is not as expected, and why, or an empty string if every file is."""
-    files = {file.path: file for file in cifar_files(dataset, data_dir)}
-    for path, expected in _expected_md5s(dataset, data_dir).items():
-        md5 = _md5(files[path]) if path in files else None
+    source = SOURCES[dataset]
+    for name, expected in (*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])):
+        path = (folder / name).absolute()
+        try:
+            md5 = calculate_md5(path)
+        except FileNotFoundError:
+            return f"{path}: expected md5 {expected}, but there is no such file"
+        except OSError as error:
+            raise UserError(f"{path}: the file cannot be read ({error.strerror or error})") from None
         if md5 != expected:
-            return f"{path}: expected md5 {expected}, but " + (
-                f"the file has {md5}" if md5 else "there is no such file"
-            )
+            return f"{path}: expected md5 {expected}, but the file has {md5}"
     return ""
 
 
@@ -101,8 +73,7 @@ def _one_at_a_time(data_dir: Path) -> Iterator[None]:
 
     Afterwards, the file of the lock is removed, and so is the folder if nothing is in it.
     """
-    path = data_dir / ".download.lock"
-    lock = FileLock(path)
+    lock = FileLock(data_dir / ".download.lock")
     with suppress(OSError):
         data_dir.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -110,7 +81,7 @@ def _one_at_a_time(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()
+            Path(lock.lock_file).unlink()
             data_dir.rmdir()
         lock.release()
 
