@@ -18,7 +18,7 @@ from plainres.nets.weights import Normalized, load_net, weights_bytes
 from plainres.scoring import SCALES, VIEWS, dense_logits, probabilities, score
 from plainres.scoring.__main__ import main
 from plainres.scoring.models import load_model, state_depth
-from plainres.training.metrics import count_wrong
+from plainres.training.evaluation import count_wrong
 
 CPU = torch.device("cpu")
 MEAN, STD = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)

@@ -117,7 +117,7 @@ def test_finished_run_is_not_trained_again(finished):
     assert train(results, config(), Interrupt(1)) == run
 
 
-@pytest.mark.parametrize("crash_at", [1, 33, 63])
+@pytest.mark.parametrize("crash_at", [1, 63])
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path, crash_at, finished):
     uninterrupted, _ = finished
     with pytest.raises(RuntimeError, match="crash"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from worker_small import shrink
 
-from plainres.training import RunConfig, RunContext, run, train_run
+from plainres.training import ClassificationModule, RunConfig, RunContext, train_run
 
 
 def small_config(iterations: int) -> RunConfig:
@@ -24,14 +24,14 @@ def train_small(results: Path, iterations: int) -> None:
 
 def log_trainings(path: Path) -> None:
     """Write the name of every run that this process really trains to a file, one per line."""
-    train = run._Run.train
+    start = ClassificationModule.on_fit_start
 
-    def log_and_train(self, *arguments):
-        with path.open("a") as file:
+    def log_and_start(self):
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"{self.config.name}\n")
-        return train(self, *arguments)
+        start(self)
 
-    run._Run.train = log_and_train
+    ClassificationModule.on_fit_start = log_and_start
 
 
 if __name__ == "__main__":

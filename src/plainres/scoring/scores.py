@@ -14,8 +14,7 @@ from plainres.errors import UserError
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import Normalized
 from plainres.scoring.views import VIEWS, dense_logits
-from plainres.training.evaluation import precision_plugin
-from plainres.training.metrics import count_wrong
+from plainres.training.evaluation import count_wrong, precision_plugin
 
 BATCH_SIZE = 16  # photographs per batch, each with up to ten views
 TOP_K = 5

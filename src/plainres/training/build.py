@@ -19,13 +19,7 @@ UNREADABLE = "unreadable.tsv"  # lists the images that were skipped, in the fold
 
 
 def make_data(config: RunConfig, data_dir: Path, folder: Path | None = None) -> StudyData:
-    """Return the data module of a run.
-
-    Args:
-        config: Configuration of the run.
-        data_dir: Folder that holds the data sets.
-        folder: Folder of the record, in which unreadable images are listed.
-    """
+    """Return the data module of a run, which lists unreadable images in the folder of its record, if there is one."""
     c = config
     batches: dict[str, int] = {name: getattr(c, name) for name in ("seed", "iterations", "batch_size", "micro_batch")}
     if c.family == "imagenet":
@@ -45,10 +39,7 @@ def make_net(config: RunConfig) -> nn.Module:
 
 
 def load_recorded(folder: Path) -> tuple[Normalized, RunConfig]:
-    """Load the net of a record, and the configuration that it was trained with.
-
-    Args:
-        folder: Folder of the record of a run, with its weights.
+    """Load the net of a record from its folder, and the configuration that it was trained with.
 
     Raises:
         UserError: If there are no weights, or if they were not trained by this project.
@@ -66,13 +57,7 @@ def image_shape(config: RunConfig) -> tuple[int, int, int]:
 
 
 def activation_bytes(net: nn.Module, images: Tensor, precision: str) -> int:
-    """Return how many bytes a forward pass in training mode keeps for the backward pass.
-
-    Args:
-        net: Net in training mode.
-        images: Batch (B, C, H, W) on the device of the net.
-        precision: Precision of the forward pass.
-    """
+    """Return how many bytes a forward pass of images (B, C, H, W) in training mode keeps for the backward pass."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -81,14 +66,9 @@ def activation_bytes(net: nn.Module, images: Tensor, precision: str) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with (
-        preserve_buffers(net),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-    ):
-        output = predict(net, images, precision)
-        total = sum(kept.values())
-        del output
-    return total
+    with preserve_buffers(net), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        predict(net, images, precision)
+    return sum(kept.values())
 
 
 def needs_activation_checkpointing(net: nn.Module, config: RunConfig, device: torch.device, processes: int = 1) -> bool:

@@ -96,7 +96,9 @@ class RunConfig:
         for name in HASHED_DEFAULTS:
             if not getattr(self, name):
                 object.__setattr__(self, name, getattr(self.info, name))
-        CHECKS[self.info.family](**self.architecture("check"))
+        checked = self.architecture()
+        del checked["num_classes"]
+        CHECKS[self.family](**checked)
         if self.family != "imagenet" or self.depth < BOTTLENECK_DEPTH:
             # Without bottlenecks it has no effect, and equal runs must have equal hashes.
             object.__setattr__(self, "stride_in", type(self).stride_in)
@@ -140,11 +142,10 @@ class RunConfig:
         """Family of the net, a key of `plainres.nets.weights.ARCHITECTURES`."""
         return self.info.family
 
-    def architecture(self, use: str = "make") -> dict:
-        """Return the arguments of the function that makes the net (`"make"`), or checks its arguments (`"check"`)."""
+    def architecture(self) -> dict:
+        """Return the arguments of the function that makes the net."""
         own = ("stride_in",) if self.family == "imagenet" else ("norm", "init")
-        names = ("depth", "shortcut", "classifier_init", *(("num_classes",) if use == "make" else ()), *own)
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("depth", "shortcut", "classifier_init", "num_classes", *own)}
 
     @property
     def study(self) -> str:
@@ -176,29 +177,24 @@ class RunConfig:
     def net(self) -> str:
         """Name of the net as in the paper (`plain-56`, `resnet-56`, `resnet-56-b`), with departures from the paper."""
         shortcut = SHORTCUTS[self.shortcut]
-        name = f"{shortcut.prefix}-{self.depth}{shortcut.suffix}"
+        parts = [f"{shortcut.prefix}-{self.depth}{shortcut.suffix}"]
         if self.stride_in != "1x1":
-            name += "-stride3x3"
+            parts.append("stride3x3")
         if self.norm != "batch":
-            name += "-nobn"
+            parts.append("nobn")
         if self.init != "he":
-            name += f"-{self.init}"
+            parts.append(self.init)
         if self.classifier_init != "he":
-            name += f"-{self.classifier_init}-classifier"
+            parts.append(f"{self.classifier_init}-classifier")
         if self.warmup != "auto":
-            name += {"on": "-warmup", "off": "-nowarmup"}[self.warmup]
-        usual = {name: getattr(type(self), name) for name in ("lr", "momentum", "weight_decay", "clip")}
-        usual["batch_size"] = self.info.batch_size
-        for field, short in (
-            ("batch_size", "batch"),
-            ("lr", "lr"),
-            ("momentum", "momentum"),
-            ("weight_decay", "decay"),
-            ("clip", "clip"),
-        ):
-            if getattr(self, field) != usual[field]:
-                name += f"-{short}{getattr(self, field):g}"
-        return name
+            parts.append({"on": "warmup", "off": "nowarmup"}[self.warmup])
+        if self.batch_size != self.info.batch_size:
+            parts.append(f"batch{self.batch_size}")
+        for field in ("lr", "momentum", "weight_decay", "clip"):
+            value = getattr(self, field)
+            if value != getattr(type(self), field):
+                parts.append(f"{field.removeprefix('weight_')}{value:g}")
+        return "-".join(parts)
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import subprocess
 import sys
 import warnings
@@ -33,12 +34,9 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         name = "cuda" if _cuda_is_usable() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device must be {DEVICE_NAMES}, not {name!r}") from None
-    if device.type not in ("cpu", "cuda", "mps"):
+    if not re.fullmatch(r"cpu|cuda(:\d\d?)?|mps", name):
         raise UserError(f"device must be {DEVICE_NAMES}, not {name!r}")
+    device = torch.device(name)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device mps was asked for, but PyTorch cannot use it here: use --device cpu or auto")
     count = torch.cuda.device_count() if _cuda_is_usable() else 0
@@ -109,32 +107,19 @@ def keep_freed_memory() -> None:
 
 def describe_hardware(device: torch.device) -> dict:
     """Return the hardware of a run, JSON-compatible."""
-    cpu = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
+    cpu, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
+        names = re.findall(r"^model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
+        cpu = names[0].strip() if names else cpu
     hardware = {"device": device.type, "cpu": cpu, "cpu_cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if device.type == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name(device)
     else:
-        hardware["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
-        hardware["amx"] = _amx_is_used()
+        # AMX rounds sums differently. oneDNN reads the environment variable.
+        limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+        amx = torch.cpu._is_amx_tile_supported() and (limit in ("ALL", "DEFAULT") or "AMX" in limit)
+        hardware |= {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "amx": amx}
     return hardware
-
-
-def _amx_is_used() -> bool:
-    """Return whether convolutions may use AMX, which rounds sums differently. oneDNN reads the environment variable."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
-    return torch.cpu._is_amx_tile_supported() and (limit in ("ALL", "DEFAULT") or "AMX" in limit)
-
-
-def convolves_in_tf32() -> bool:
-    """Return whether fp32 convolutions on CUDA may multiply in TF32."""
-    try:
-        return torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # PyTorch refuses to answer once the newer setting has been made
-        return cast(Any, torch.backends.cudnn).conv.fp32_precision == "tf32"
 
 
 def describe_software() -> dict:
@@ -155,6 +140,7 @@ def describe_software() -> dict:
             return None
         return done.stdout.strip()
 
+    cuda = torch.cuda.is_available()
     tracked = git("ls-files", "--error-unmatch", __file__) is not None  # not just below somebody's repository
     watched = (here.parent, here.parents[2] / "experiments")
     changes = git("status", "--porcelain", "--untracked-files=no", "--", *watched) if tracked else None
@@ -165,7 +151,7 @@ def describe_software() -> dict:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "pytorch_lightning": pytorch_lightning.__version__,
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
-        "tf32": convolves_in_tf32() if torch.cuda.is_available() else None,
+        "cuda": torch.version.cuda if cuda else None,
+        "cudnn": torch.backends.cudnn.version() if cuda else None,
+        "tf32": cast(Any, torch.backends.cudnn).conv.fp32_precision == "tf32" if cuda else None,
     }

@@ -47,35 +47,32 @@ class RankInfo:
     local_size: int = 1
 
     def device(self, device: torch.device) -> torch.device:
-        """Return the device on which this process trains.
-
-        Args:
-            device: Device of the run. If it is a GPU and there are several processes, each has a GPU of its own.
-        """
+        """Return the device on which this process trains: of several processes on GPUs, each has one of its own."""
         return torch.device("cuda", self.local_rank) if self.size > 1 and device.type == "cuda" else device
 
 
+@cache
 def cluster_environment() -> ClusterEnvironment:
-    """Return Lightning's description of how this process was started: by torchrun, by srun, or on its own."""
+    """Return Lightning's description of how this process was started: by torchrun, by srun, or on its own.
+
+    Raises:
+        UserError: If the options of a SLURM job are not supported by Lightning.
+    """
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
     # Only srun sets this variable. A batch script without srun has SLURM's other variables too, but no other ranks.
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return SLURMEnvironment(auto_requeue=False)
+        try:
+            return SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:
+            raise UserError(str(error)) from None
     return LightningEnvironment()
 
 
 @cache
 def get_rank_info() -> RankInfo:
-    """Return the rank of this process and the number of processes.
-
-    Raises:
-        UserError: If the options of a SLURM job are not supported by Lightning.
-    """
-    try:
-        environment = cluster_environment()
-    except RuntimeError as error:
-        raise UserError(str(error)) from None
+    """Return the rank of this process and the number of processes."""
+    environment = cluster_environment()
     if isinstance(environment, LightningEnvironment):
         return RankInfo()
     size, nodes = environment.world_size(), int(os.environ.get("SLURM_STEP_NUM_NODES", 1))
@@ -84,25 +81,17 @@ def get_rank_info() -> RankInfo:
 
 
 def rank_environments(size: int) -> list[dict[str, str]]:
-    """Return the environment variables of each process of a run on this machine, as torchrun would set them.
-
-    Args:
-        size: Number of processes. A single process needs no variables.
-    """
+    """Return the environment variables of each of `size` processes of a run on this machine, as torchrun sets them."""
     if size == 1:
         return [{}]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
-    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "False"}
-    shared |= {"TORCHELASTIC_RUN_ID": "plainres", "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+    shared |= {"TORCHELASTIC_RUN_ID": "plainres", "TORCHELASTIC_USE_AGENT_STORE": "False"}
+    shared |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
 
 
 def check_batch_divides(config: RunConfig, device: torch.device, ranks: RankInfo) -> None:
-    """Check that the processes can divide each batch in the way that the configuration requires.
-
-    Raises:
-        UserError: If they cannot.
-    """
+    """Raise `UserError` if the processes cannot divide each batch in the way that the configuration requires."""
     if ranks.size == 1:
         return
     per_process, remainder = divmod(config.batch_size, ranks.size)
@@ -118,12 +107,7 @@ def check_batch_divides(config: RunConfig, device: torch.device, ranks: RankInfo
 
 
 def init_distributed(device: torch.device) -> RankInfo:
-    """Join the process group of the run, unless this process has done so or is the only one.
-
-    The call returns when all processes have joined.
-
-    Args:
-        device: Device of the run.
+    """Join the process group of the run, unless this process has done so or is the only one, and wait for the others.
 
     Raises:
         UserError: If there is no GPU for this process.
@@ -180,11 +164,7 @@ class RankLost(UserError):
 
 @contextmanager
 def report_lost_rank() -> Iterator[None]:
-    """Replace the error of a collective operation by a message of one line if another process has ended.
-
-    Raises:
-        RankLost: If another process has ended or cannot be reached.
-    """
+    """Replace the error of a collective operation by `RankLost` if another process has ended."""
     try:
         yield
     except RuntimeError as error:
@@ -196,13 +176,7 @@ def report_lost_rank() -> Iterator[None]:
 
 
 def exit_process(status: int) -> NoReturn:
-    """End the process.
-
-    After a failure, the process group is not destroyed, because this could wait for processes that have ended.
-
-    Args:
-        status: Exit status.
-    """
+    """End the process. After a failure, do not destroy the process group, which could wait for ended processes."""
     if distributed.is_initialized():
         if status:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Passes over whole parts of the data, with a single view of each image."""
+"""Losses and errors over whole parts of the data, with a single view of each image."""
 
 import copy
 
@@ -7,12 +7,60 @@ from pytorch_lightning.plugins.precision import DoublePrecision, MixedPrecision,
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import update_bn
+from torchmetrics import Metric
 
 from plainres.data import BatchLoader, StudyData
 from plainres.training.config import PRECISIONS, RunConfig
-from plainres.training.metrics import Errors
 
 BN_IMAGES = 10_000
+# Sums of a row are exact in double precision. MPS has none.
+SUM_DTYPE = torch.float32 if torch.backends.mps.is_available() else torch.float64
+
+
+def count_wrong(scores: Tensor, labels: Tensor, top: int) -> Tensor:
+    """Return how many labels (N,) are not among the `top` highest scores (N, num_classes) of their rows, 0-dim."""
+    best = scores.topk(min(top, scores.shape[1]), 1).indices
+    return (best != labels[:, None]).all(1).sum()
+
+
+class Errors(Metric):
+    """The mean loss per image and the share of wrong answers in percent, summed on the device and over all processes.
+
+    `compute` returns `<part>_loss`, `<part>_error` and, if `top5` is True, `<part>_top5_error` as Python numbers.
+
+    Args:
+        part: Prefix of the names.
+        top5: Whether to count images whose class is not among the five best guesses, too.
+    """
+
+    full_state_update = False
+    loss: Tensor
+    wrong: Tensor
+    wrong_of_five: Tensor
+    images: Tensor
+
+    def __init__(self, part: str = "test", top5: bool = False):
+        super().__init__()
+        self.part, self.top5 = part, top5
+        self.add_state("loss", torch.zeros((), dtype=SUM_DTYPE), dist_reduce_fx="sum")
+        for name in ("wrong", "wrong_of_five", "images"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: its mean loss (0-dim), its logits (B, num_classes) and its labels int64 (B,)."""
+        self.loss += loss.detach().to(SUM_DTYPE) * len(labels)
+        self.wrong += (logits.argmax(1) != labels).sum()
+        self.images += len(labels)
+        if self.top5:
+            self.wrong_of_five += count_wrong(logits, labels, 5)
+
+    def compute(self) -> dict[str, float]:
+        images = self.images.item()
+        errors = {
+            f"{self.part}_loss": self.loss.item() / images,
+            f"{self.part}_error": 100 * self.wrong.item() / images,
+        }
+        return errors | ({f"{self.part}_top5_error": 100 * self.wrong_of_five.item() / images} if self.top5 else {})
 
 
 def precision_plugin(precision: str, device: torch.device) -> Precision:
@@ -66,11 +114,6 @@ def with_averaged_bn(net: nn.Module, data: StudyData, config: RunConfig) -> tupl
     moving averages. The averages are taken over the first batches of the run, about 10,000 images, augmented as in
     training, because images without augmentation are not what the weights were trained on. Several processes average
     over their shares of each batch, which changes the last digits.
-
-    Args:
-        net: Net, to whose device the images are moved.
-        data: Data module of the run after `setup`.
-        config: Configuration of the run.
     """
     averaged = copy.deepcopy(net)
     parameter = next(net.parameters())

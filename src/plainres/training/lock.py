@@ -26,50 +26,37 @@ def exclusive_writer(results: Path, config: RunConfig) -> Iterator[None]:
     The operating system keeps the lock, on a file in `results/.locks`, and releases it when the process ends for
     whatever reason.
 
-    Args:
-        results: Results folder.
-        config: Configuration of the run.
-
     Raises:
         Busy: If another process holds the lock. The message names the process, its host and its start.
         UserError: If the results folder cannot be written.
     """
     path = results / ".locks" / ("-".join(config.folder.parts) + ".lock")
-    holder_json = path.with_suffix(".json")
+    holder = path.with_suffix(".json")
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise Busy(f"{results / config.folder} is being trained by {_read_holder(holder_json)}") from None
+        try:
+            by = "process {process} on {host} since {since}".format(**json.loads(holder.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError):  # the other process has not written the file yet
+            by = "another process"
+        raise Busy(f"{results / config.folder} is being trained by {by}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be locked ({error.strerror or error})") from None
     try:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        write_atomic(holder_json, json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now}))
+        write_atomic(holder, json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now}))
         yield
-        holder_json.unlink(missing_ok=True)
+        holder.unlink(missing_ok=True)
     finally:
         lock.release()
 
 
 def is_being_trained(results: Path, config: RunConfig) -> bool:
-    """Return whether a process holds the lock of a run. For the moment of the question, this process may hold it.
-
-    Args:
-        results: Results folder.
-        config: Configuration of the run.
-    """
+    """Return whether a process holds the lock of a run. For the moment of the question, this process may hold it."""
     try:
         with exclusive_writer(results, config):
             return False
     except Busy:
         return True
-
-
-def _read_holder(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_text())
-        return f"process {holder['process']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):  # the other process has the lock, but has not written the file yet
-        return "another process"

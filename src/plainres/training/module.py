@@ -19,7 +19,7 @@ from plainres.nets.activation_checkpointing import freeze_bn_statistics
 from plainres.training.build import make_net
 from plainres.training.config import RunConfig
 from plainres.training.device import keep_freed_memory
-from plainres.training.metrics import SUM_DTYPE, Errors
+from plainres.training.evaluation import SUM_DTYPE, Errors
 from plainres.training.schedule import WARMUP_ERROR, WARMUP_WINDOW, learning_rate_factor, row_ends, warmup_limit
 
 Batch = tuple[Tensor, Tensor]  # images float32 (B, 3, H, W) with the mean subtracted, and labels int64 (B,)

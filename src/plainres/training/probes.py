@@ -1,12 +1,7 @@
-"""What happens inside a net, layer by layer: responses, signals, gradients and weights (Figure 7, section 4.1).
-
-To add a probe, write a function from a `Snapshot` and the name of a layer to a number, and give it a column in
-`PROBES`. Records without the column stay readable.
-"""
+"""What happens inside a net, layer by layer: responses, signals, gradients and weights (Figure 7, section 4.1)."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +23,19 @@ from plainres.training.schedule import row_ends
 
 RESPONSE_IMAGES = 1_000
 GRADIENT_IMAGES = 128
+# The columns of probes.csv after `iteration`, `layer` and `name`. The response of a layer is its output after BN and
+# before the nonlinearity or the addition.
+PROBES = (
+    "response_std",  # standard deviation of the responses in evaluation mode, over 1,000 training images (Figure 7)
+    # The others are measured in training mode on 128 images: the moving statistics of an untrained net normalize
+    # nothing.
+    "forward_variance",  # of the output of the convolution, before BN
+    "gradient_norm",  # of the weights' gradient. BN makes it inversely proportional to the norm of the weights
+    "response_gradient_norm",  # which does not depend on the scale of the weights
+    "weight_norm",
+    "relative_weight_norm",  # divided by that before the first iteration
+    "weight_angle",  # between the weights and the initial ones, in degrees
+)
 
 
 def probe_points(config: RunConfig) -> list[int]:
@@ -50,113 +58,35 @@ def layers_3x3(net: nn.Module) -> dict[str, tuple[nn.Conv2d, nn.Module]]:
     }
 
 
+def initial_weights(config: RunConfig) -> dict[str, Tensor]:
+    """Return the weights of the 3x3 layers before the first iteration, which follow from the seed."""
+    return {name: conv.weight.detach() for name, (conv, _) in layers_3x3(make_net(config)).items()}
+
+
 def _to_double(values: Tensor) -> Tensor:
     """Return values in double precision, on the CPU if their device is MPS, which has none."""
     values = values.detach()
     return (values.cpu() if values.device.type == "mps" else values).double()
 
 
-class Moments:
-    """The running variance of all elements of a series of tensors."""
+class Variance:
+    """The variance of all elements of a series of tensors, as a forward hook that sees them one after another."""
 
     def __init__(self) -> None:
         self.sums: Tensor | float = 0.0
 
-    def add(self, values: Tensor) -> None:
-        """Include all elements of a tensor."""
-        x = _to_double(values)
+    def __call__(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        x = _to_double(output)
         count = torch.tensor(x.numel(), dtype=x.dtype, device=x.device)
         self.sums = self.sums + torch.stack((x.sum(), x.square().sum(), count))
 
-    @property
-    def variance(self) -> float:
+    def compute(self) -> float:
         assert isinstance(self.sums, Tensor)
         total, squares, count = self.sums.tolist()
         return max(squares / count - (total / count) ** 2, 0.0)
 
 
-@dataclass
-class Snapshot:
-    """What the passes of one probe have seen of every 3x3 layer, by its name.
-
-    Responses are measured in evaluation mode on 1,000 training images. Everything else is measured in training mode
-    on 128 of them, because the moving statistics of an untrained net normalize nothing.
-
-    Attributes:
-        weights: Weights of the convolutions.
-        initial_weights: Their weights before the first iteration.
-        responses: Outputs after BN and before the nonlinearity or the addition.
-        outputs: Outputs of the convolutions, before BN.
-        weight_gradients: Gradients of the loss with respect to the weights.
-        response_gradient_norms: Norms of the gradients of the loss with respect to the responses.
-    """
-
-    weights: dict[str, Tensor]
-    initial_weights: dict[str, Tensor]
-    responses: dict[str, Moments] = field(default_factory=dict)
-    outputs: dict[str, Moments] = field(default_factory=dict)
-    weight_gradients: dict[str, Tensor] = field(default_factory=dict)
-    response_gradient_norms: dict[str, Tensor] = field(default_factory=dict)
-
-
-def response_std(snapshot: Snapshot, layer: str) -> float:
-    """Standard deviation of the responses (Figure 7)."""
-    return snapshot.responses[layer].variance ** 0.5
-
-
-def forward_variance(snapshot: Snapshot, layer: str) -> float:
-    """Variance of the output of the convolution, before BN."""
-    return snapshot.outputs[layer].variance
-
-
-def gradient_norm(snapshot: Snapshot, layer: str) -> float:
-    """Norm of the gradient with respect to the weights. BN makes it inversely proportional to the weight norm."""
-    return snapshot.weight_gradients[layer].norm().item()
-
-
-def response_gradient_norm(snapshot: Snapshot, layer: str) -> float:
-    """Norm of the gradient with respect to the responses, which does not depend on the scale of the weights."""
-    return snapshot.response_gradient_norms[layer].item()
-
-
-def weight_norm(snapshot: Snapshot, layer: str) -> float:
-    """Norm of the weights."""
-    return snapshot.weights[layer].norm().item()
-
-
-def relative_weight_norm(snapshot: Snapshot, layer: str) -> float:
-    """Norm of the weights, divided by their norm before the first iteration."""
-    return (snapshot.weights[layer].norm() / snapshot.initial_weights[layer].norm()).item()
-
-
-def weight_angle(snapshot: Snapshot, layer: str) -> float:
-    """Angle between the weights and the initial weights, in degrees."""
-    now, initial = (_to_double(w[layer]).flatten() for w in (snapshot.weights, snapshot.initial_weights))
-    cosine = torch.dot(now, initial) / (now.norm() * initial.norm())
-    return math.degrees(math.acos(cosine.clamp(-1, 1).item()))
-
-
-# The columns of probes.csv after `iteration`, `layer` and `name`.
-PROBES: dict[str, Callable[[Snapshot, str], float]] = {
-    probe.__name__: probe
-    for probe in (
-        response_std,
-        forward_variance,
-        gradient_norm,
-        response_gradient_norm,
-        weight_norm,
-        relative_weight_norm,
-        weight_angle,
-    )
-}
-
-
-def initial_weights(config: RunConfig) -> dict[str, Tensor]:
-    """Return the weights of the 3x3 layers before the first iteration, which follow from the seed."""
-    return {name: conv.weight.detach() for name, (conv, _) in layers_3x3(make_net(config)).items()}
-
-
-def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: StudyData, precision: str) -> Snapshot:
+def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration: int, precision: str) -> list[dict]:
     """Measure every 3x3 layer of a net. Gradients, BN statistics and mode of the net are left as they were.
 
     The gradient pass computes activations again, because its images may be more than fit into memory when a run
@@ -166,30 +96,27 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: StudyData, p
         net: Net, to whose device the images are moved.
         initial: Initial weights of its 3x3 layers.
         data: Data module after `setup`, which shows the same training images each time, without augmentation.
+        iteration: Number of iterations so far.
         precision: Precision of the forward passes.
+
+    Returns:
+        Rows of probes.csv: one dict per layer with `iteration`, `layer`, `name` and the columns `PROBES`.
     """
     layers = layers_3x3(net)
     was_training, device = net.training, next(net.parameters()).device
-    snapshot = Snapshot(
-        {name: conv.weight.detach() for name, (conv, _) in layers.items()},
-        {name: initial[name].to(conv.weight) for name, (conv, _) in layers.items()},
-        {name: Moments() for name in layers},
-        {name: Moments() for name in layers},
-    )
+    responses, outputs = ({name: Variance() for name in layers} for _ in range(2))
+    response_gradient_norms: dict[str, Tensor] = {}
 
-    def measure(moments: Moments) -> Callable:
-        return lambda _module, _inputs, output: moments.add(output)
-
-    def measure_gradient(name: str) -> Callable:
+    def gradient_hook(name: str) -> Callable:
         def store(gradient: Tensor) -> None:
-            snapshot.response_gradient_norms[name] = gradient.norm()
+            response_gradient_norms[name] = gradient.norm()
 
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
             output.register_hook(store)  # rather than keep all responses and their gradients in memory
 
         return hook
 
-    hooks = [bn.register_forward_hook(measure(snapshot.responses[name])) for name, (_, bn) in layers.items()]
+    hooks = [bn.register_forward_hook(responses[name]) for name, (_, bn) in layers.items()]
     with torch.no_grad():
         net.eval()
         for images, _ in data.images(data.first(RESPONSE_IMAGES), "train", device):
@@ -197,29 +124,38 @@ def take_snapshot(net: nn.Module, initial: dict[str, Tensor], data: StudyData, p
     for hook in hooks:
         hook.remove()
 
-    hooks = [conv.register_forward_hook(measure(snapshot.outputs[name])) for name, (conv, _) in layers.items()]
-    hooks += [bn.register_forward_hook(measure_gradient(name)) for name, (_, bn) in layers.items()]
+    hooks = [conv.register_forward_hook(outputs[name]) for name, (conv, _) in layers.items()]
+    hooks += [bn.register_forward_hook(gradient_hook(name)) for name, (_, bn) in layers.items()]
     with preserve_buffers(net), activation_checkpointing(net):
         net.train()
         ((images, labels),) = data.images(data.first(GRADIENT_IMAGES), "train", device)
         loss = cross_entropy(predict(net, images, precision), labels)
         for hook in hooks:  # before the backward pass, which computes activations again
             hook.remove()
-        weights = [conv.weight for conv, _ in layers.values()]
-        gradients = torch.autograd.grad(loss, weights)
+        gradients = torch.autograd.grad(loss, [conv.weight for conv, _ in layers.values()])
     net.train(was_training)
-    snapshot.weight_gradients = dict(zip(layers, gradients, strict=True))
-    return snapshot
+
+    rows = []
+    for layer, (name, gradient) in enumerate(zip(layers, gradients, strict=True), start=1):
+        weight = layers[name][0].weight.detach()
+        start = initial[name].to(weight)
+        values = (
+            responses[name].compute() ** 0.5,
+            outputs[name].compute(),
+            gradient.norm().item(),
+            response_gradient_norms[name].item(),
+            weight.norm().item(),
+            (weight.norm() / start.norm()).item(),
+            _angle(weight, start),
+        )
+        rows.append({"iteration": iteration, "layer": layer, "name": name} | dict(zip(PROBES, values, strict=True)))
+    return rows
 
 
-def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration: int, precision: str) -> list[dict]:
-    """Return the rows of probes.csv for one iteration: one dict per 3x3 layer, see `take_snapshot`."""
-    snapshot = take_snapshot(net, initial, data, precision)
-    return [
-        {"iteration": iteration, "layer": layer, "name": name}
-        | {column: measure(snapshot, name) for column, measure in PROBES.items()}
-        for layer, name in enumerate(snapshot.weights, start=1)
-    ]
+def _angle(weight: Tensor, start: Tensor) -> float:
+    now, initial = (_to_double(values).flatten() for values in (weight, start))
+    cosine = torch.dot(now, initial) / (now.norm() * initial.norm())
+    return math.degrees(math.acos(cosine.clamp(-1, 1).item()))
 
 
 def write_probes(folder: Path, rows: list[dict]) -> None:

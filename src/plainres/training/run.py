@@ -28,7 +28,6 @@ from plainres.training.build import image_shape, make_data, make_net, needs_acti
 from plainres.training.callbacks import Checkpointer
 from plainres.training.checkpoints import AtomicCheckpointIO, iteration_of, latest_usable
 from plainres.training.config import PRECISIONS, RunConfig
-from plainres.training.context import RunContext
 from plainres.training.device import describe_hardware, describe_software
 from plainres.training.distributed import (
     RankInfo,
@@ -47,6 +46,25 @@ from plainres.training.schedule import validation_interval
 from plainres.training.signals import Stopped, StopRequest
 
 NOT_COMPARED = ("data_md5", "earlier", "until")  # parts of a provenance that do not say what computed the iterations
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Where and how runs are computed. Nothing here changes their results.
+
+    Attributes:
+        data_dir: Folder that holds the data sets.
+        results: Results folder. The record of a run goes to `results / config.folder`.
+        device: Device to train on.
+        compile: Whether to compile nets and train them with CUDA graphs where that is possible.
+        checkpoint_seconds: Shortest time between two checkpoints, in seconds.
+    """
+
+    data_dir: Path
+    results: Path
+    device: torch.device
+    compile: bool = True
+    checkpoint_seconds: float = 30.0
 
 
 def train_run(
@@ -145,30 +163,24 @@ class _Run:
         # On rank 0 first: the first record that is written says that the run has begun.
         facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
         metrics = RecordLogger(record, len(data.parts["train"]))
+        diverged = None
         try:
-            try:
-                self._fit(module, data, metrics, checkpoint, callbacks, loggers)
-            finally:  # only now it is known whether the graphs could be captured
-                facts["provenance"]["cuda_graphs"] = module.train_forward != module.net.__call__
+            self._fit(module, data, metrics, checkpoint, callbacks, loggers)
         except Diverged as error:
-            reason = str(error)  # the name `error` is deleted at the end of this block
-
-            def write_diverged() -> dict:
-                final = _last_figures(metrics.rows)
-                diverged = record.write("diverged", {"reason": reason, "final": final, **facts})
-                shutil.rmtree(record.checkpoints, ignore_errors=True)
-                return diverged
-
-            return on_rank_zero(write_diverged)
-
+            diverged = str(error)
+        finally:  # only now it is known whether the graphs could be captured
+            facts["provenance"]["cuda_graphs"] = module.train_forward != module.net.__call__
+        final = on_rank_zero(lambda: _last_figures(metrics.rows))
+        if diverged is not None:
+            return on_rank_zero(lambda: self._end("diverged", {"reason": diverged, "final": final, **facts}))
         net = make_net(config)  # the module's own net may have BN layers that communicate
         # PyTorch's stub of `to` has no memory format beside a device.
         net.to(self.device, next(module.net.parameters()).dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         net.load_state_dict(module.net.state_dict())
-        errors = self._final_errors(net, data)
-        final = on_rank_zero(lambda: _last_figures(metrics.rows)) | errors
+        final |= self._final_errors(net, data)
         facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
-        return on_rank_zero(lambda: self._finish(net, data, facts))
+        on_rank_zero(lambda: self._write_weights(net, data, facts))
+        return on_rank_zero(lambda: self._end("finished", facts))
 
     def _begin(self, module: ClassificationModule, data: StudyData, checkpoint: Path | None) -> dict:
         """Write the first run.json, and return what is known about the run before its next iteration.
@@ -176,7 +188,7 @@ class _Run:
         Raises:
             UserError: If the run is to resume on other data than it began on.
         """
-        recorded = self.record.read() or {}
+        before = (self.record.read() or {}).get("provenance", {})
         here: dict = {
             **describe_software(),
             "hardware": describe_hardware(self.device),
@@ -186,25 +198,18 @@ class _Run:
             "data_md5": {name: part.md5() for name, part in data.parts.items()},
         }
         if checkpoint is not None:
-            before = recorded.get("provenance", {})
-            self._require_same_data(before.get("data_md5", {}), here["data_md5"])
+            for name, md5 in before.get("data_md5", {}).items():
+                if md5 != (found := here["data_md5"].get(name)):
+                    raise UserError(
+                        f"{self.record.folder} began on other data than {self.context.data_dir} holds now (md5 of the "
+                        f"part {name!r}: {md5} there, {found} here): resume it with the same data, or move the folder "
+                        "away to start over"
+                    )
             here["earlier"] = _earlier_starts(before, here, iteration_of(checkpoint))
-        facts = {
-            "complexity": asdict(count_complexity(module.net, image_shape(self.config))),
-            "provenance": here,
-        }
+        complexity = asdict(count_complexity(module.net, image_shape(self.config)))
+        facts = {"complexity": complexity, "provenance": here}
         self.record.write(UNFINISHED, facts)
         return facts
-
-    def _require_same_data(self, recorded: dict[str, str], here: dict[str, str]) -> None:
-        """Raise `UserError` if the MD5 digest of a part of the data is not the recorded one."""
-        changed = [name for name, md5 in recorded.items() if here.get(name) != md5]
-        if changed:
-            raise UserError(
-                f"{self.record.folder} began on other data than {self.context.data_dir} holds now (md5 of the part "
-                f"{changed[0]!r}: {recorded[changed[0]]} there, {here.get(changed[0])} here): resume it with the same "
-                "data, or move the folder away to start over"
-            )
 
     def _uses_graphs(self) -> bool:
         """Whether to train with CUDA graphs: on a single GPU, with whole batches of images in memory."""
@@ -277,17 +282,19 @@ class _Run:
             "averaged_bn_images": images,
         }
 
-    def _finish(self, net: nn.Module, data: StudyData, facts: dict) -> dict:
-        """Write the weights and the final run.json, and remove the checkpoints."""
+    def _write_weights(self, net: nn.Module, data: StudyData, facts: dict) -> None:
         recipe = {"config": asdict(self.config), "final": facts["final"], "provenance": facts["provenance"]}
         if data.class_names is not None:
             recipe |= {"classes": data.class_names}
         architecture = {"family": self.config.family} | self.config.architecture()
         weights = weights_bytes(net.cpu(), data.mean, architecture, recipe)
         write_atomic(self.record.folder / "weights.safetensors", weights)
-        finished = self.record.write("finished", facts)
+
+    def _end(self, outcome: str, facts: dict) -> dict:
+        """Write the final run.json, and remove the checkpoints."""
+        run = self.record.write(outcome, facts)
         shutil.rmtree(self.record.checkpoints, ignore_errors=True)
-        return finished
+        return run
 
 
 def _earlier_starts(before: dict, here: dict, iteration: int) -> list[dict]:
@@ -309,12 +316,8 @@ def _earlier_starts(before: dict, here: dict, iteration: int) -> list[dict]:
     earlier = list(before.get("earlier", []))
     if not earlier or earlier[-1]["until"] != iteration:  # otherwise the last start computed no iteration
         earlier.append({"until": iteration} | compared(before))
-    joined: list[dict] = []
-    for start in [*earlier, here]:
-        if joined and compared(joined[-1]) == compared(start):
-            joined.pop()
-        joined.append(start)
-    return joined[:-1]
+    following = [*earlier[1:], here]
+    return [start for start, after in zip(earlier, following, strict=True) if compared(start) != compared(after)]
 
 
 def _last_figures(rows: Sequence[dict]) -> dict:

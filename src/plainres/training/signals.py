@@ -14,10 +14,6 @@ SHOW_CURSOR = b"\x1b[?25h"  # to a terminal
 class Stopped(Exception):
     """A signal ended a run early. Its checkpoint has been written.
 
-    Args:
-        message: Which signal arrived, and how far the run is.
-        signum: Number of the signal.
-
     Attributes:
         exit_status: Exit status for the process, 128 plus the number of the signal.
     """
@@ -79,23 +75,12 @@ class StopRequest:
             os.write(2, f"\n{signal.Signals(signum).name}: {message}\n".encode())
 
     def synchronize(self, due: bool = False) -> bool:
-        """Make a signal that arrived at any process of the run count for all of them.
-
-        Args:
-            due: Whether this process has reached a point at which all of them must act.
-
-        Returns:
-            Whether `due` is True in any process.
-        """
+        """Make a signal that arrived at any process count for all of them, and return whether `due` is True in any."""
         any_due, signum = all_reduce_max(int(due), self.signum or 0)
         self.agreed = signum or None
         return bool(any_due)
 
     def raise_if_stopped(self, where: str) -> None:
-        """Raise `Stopped` if the processes have agreed on a signal.
-
-        Args:
-            where: Name of the run, and how far it is.
-        """
+        """Raise `Stopped` if the processes have agreed on a signal. `where` says how far which run is."""
         if self.agreed is not None:
             raise Stopped(f"stopped by {signal.Signals(self.agreed).name}, {where}", self.agreed)
