@@ -1,15 +1,20 @@
 """The CIFAR nets: parameter counts, shapes, initial weights, blocks and weights files."""
 
+import runpy
+import warnings
+
 import pytest
 import torch
+from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.functional import pad, relu
 
 from plainres.errors import UserError
 from plainres.nets import cifar_net, count_complexity, load_net
 from plainres.nets.blocks import BasicBlock, PadShortcut
-from plainres.nets.weights import weights_bytes
+from plainres.nets.weights import PUBLISHED, Normalized, weights_bytes
 from plainres.training import RunConfig
 
 PARAMETERS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962, 1202: 19_421_274}
@@ -175,3 +180,159 @@ def test_state_dicts_use_the_names_of_torchvision():
     loaded.load_state_dict(net.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), loaded.state_dict().values(), strict=True))
     assert torch.equal(loaded.layer1[0].shortcut[0].weight, net.layer1[0].shortcut[0].weight)
+
+
+# Published nets, and other people's files
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_nets_are_found_by_name_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    net = load_net(name)
+    recorded = load_net(ROOT / "results" / "cifar10-64k-bf16" / name / "seed-0" / "weights.safetensors")
+    assert net.recipe == recorded.recipe and net.recipe["config"]["iterations"] == 64_000
+    assert all(
+        torch.equal(a, b) for a, b in zip(net.state_dict().values(), recorded.state_dict().values(), strict=True)
+    )
+    from_hub = torch.hub.load(str(ROOT), name.replace("-", "_"), source="local", pretrained=True)
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(from_hub(images), net(images))
+
+
+def test_hub_offers_untrained_nets_too():
+    untrained = torch.hub.load(str(ROOT), "resnet_20", source="local")
+    assert untrained.training and torch.equal(untrained.mean, load_net("resnet-20").mean)
+    assert not torch.equal(untrained.net.conv1.weight, load_net("resnet-20").net.conv1.weight)
+    entries = runpy.run_path(str(ROOT / "hubconf.py"))
+    listed = {name for name, value in entries.items() if callable(value) and not name.startswith("_")}
+    assert {name.replace("_", "-") for name in listed} == set(PUBLISHED)
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    with pytest.raises(UserError, match=r"no published net: these are plain-20, plain-56, resnet-20, resnet-56$"):
+        load_net("resnet-57")
+
+
+class OtherBlock(nn.Module):
+    """A block as in Y. Idelbayev's (akamaster's) resnet.py, on which many repositories build."""
+
+    def __init__(self, in_planes, planes, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.planes, self.subsamples = planes, stride != 1
+
+    def forward(self, x):
+        out = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+        side = self.planes // 4
+        return relu(out + (pad(x[:, :, ::2, ::2], (0, 0, 0, 0, side, side)) if self.subsamples else x))
+
+
+class OtherNet(nn.Module):
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = nn.Sequential(*(OtherBlock(16, 16, 1) for _ in range(3)))
+        self.layer2 = nn.Sequential(OtherBlock(16, 32, 2), *(OtherBlock(32, 32, 1) for _ in range(2)))
+        self.layer3 = nn.Sequential(OtherBlock(32, 64, 2), *(OtherBlock(64, 64, 1) for _ in range(2)))
+        self.linear = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(relu(self.bn1(self.conv1(x))))))
+        return self.linear(x.mean((2, 3)))
+
+
+OTHER_MEAN, OTHER_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "net.", "model.", "model.module."])
+@pytest.mark.parametrize("key", [None, "state_dict", "net"])
+def test_other_peoples_checkpoints_give_equal_logits(prefix, key, tmp_path):
+    other = OtherNet()
+    other(torch.rand(8, 3, 32, 32))  # so that BN statistics are not the initial ones
+    state = {prefix + name: value for name, value in other.state_dict().items() if "num_batches" not in name}
+    torch.save(state if key is None else {"epoch": 7, key: state}, tmp_path / "resnet20.th")
+    with pytest.raises(UserError, match="neither what net it belongs to nor how images are normalized"):
+        load_net(tmp_path / "resnet20.th")
+    with pytest.raises(UserError, match="does not say how images are normalized"):
+        load_net(tmp_path / "resnet20.th", cifar_net(20))
+    net = load_net(tmp_path / "resnet20.th", cifar_net(20), OTHER_MEAN, OTHER_STD)
+    images = torch.rand(4, 3, 32, 32)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (OTHER_MEAN, OTHER_STD))
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images), other.eval()((images - mean) / std), rtol=1e-5, atol=1e-5)
+
+
+def test_what_fits_is_loaded_and_what_does_not_is_named(tmp_path):
+    other = OtherNet(num_classes=100)
+    torch.save(other.state_dict() | {"centers": torch.zeros(3)}, tmp_path / "other.pt")
+    net = cifar_net(20)
+    with pytest.warns(UserWarning, match=r"do not fit the other: fc\.weight, fc\.bias, centers$"):
+        load_net(tmp_path / "other.pt", net, OTHER_MEAN)
+    assert torch.equal(net.layer3[2].conv2.weight, other.layer3[2].conv2.weight)
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "nothing.pt")
+    with pytest.raises(UserError, match=r"do not fit the other: conv1\.weight, .* and \d+ more$"):
+        load_net(tmp_path / "nothing.pt", net, OTHER_MEAN)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html>\n<html>", "it is text that begins with '<!DOCTYPE html> <html>'"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "it is a pointer of Git LFS"),
+        (b"PK\x03\x04" + bytes(100), "RuntimeError: "),
+        (bytes([9, 0, 0, 0, 0, 0, 0, 0]) + b"{broken}", "SafetensorError: "),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_described_in_one_line(content, what, tmp_path):
+    (tmp_path / "file.pth").write_bytes(content)
+    for arguments in ((), (cifar_net(8), OTHER_MEAN)):
+        with pytest.raises(UserError, match=f"not a weights file: {what}") as error:
+            load_net(tmp_path / "file.pth", *arguments)
+        assert "\n" not in str(error.value)
+
+
+def test_folders_and_other_objects_are_no_weights_files_either(tmp_path):
+    with pytest.raises(UserError, match="not a weights file: Is a directory"):
+        load_net(tmp_path)
+    for content, what in (([1, 2], "a list"), ({"epoch": 3, "args": "x"}, "epoch, args"), ({}, "nothing")):
+        torch.save(content, tmp_path / "file.pth")
+        with pytest.raises(UserError, match=f"not a weights file: it holds {what}$"):
+            load_net(tmp_path / "file.pth", cifar_net(8), OTHER_MEAN)
+
+
+# Images that a net with its own preprocessing cannot have been meant for
+
+
+@pytest.fixture
+def normalized():
+    return Normalized(cifar_net(8), torch.rand(3, 32, 32), None, {}, {}).eval()
+
+
+def test_integers_and_other_shapes_are_refused(normalized):
+    with pytest.raises(UserError, match=r"must be pixels between 0 and 1, not torch\.uint8: divide bytes by 255"):
+        normalized(torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8))
+    for shape in ((2, 1, 32, 32), (2, 32, 32, 3), (3, 32, 32)):
+        with pytest.raises(UserError, match=r"must have the shape \(B, 3, H, W\), not "):
+            normalized(torch.rand(shape))
+
+
+@pytest.mark.parametrize("scale", [(0, 255), (-2, 2)])
+def test_values_far_outside_0_to_1_are_answered_with_one_warning(normalized, scale):
+    images = torch.rand(2, 3, 32, 32)
+    normalized(images * 1.2 - 0.1)  # within the reach of bicubic interpolation
+    with pytest.warns(UserWarning, match="between 0 and 1"):
+        normalized(images * (scale[1] - scale[0]) + scale[0])
+    with warnings.catch_warnings(action="error"):
+        normalized(images * 255)
+
+
+def test_nets_with_preprocessing_can_be_counted_and_exported(normalized):
+    assert count_complexity(normalized, (3, 32, 32)) == count_complexity(normalized.net, (3, 32, 32))
+    images = torch.rand(2, 3, 32, 32)
+    exported = torch.export.export(normalized, (images,)).module()
+    torch.testing.assert_close(exported(images), normalized(images))

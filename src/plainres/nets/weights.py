@@ -1,21 +1,37 @@
 """Weights of a recorded net: one safetensors file whose metadata hold the recipe."""
 
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from plainres.errors import UserError
+from plainres.nets.checkpoint_files import load_state, read_checkpoint
 from plainres.nets.cifar import check_cifar, cifar_net
 from plainres.nets.imagenet import check_imagenet, imagenet_net
 
 # For each family of nets: the function that makes one, and the one that checks its arguments.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"cifar": cifar_net, "imagenet": imagenet_net}
 CHECKS: dict[str, Callable[..., None]] = {"cifar": check_cifar, "imagenet": check_imagenet}
+
+PUBLISHED = ("plain-20", "plain-56", "resnet-20", "resnet-56")
+PIXEL_MARGIN = 0.25  # by how much resized images may leave the range from 0 to 1, and normalized ones usually do
+
+
+def published_weights(name: str) -> Path:
+    """Return the weights file of a published net: in an installed package beside this file, else in the clone."""
+    installed = Path(__file__).with_name("published") / f"{name}.safetensors"
+    in_clone = Path(__file__).parents[3] / "results" / "cifar10-64k-bf16" / name / "seed-0" / "weights.safetensors"
+    return installed if installed.exists() else in_clone
+
+
+def _per_channel(values: Tensor | Sequence[float]) -> Tensor:
+    tensor = torch.as_tensor(values, dtype=torch.float32)
+    return tensor[:, None, None] if tensor.dim() == 1 else tensor
 
 
 class Normalized(nn.Module):
@@ -40,9 +56,24 @@ class Normalized(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.architecture, self.recipe = architecture, recipe
+        self.has_warned = False
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Turn pixels (B, 3, H, W) between 0 and 1 into the input that the net expects."""
+        """Turn pixels (B, 3, H, W) between 0 and 1 into the input that the net expects.
+
+        Warns once if they are far outside this range.
+
+        Raises:
+            UserError: If they are integers, or have another shape.
+        """
+        if not images.is_floating_point():
+            raise UserError(f"images must be pixels between 0 and 1, not {images.dtype}: divide bytes by 255")
+        if images.dim() != 4 or images.shape[1] != len(self.mean):
+            raise UserError(f"images must have the shape (B, {len(self.mean)}, H, W), not {tuple(images.shape)}")
+        if not (self.has_warned or images.is_meta or torch.compiler.is_compiling()):
+            self.has_warned = bool(((images < -PIXEL_MARGIN) | (images > 1 + PIXEL_MARGIN)).any())
+            if self.has_warned:
+                warnings.warn("images must be pixels between 0 and 1, which the net normalizes itself", stacklevel=3)
         images = images - self.mean
         return images if self.std is None else images / self.std
 
@@ -66,29 +97,52 @@ def weights_bytes(net: nn.Module, mean: Tensor, architecture: dict, recipe: dict
     return save(tensors | normalization, metadata)
 
 
-def load_net(path: str | Path) -> Normalized:
-    """Load a recorded net with its weights and preprocessing, in evaluation mode, on the CPU.
+def load_net(
+    weights: str | Path,
+    net: nn.Module | None = None,
+    mean: Tensor | Sequence[float] | None = None,
+    std: Tensor | Sequence[float] | None = None,
+) -> Normalized:
+    """Load a net with its weights and preprocessing, in evaluation mode, on the CPU.
+
+    Weights files of this project say what net they belong to and how images are normalized. Other people's checkpoints
+    do not: they need `net` and `mean`. What fits the net is loaded, and a warning names what does not.
 
     Args:
-        path: File `weights.safetensors` of the record of a run.
+        weights: Name of a published net (`"plain-20"`, `"plain-56"`, `"resnet-20"` or `"resnet-56"`, trained for 64,000
+            iterations with seed 0), or path of a weights file or checkpoint.
+        net: Net that the state dict of a checkpoint is loaded into.
+        mean: Mean that the training of the checkpoint subtracted, per channel (3,) or per pixel (3, H, W), between 0
+            and 1.
+        std: Standard deviation per channel (3,) that it divided by, or None.
 
     Raises:
-        UserError: If there is no such file, or if it is not a weights file of this project.
+        UserError: If there is no such net or file, if the file holds no weights, or if none of them fit.
     """
+    path = published_weights(weights) if weights in PUBLISHED else Path(weights).expanduser()
+    if net is not None:
+        if mean is None:
+            raise UserError(f"{path}: a state dict does not say how images are normalized: pass `mean`, and `std`")
+        load_state(net, path)
+        return Normalized(net, _per_channel(mean), None if std is None else _per_channel(std), {}, {}).eval()
+    if isinstance(weights, str) and not path.exists():
+        raise UserError(f"{path}: no such weights file, and no published net: these are {', '.join(PUBLISHED)}")
+    tensors, metadata = read_checkpoint(path)
+    if "architecture" not in metadata:
+        raise UserError(
+            f"{path}: a state dict says neither what net it belongs to nor how images are normalized: pass both to "
+            "load_net, or convert it with `python -m plainres.scoring adopt`"
+        )
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         architecture = json.loads(metadata["architecture"])
-        recipe = json.loads(metadata["recipe"])
         make = ARCHITECTURES[architecture.pop("family")]
         # The weights that are drawn here are replaced at once; the caller's random state must not notice.
         with torch.random.fork_rng(devices=[]):
-            loaded = Normalized(make(**architecture), tensors["mean"], tensors.get("std"), architecture, recipe)
+            net = make(**architecture)
+        recipe = json.loads(metadata["recipe"])
+        loaded = Normalized(net, tensors["mean"], tensors.get("std"), architecture, recipe)
         loaded.load_state_dict(tensors)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such weights file") from None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), "no reason given")
         raise UserError(f"{path}: not a weights file of a recorded run ({type(error).__name__}: {reason})") from None
     return loaded.eval()
