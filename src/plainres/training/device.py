@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import torch
 
+from plainres.cores import available_memory
 from plainres.errors import UserError
 
 DEVICE_NAMES = "auto, cpu, cuda, cuda:<index> or mps"
@@ -90,7 +90,7 @@ def free_memory(device: torch.device) -> int:
     """Return how many bytes of the memory of a device are free now."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available  # includes what the page cache would give back
+    return available_memory()
 
 
 def keep_freed_memory() -> None:
