@@ -125,10 +125,10 @@ def open(results: str | Path = "results") -> Results:
         UserError: If no folder of that name holds records.
     """
     path = Path(results).expanduser()
-    here = Path.cwd()
-    for root in (here, *here.parents, *Path(__file__).resolve().parents):
+    here, package = Path.cwd(), Path(__file__).resolve().parents[1]
+    for root in (here, *here.parents, *package.parents):
         folder = root / path  # an absolute path stays as it is
         if any(folder.glob(RECORDS)):
             return Results(folder)
-    above = "" if path.is_absolute() else f" in {here} or in a folder above it"
-    raise UserError(f"no records in a folder {path}{above}: train some with `make demo`, or pass another path")
+    where = "" if path.is_absolute() else f" in {here}, in {package.parent} or in a folder above them"
+    raise UserError(f"no records in a folder {path}{where}: train some with `make demo`, or pass another path")
