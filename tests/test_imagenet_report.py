@@ -135,7 +135,7 @@ def test_tables_set_scores_beside_the_paper(tmp_path):
     write_score(tmp_path, "multi-scale", [("resnet-50-b", 0), ("resnet-101-b", 0)], 19.0, 4.2)
     tables = tables_markdown(read_scores(tmp_path))
     assert cells(tables, "Table 2", "resnet-34") == ["25.03", "25.50 ± 0.71 (n = 2)", "7.76", "8.00 ± 0.00 (n = 2)"]
-    assert "seeds 0, 1, scored in fp32 on a GPU" in tables
+    assert "scored in fp32; seeds: 0, 1." in tables
     assert cells(tables, "Table 2", "plain-18") == ["27.94", "-", "-", "-"]
     assert "resnet-34-b" not in tables.split("**Table 3")[0]
     assert cells(tables, "Table 3", "resnet-34-b") == ["24.52", "24.60 (n = 1)", "7.46", "7.50 (n = 1)"]

@@ -1,7 +1,9 @@
 """Table 1 and Figure 3 of the paper, from the recorded layers and costs of the nets (complexity/nets.json)."""
 
-from itertools import groupby, pairwise
+from collections import Counter
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyBboxPatch
 
 from plainres.files import read_json
-from plainres.report.drawing import make_panels
-from plainres.report.figures import AxesLike
+from plainres.report.drawing import AxesLike, in_our_style, make_panels
 from plainres.report.published import TABLE_1
 from plainres.report.tables import markdown_table
 
@@ -84,89 +85,62 @@ def _label(layer: dict) -> str:
     return "average pool"
 
 
-def _rows(nets: list[dict]) -> tuple[list[list[int]], dict[int, tuple[int, int]]]:
-    """Align the layers of nets by the size of their outputs.
-
-    Within a size, a net that has fewer layers than another leaves the last rows free.
-
-    Returns:
-        The row of every layer of every net, and for each size its first row and the one after its last row.
-    """
-    by_size = [{size: list(g) for size, g in groupby(net["layers"], key=lambda layer: layer["size"])} for net in nets]
-    bands, start = {}, 0
-    for size in SIZES:
-        most = max(len(sizes.get(size, ())) for sizes in by_size)
-        bands[size] = (start, start + most)
-        start += most
-    return [[bands[size][0] + i for size in sizes for i in range(len(sizes[size]))] for sizes in by_size], bands
+def _first_rows(nets: list[dict]) -> dict[int, int]:
+    """Return the row in which each size of maps begins: as many rows per size as the net with most layers needs."""
+    most = {size: max(sum(layer["size"] == size for layer in net["layers"]) for net in nets) for size in SIZES}
+    return dict(zip(SIZES, accumulate(most.values(), initial=0), strict=False))
 
 
-def _draw_net(axes: Axes, net: dict, rows: list[int], x: float) -> None:
+def _draw_net(axes: Axes, net: dict, first_rows: dict[int, int], x: float) -> None:
+    """Draw the layers of a net as a column of boxes, with arrows between them and its shortcuts on the right."""
+    of_size: Counter = Counter()
+    rows = []
+    for layer in net["layers"]:
+        row = first_rows[layer["size"]] + of_size[layer["size"]]
+        of_size[layer["size"]] += 1
+        rows.append(row)
+        colour = COLOURS[layer["channels"]] if layer["op"] == "conv" else "white"
+        corner = (x - WIDTH / 2, row - HEIGHT / 2)
+        rounded = "round,pad=0,rounding_size=0.12"
+        axes.add_patch(FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle=rounded, fc=colour, ec="0.35", lw=0.7))
+        axes.text(x, row, _label(layer), ha="center", va="center", fontsize=6.5)
     for above, below in pairwise(rows):
         arrow = {"arrowstyle": "-|>", "lw": 0.8, "color": "0.25", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 6}
         axes.annotate("", (x, below - HEIGHT / 2), (x, above + HEIGHT / 2), arrowprops=arrow)
-    for layer, row in zip(net["layers"], rows, strict=True):
-        colour = COLOURS.get(layer["channels"], "0.95") if layer["op"] == "conv" else "white"
-        axes.add_patch(
-            FancyBboxPatch(
-                (x - WIDTH / 2, row - HEIGHT / 2),
-                WIDTH,
-                HEIGHT,
-                boxstyle="round,pad=0,rounding_size=0.12",
-                fc=colour,
-                ec="0.35",
-                lw=0.7,
-            )
-        )
-        axes.text(x, row, _label(layer), ha="center", va="center", fontsize=6.5)
+    edge = x + WIDTH / 2
     for shortcut in net["shortcuts"]:
         # From the arrow above the first layer that it bypasses to the arrow below the last.
         begin = (rows[shortcut["first"] - 1] + rows[shortcut["first"]]) / 2 + GAP
         end = (rows[shortcut["last"]] + rows[shortcut["last"] + 1]) / 2 - GAP
-        style = "-" if shortcut["kind"] == "identity" else (0, (2, 1.2))
-        edge = x + WIDTH / 2
-        for row in (begin, end):
-            axes.plot([x, edge], [row, row], color="0.2", lw=0.9, ls=style)
-        arc = Arc((edge, (begin + end) / 2), 0.9, end - begin, theta1=-90, theta2=90, color="0.2", lw=0.9, ls=style)
-        axes.add_patch(arc)
+        line: dict[str, Any] = {"color": "0.2", "lw": 0.9, "ls": "-" if shortcut["kind"] == "identity" else ":"}
+        axes.hlines([begin, end], x, edge, **line)
+        axes.add_patch(Arc((edge, (begin + end) / 2), 0.9, end - begin, theta1=-90, theta2=90, **line))
 
 
+@in_our_style
 def figure_3(nets: list[dict], axes: AxesLike = None) -> Figure:
     """Draw Figure 3: VGG-19, plain-34 and ResNet-34 side by side, layer by layer, aligned by the size of their maps.
 
     Args:
         nets: Nets from `read_nets`.
-        axes: One Axes to draw into, about 8 inches wide and 13.5 high. The title and the note are left out then.
+        axes: One Axes to draw into, about 8 inches wide and 13.5 high. The title and the caption are left out then.
     """
-    by_name = {net["net"]: net for net in nets}
-    chosen = [by_name[name] for name in FIGURE_3]
-    rows, bands = _rows(chosen)
-    last = max(end for _, end in bands.values())
-    panels = make_panels(axes, 1, 1, figsize=(8, 13.5))
-    figure, (axes,) = panels.figure, panels.axes
-    left, right = -1.3 - WIDTH, COLUMN * (len(chosen) - 1) + WIDTH
-    for size, (begin, _) in bands.items():
-        axes.axhline(begin - 0.5, color="0.85", lw=0.8, zorder=0)
-        axes.text(
-            left, begin, f"output\nsize {size}" if begin == 0 else str(size), fontsize=8, color="0.3", va="center"
-        )
-
-    for i, (net, net_rows) in enumerate(zip(chosen, rows, strict=True)):
-        x = i * COLUMN
-        _draw_net(axes, net, net_rows, x)
-        axes.text(x, -1.9, net["net"].replace("resnet", "ResNet"), ha="center", fontsize=11)
+    chosen = [net for name in FIGURE_3 for net in nets if net["net"] == name]
+    first_rows = _first_rows(chosen)
+    figure, (panel,) = make_panels(axes, 1, 1, figsize=(8, 13.5))
+    left = -1.3 - WIDTH
+    for size, row in first_rows.items():
+        panel.axhline(row - 0.5, color="0.85", lw=0.8, zorder=0)
+        panel.text(left, row, f"output {size}", fontsize=8, color="0.3", va="center")
+    for i, net in enumerate(chosen):
+        _draw_net(panel, net, first_rows, i * COLUMN)
+        panel.text(i * COLUMN, -1.9, net["net"].replace("resnet", "ResNet"), ha="center", fontsize=11)
         cost = f"{net['multiply_adds'] / 1e9:.2f}e9 multiply-adds\n{net['parameters'] / 1e6:.1f}M parameters"
-        axes.text(x, -1.0, cost, ha="center", va="center", fontsize=7, color="0.35")
-    axes.set_xlim(left - 0.2, right)
-    axes.set_ylim(last - 0.2, -2.6)
-    axes.axis("off")
-    if not panels.ours:
-        return figure
-    kinds = {s["kind"] for net in chosen for s in net["shortcuts"]}
-    dotted = "zero padding (option A)" if "padding" in kinds else "projection (option B)"
-    figure.set_layout_engine(None)  # the margins below are fixed
-    figure.suptitle("VGG-19, a plain net, and the same net with shortcuts (Figure 3)", fontsize=11, y=0.985)
-    note = f"Solid shortcuts: identity. Dotted: {dotted}, where dimensions grow. Drawn from the PyTorch modules."
-    figure.text(0.5, 0.01, note, ha="center", va="bottom", fontsize=7, color="0.35")
-    figure.subplots_adjust(left=0.02, right=0.98, top=0.97, bottom=0.025)
+        panel.text(i * COLUMN, -1.0, cost, ha="center", va="center", fontsize=7, color="0.35")
+    panel.set_xlim(left - 0.2, COLUMN * (len(chosen) - 1) + WIDTH)
+    panel.set_ylim(max(first_rows.values()) + 2.8, -2.6)
+    panel.axis("off")
+    if axes is None:
+        figure.suptitle("VGG-19, a plain net, and the same net with shortcuts (Figure 3)")
+        figure.supxlabel("Dotted shortcuts: zero padding (option A).", fontsize=8, color="0.35")
     return figure

@@ -1,50 +1,43 @@
-"""What the figures have in common: panels, styles of nets, curves, captions."""
+"""What the figures have in common: style, panels, colours, curves, titles and captions."""
 
-import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from plainres.report.records import Run, Study, describe_runs
 
-COLOURS = plt.get_cmap("viridis")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-FEW = 4  # up to so many passes over the test set are drawn as points, because they are not a curve
-TITLE_SIZE, CAPTION_SIZE = 11, 7
+AxesLike = Axes | np.ndarray | Sequence[Axes] | None
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "figure.titlesize": 11,
+    "grid.color": "0.92",
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "svg.fonttype": "none",
+}
+# Decorator of what draws or saves: matplotlib's defaults and our style, and afterwards the user's settings again.
+in_our_style = plt.style.context(["default", STYLE])
+
 TRAINING: dict[str, Any] = {"ls": "--", "lw": 1.2}
 TEST: dict[str, Any] = {"ls": "-", "lw": 2.2}
+FEW = 4  # so many values get markers, because a line through them would be short or invisible
 
 
-class Style(NamedTuple):
-    """Colour and marker of a net."""
-
-    colour: tuple
-    marker: str
-
-
-class Panels(NamedTuple):
-    """The axes that a figure draws into.
-
-    Attributes:
-        figure: Figure of the axes.
-        axes: The axes, row by row.
-        ours: Whether the figure was made here. Titles of the figure and captions belong to such figures only.
-    """
-
-    figure: Figure
-    axes: list[Axes]
-    ours: bool
-
-
-def make_panels(axes: Axes | np.ndarray | Sequence[Axes] | None, rows: int, columns: int, **options) -> Panels:
-    """Return the axes to draw into: those that are given, or those of a new figure.
+def make_panels(axes: AxesLike, rows: int, columns: int, **options) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes to draw into, row by row: those that are given, or those of a new figure.
 
     Args:
         axes: One Axes or an array of them, or None for a new figure.
@@ -56,43 +49,25 @@ def make_panels(axes: Axes | np.ndarray | Sequence[Axes] | None, rows: int, colu
         ValueError: If the number of axes is not `rows * columns`.
     """
     if axes is None:
-        figure, panels = plt.subplots(rows, columns, squeeze=False, layout="constrained", **options)
-        return Panels(figure, list(panels.flat), True)
-    given = list(np.asarray(axes, dtype=object).flat)
-    if len(given) != rows * columns:
-        raise ValueError(f"this figure has {rows * columns} panels, but `axes` holds {len(given)}")
-    return Panels(given[0].figure, given, False)
+        axes = plt.subplots(rows, columns, squeeze=False, **options)[1]
+    panels = list(np.asarray(axes, dtype=object).flat)
+    if len(panels) != rows * columns:
+        raise ValueError(f"this figure has {rows * columns} panels, but `axes` holds {len(panels)}")
+    return panels[0].figure, panels
 
 
-def finish(panels: Panels, runs: Sequence[Run], title: str, note: str = "") -> Figure:
-    """Add the title, and what the runs were trained on, to a figure that was made here, and return the figure.
+def add_titles(figure: Figure, title: str, runs: Sequence[Run], note: str = "") -> None:
+    """Add a title above a figure, and below it a caption of one line that says what the runs were trained on.
 
     Args:
-        panels: Panels of the figure.
+        figure: Figure without titles.
+        title: Title, of one or several lines.
         runs: Runs that the figure shows.
-        title: Title of the figure.
-        note: Sentence that follows the description of the runs.
+        note: One short sentence that follows the description of the runs.
     """
-    figure = panels.figure
-    if panels.ours:
-        warning = Study(runs[0].folder.parents[1], list(runs)).info.warning
-        lines = [*title.splitlines(), *warning.splitlines()]
-        figure.suptitle("\n".join(_wrap(line, figure, TITLE_SIZE) for line in lines), fontsize=TITLE_SIZE)
-        text = f"{describe_runs(runs)}. {note}".strip()
-        figure.supxlabel(_wrap(text, figure, CAPTION_SIZE), fontsize=CAPTION_SIZE, color="0.35")
-    return figure
-
-
-def _wrap(text: str, figure: Figure, size: float) -> str:
-    """Break a text of a font size, in points, into lines that fit into the width of a figure."""
-    return textwrap.fill(text, int(figure.get_figwidth() * 72 / (0.62 * size)))  # characters of average width
-
-
-def tidy(axes: Axes) -> None:
-    """Give axes the look of all figures: horizontal grid lines, no frame at the top and on the right."""
-    axes.grid(axis="y", color="0.92")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    warning = Study(runs[0].folder.parents[1], list(runs)).info.warning
+    figure.suptitle("\n".join(filter(None, [title, warning])))
+    figure.supxlabel(f"{describe_runs(runs)}. {note}".strip(), fontsize=8, color="0.35")
 
 
 def thousands(x: float, _: float = 0) -> str:
@@ -100,23 +75,18 @@ def thousands(x: float, _: float = 0) -> str:
     return f"{x / 1000:g}k" if x >= 1000 else f"{x:g}"
 
 
-def by_depth(depths: Sequence[int]) -> dict[int, Style]:
-    """Return one style per depth: dark is deep, which is distinct in grey and to the colour-blind."""
+def by_depth(depths: Sequence[int]) -> dict[int, tuple]:
+    """Return one colour per depth: dark is deep, which is distinct in grey and to the colour-blind."""
     ordered = sorted(set(depths))
-    last = max(1, len(ordered) - 1)
-    return {depth: Style(COLOURS(0.75 * (1 - i / last)), MARKERS[i % len(MARKERS)]) for i, depth in enumerate(ordered)}
+    colours = plt.get_cmap("viridis")(np.linspace(0.75, 0, len(ordered)))
+    return dict(zip(ordered, map(tuple, colours), strict=True))
 
 
-def style_of(study: Study, nets: Sequence[str]) -> dict[str, Style]:
-    """Return the style of each net: one per depth of the study, the same for plain and residual nets."""
+def net_colours(study: Study) -> dict[str, tuple]:
+    """Return the colour of each net: one per depth of the study, the same for plain and residual nets."""
     runs = [*study.runs, *study.partial]
-    styles = by_depth([run.depth for run in runs])
-    return {run.net: styles[run.depth] for run in runs if run.net in nets}
-
-
-def lighter(colour: tuple) -> tuple:
-    """Return a colour halfway to white, for runs in progress."""
-    return tuple((1 + part) / 2 for part in to_rgb(colour))
+    colours = by_depth([run.depth for run in runs])
+    return {run.net: colours[run.depth] for run in runs}
 
 
 def curves(study: Study, net: str, column: str) -> pd.DataFrame:
@@ -126,58 +96,48 @@ def curves(study: Study, net: str, column: str) -> pd.DataFrame:
     return rows.groupby("iteration")[column].agg(["mean", "min", "max"])
 
 
-def draw_net(axes: Axes, study: Study, net: str, style: Style, columns: Sequence[str]) -> list[Line2D]:
-    """Draw columns of the metrics of a net against iteration: training error thin and dashed, test error bold.
+def draw_net(axes: Axes, study: Study, net: str, colour: tuple) -> list[Line2D]:
+    """Draw training error (thin, dashed) and test error (bold) of a net against iterations.
 
-    The lines are means over the finished seeds, and a band or a bar is the range over them.
+    Lines are means over the finished seeds and bands the range over them. Runs in progress are lighter.
 
     Returns:
-        Entries of a legend that look like the lines: one for the finished seeds, if there are any, and one for each
-        run in progress.
+        Entries of a legend: one for the finished seeds, if there are any, and one for each run in progress.
     """
+    looks = {"train_error": TRAINING, "test_error": TEST}
     entries = []
     if study.of_net(net):
-        few = False
-        for column in columns:
+        for column, look in looks.items():
             curve = curves(study, net, column)
-            if len(curve) <= FEW:
-                few = True
-                axes.vlines(curve.index, curve["min"], curve["max"], color=style.colour, lw=1.6)
-            else:
-                axes.fill_between(curve.index, curve["min"], curve["max"], color=style.colour, alpha=0.15, lw=0)
-            axes.plot(curve.index, curve["mean"], color=style.colour, **_look(column, len(curve), style))
-        look = TRAINING | {"marker": style.marker, "ms": 6} if few else TEST
-        entries.append(Line2D([], [], color=style.colour, label=net, **look))
-    running = [run for run in study.partial if run.net == net]
-    for run in running:
-        colour = lighter(style.colour)
-        for column in columns:
-            curve = run.metrics[["iteration", column]].dropna() if column in run.metrics else pd.DataFrame()
-            if len(curve):
-                axes.plot(curve["iteration"], curve[column], color=colour, **_look(column, len(curve), style))
+            axes.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
+            draw_curve(axes, curve["mean"], color=colour, **look)
+        entries.append(Line2D([], [], color=colour, label=net, **TEST))
+    for run in (run for run in study.partial if run.net == net):
+        for column, look in looks.items():
+            if column in run.metrics:
+                values = run.metrics.set_index("iteration")[column].dropna()
+                draw_curve(axes, values, color=colour, alpha=0.5, **look)
         done, total = (thousands(n) for n in (run.iterations_done, run.config["iterations"]))
-        seed = f" seed {run.seed}" if entries or len(running) > 1 else ""
-        entries.append(Line2D([], [], color=colour, label=f"{net}{seed} (partial, {done} of {total})", **TEST))
+        label = f"{net}, seed {run.seed} ({done} of {total})"
+        entries.append(Line2D([], [], color=colour, alpha=0.5, label=label, **TEST))
     return entries
 
 
-def _look(column: str, count: int, style: Style) -> dict[str, Any]:
-    """Return how to draw `count` values of a column: as a line, or as points if they are few test errors.
+def about_bands(runs: Sequence[Run]) -> str:
+    """Return what bands are, for a caption, if any net has several finished seeds."""
+    nets = [run.net for run in runs if run.outcome == "finished"]
+    return "Bands: lowest to highest seed." if len(set(nets)) < len(nets) else ""
 
-    Training errors are always a line, because the legend explains points as test errors.
-    """
-    if column == "train_error":
-        return TRAINING
-    if count <= FEW:
-        return {"ls": "none", "marker": style.marker, "ms": 7, "clip_on": False, "zorder": 3}
-    return TEST
+
+def draw_curve(axes: Axes, values: pd.Series, **look) -> None:
+    """Draw values against their index, with markers if they are few."""
+    axes.plot(values.index, values, marker="o" if len(values) <= FEW else "None", **look)
 
 
 def iteration_axis(axes: Axes, study: Study) -> None:
     """Label the iterations of a study, and mark those at which the learning rate falls."""
     for drop in study.drops:
         axes.axvline(drop, color="0.85", lw=1, zorder=0)
-    axes.set_xlim(0, study.iterations)
-    axes.set_xlabel("iteration", fontsize=11)
+    axes.set_xlim(0, 1.03 * study.iterations)
+    axes.set_xlabel("iteration")
     axes.xaxis.set_major_formatter(thousands)
-    tidy(axes)

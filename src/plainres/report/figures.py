@@ -8,57 +8,37 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from plainres.report.drawing import (
-    FEW,
     TEST,
     TRAINING,
-    Style,
+    AxesLike,
+    about_bands,
+    add_titles,
     by_depth,
     curves,
+    draw_curve,
     draw_net,
-    finish,
+    in_our_style,
     iteration_axis,
     make_panels,
-    style_of,
+    net_colours,
     thousands,
-    tidy,
 )
-from plainres.report.records import Run, Study
+from plainres.report.frames import overview_frame
+from plainres.report.records import Study
 
 PAPER_TOP = 20.0  # percent, the upper end of the axes in the paper
 PAPER_PAIR = ("plain-20", "plain-56")
 PAPER_COLOURS = ("#d9a514", "#c1272d")  # of the shallow and the deep net
-LABEL_HEIGHT = 0.15  # of a label and its distance from a curve, relative to the axes
-DROPS = "Grey lines: the learning rate is divided by 10."
-FILLS: tuple[Any, ...] = ("full", "none", "left", "right", "top", "bottom")  # of the markers of nets of one depth
-SEEDS = "Lines are means over seeds; bands reach from the lowest to the highest seed."
-AxesLike = Axes | np.ndarray | Sequence[Axes] | None
+VARIANTS = "^Dv<"  # markers of nets that depart from the paper
 
 
-def note_on(study: Study, runs: Sequence[Run], top: float) -> str:
-    """Return what the lines of a figure are, for its caption.
-
-    Args:
-        study: Study of the runs.
-        runs: Runs that the figure shows.
-        top: Upper end of the error axis, in percent.
-    """
-    columns = ("train_error", "test_error")
-    cut = any(run.metrics[column].max() > top for run in runs for column in columns if column in run.metrics)
-    parts = [
-        DROPS if study.drops else "",
-        SEEDS if any(len(study.of_net(run.net)) > 1 for run in runs) else "",
-        f"Errors above {top:g}% are cut off{', as in the paper' if top == PAPER_TOP else ''}." if cut else "",
-    ]
-    return " ".join(filter(None, parts))
-
-
+@in_our_style
 def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 1: training error (left) and test error (right) of a shallow and a deep plain net.
 
@@ -76,34 +56,24 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
     if len(nets) < 2:
         return None
     nets = list(PAPER_PAIR) if set(PAPER_PAIR) <= set(nets) else [nets[0], nets[-1]]
-    panels = make_panels(axes, 1, 2, figsize=(7.2, 3.2), sharey=True)
-    top = error_top(study, nets)
-    for panel, column, name in zip(panels.axes, ("train_error", "test_error"), ("training", "test"), strict=True):
-        ends = {net: curves(study, net, column)["mean"] for net in nets}
-        last = {net: float(curve.iloc[-1]) for net, curve in ends.items()}
-        lowest = min(last, key=last.__getitem__)
+    runs = [run for net in nets for run in study.of_net(net)]
+    figure, panels = make_panels(axes, 1, 2, figsize=(7.2, 3.3), sharey=True)
+    for panel, part in zip(panels, ("train", "test"), strict=True):
         for net, colour in zip(nets, PAPER_COLOURS, strict=True):
-            few = len(ends[net]) <= FEW
-            panel.plot(ends[net].index, ends[net], color=colour, lw=1.8, marker="o" if few else None)
-            band = curves(study, net, column)
-            panel.fill_between(band.index, band["min"], band["max"], color=colour, alpha=0.2, lw=0)
-            # Above the upper curve and below the lower one, where nothing is in the way but the axis.
-            late = ends[net].loc[ends[net].index >= 0.6 * study.iterations]
-            below = net == lowest and late.min() > LABEL_HEIGHT * top
-            y, va, shift = (late.min(), "top", -6) if below else (late.max(), "bottom", 6)
-            depth = net.split("-")[1]
-            panel.annotate(
-                f"{depth}-layer", (0.97 * study.iterations, y), (0, shift), textcoords="offset points",
-                ha="right", va=va, color=colour, fontsize=12, fontweight="bold",
-            )  # fmt: skip
+            curve = curves(study, net, f"{part}_error")
+            panel.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.2, lw=0)
+            draw_curve(panel, curve["mean"], color=colour, lw=1.8, label=f"{study.of_net(net)[0].depth}-layer")
         iteration_axis(panel, study)
-        panel.set_ylim(0, top)
-        panel.set_ylabel(f"{name} error (%)", fontsize=11)
+        panel.set_ylim(0, error_top(study, nets))
+        panel.set_ylabel("training error (%)" if part == "train" else "test error (%)")
         panel.tick_params(labelleft=True)
-    shown = [run for net in nets for run in study.of_net(net)]
-    return finish(panels, shown, "Training and test error of plain nets (Figure 1)", note_on(study, shown, top))
+        panel.legend(loc="upper right")
+    if axes is None:
+        add_titles(figure, "Training and test error of plain nets (Figure 1)", runs, about_bands(runs))
+    return figure
 
 
+@in_our_style
 def figure_6(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 6: training error (dashed) and test error (bold) of plain nets and of residual nets.
 
@@ -125,127 +95,104 @@ def figure_6(study: Study, axes: AxesLike = None) -> Figure | None:
     }
     if "resnet-1202" not in residual:
         del groups["110 and 1202 layers"]
-    groups = {title: nets for title, nets in groups.items() if nets}
-    if not groups:
-        return None
-    top = error_top(study, [net for nets in groups.values() for net in nets])
+    top = error_top(study, plain + residual)
     return draw_panels(study, groups, top, "test", "Training and test error during training (Figure 6)", axes)
 
 
 def draw_panels(
     study: Study, groups: dict[str, list[str]], top: float, tested: str, title: str, axes: AxesLike = None
-) -> Figure:
+) -> Figure | None:
     """Draw training error (dashed) and test error (bold) of groups of nets against iterations, one panel per group.
 
     Args:
         study: Study that has the nets.
-        groups: Names of nets by title of their panel.
+        groups: Names of nets by title of their panel. Groups without nets get no panel.
         top: Upper end of the error axis, in percent.
         tested: What nets are tested on, for the legend: `"test"` or `"validation"`.
         title: Title of the figure.
         axes: Axes to draw into, one per group.
+
+    Returns:
+        None if no group has nets.
     """
-    nets = [net for group in groups.values() for net in group]
-    style = style_of(study, nets)
-    panels = make_panels(axes, 1, len(groups), figsize=(3.5 * len(groups), 4.2), sharey=True)
-    for panel, (group, members) in zip(panels.axes, groups.items(), strict=True):
-        entries = [
-            entry for net in members for entry in draw_net(panel, study, net, style[net], ("train_error", "test_error"))
-        ]
-        finished = [net for net in members if study.of_net(net)]
-        few = bool(finished) and all(len(curves(study, net, "test_error")) <= FEW for net in finished)
-        test: dict[str, Any] = {"ls": "none", "marker": "o"} if few else TEST
+    groups = {name: nets for name, nets in groups.items() if nets}
+    if not groups:
+        return None
+    colours = net_colours(study)
+    figure, panels = make_panels(axes, 1, len(groups), figsize=(max(5.2, 3.6 * len(groups)), 4.2), sharey=True)
+    for panel, (name, nets) in zip(panels, groups.items(), strict=True):
+        entries = [entry for net in nets for entry in draw_net(panel, study, net, colours[net])]
         entries += [Line2D([], [], color="0.3", label="training", **TRAINING)]
-        entries += [Line2D([], [], color="0.3", label=tested, **test)]
+        entries += [Line2D([], [], color="0.3", label=tested, **TEST)]
         iteration_axis(panel, study)
-        panel.set_title(group, fontsize=12)
+        panel.set_title(name)
         panel.set_ylim(0, top)
-        panel.set_ylabel("error (%)", fontsize=11)
-        panel.tick_params(labelleft=True, labelsize=11)
-        # Below the axes, because curves may be anywhere in them.
-        columns = 1 if study.partial else 2
-        panel.legend(
-            handles=entries, frameon=False, ncols=columns, fontsize=10, columnspacing=1.2, handlelength=1.8,
-            loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4,  # in font sizes, so that the label fits
-        )  # fmt: skip
-    shown = [run for run in (*study.runs, *study.partial) if run.net in nets]
-    return finish(panels, shown or study.readable, title, note_on(study, shown, top))
+        panel.set_ylabel("error (%)")
+        panel.tick_params(labelleft=True)
+        # Below the axes, because curves may be anywhere in them. The pad is in font sizes, so that the label fits.
+        panel.legend(handles=entries, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4)
+    if axes is None:
+        shown = {net for nets in groups.values() for net in nets}
+        runs = [run for run in (*study.runs, *study.partial) if run.net in shown]
+        add_titles(figure, title, runs, about_bands(runs))
+    return figure
 
 
+@in_our_style
 def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | None:
     """Draw the final training error (left) and test error (right) against the number of iterations.
 
-    Lines join the means over seeds. Where a net has several seeds, a bar reaches from the lowest to the highest.
-    Nets of one kind and depth, such as plain-56 and plain-56-clip1, differ in how their markers are filled.
+    Points are runs. A line joins the runs of one net and seed on the same hardware. Points of nets that depart from
+    the paper, such as plain-56-clip1, are hollow.
 
     Args:
         studies: Studies on one data set and training set, in one precision, with different budgets.
         axes: Two axes to draw into.
 
     Returns:
-        None if no two nets were trained at several budgets that they share.
+        None if no net was trained at several budgets.
     """
-    keys, errors = ["net", "kind", "depth", "iterations"], ["train_error", "test_error"]
-    finished = [study.overview.loc[study.overview["outcome"] == "finished", keys + errors] for study in studies]
-    finished = [rows for rows in finished if len(rows)]
-    if not finished:
+    runs = overview_frame([run for study in studies for run in study.runs])
+    runs = runs[runs.groupby("net")["iterations"].transform("nunique") > 1]
+    if runs.empty:
         return None
-    several = pd.concat(finished)
-    rows = len(several) + 1
-    while len(several) < rows:
-        rows = len(several)
-        several = several[several.groupby("net")["iterations"].transform("nunique") > 1]
-        # One net alone at its budget compares nothing, and without this budget some net may have a single one.
-        several = several[several.groupby("iterations")["net"].transform("nunique") > 1]
-    if several.empty:
-        return None
-    styles = by_depth(several["depth"])
-    panels = make_panels(axes, 1, 2, figsize=(9.4, 3.8), sharey=True)
-    for net, points in several.groupby("net"):
-        kind, depth = points[["kind", "depth"]].iloc[0]
-        style: Style = styles[depth]
-        ls = "--" if kind == "plain" else "-"
-        alike = sorted(several.loc[(several["kind"] == kind) & (several["depth"] == depth), "net"].unique())
-        place = alike.index(net) % len(FILLS)
-        # Small white markers remain visible on the filled ones that they may coincide with.
-        look: dict[str, Any] = {"ms": 7, "lw": 1.6} if place == 0 else {"ms": 4, "lw": 0.9, "mfc": "white", "zorder": 3}
-        for panel, column in zip(panels.axes, ("train_error", "test_error"), strict=True):
-            seeds = points.groupby("iterations")[column].agg(["mean", "min", "max"])
-            panel.vlines(seeds.index, seeds["min"], seeds["max"], color=style.colour)
-            look |= {"color": style.colour, "ls": ls, "marker": style.marker, "fillstyle": FILLS[place], "label": net}
-            panel.plot(seeds["mean"], **look)
-    budgets = sorted(several["iterations"].unique())
-    labels: dict[int, str] = {}
-    for n in budgets:  # labels of close budgets would overlap
-        labels[n] = thousands(n) if all(n >= 1.7 * other for other in labels if labels[other]) else ""
-    for panel, name in zip(panels.axes, ("training", "test"), strict=True):
-        panel.set_xscale("log", base=2)
-        panel.set_xticks([*labels], [*labels.values()], fontsize=9)
-        panel.set_xticks([], minor=True)
+    colours = by_depth(runs["depth"])
+    papers = {net for study in studies for kind in ("plain", "residual") for net in paper_nets(study, kind)}
+    variants = dict(zip(sorted({*runs["net"]} - papers), VARIANTS * len(runs), strict=False))
+    figure, panels = make_panels(axes, 1, 2, figsize=(9.4, 3.8), sharey=True)
+    for panel, part in zip(panels, ("train", "test"), strict=True):
+        for (net, kind, depth), of_net in runs.groupby(["net", "kind", "depth"]):
+            look: dict[str, Any] = {"color": colours[depth], "ls": "--" if kind == "plain" else "-", "lw": 1.2, "ms": 5}
+            marker = variants.get(net, "o" if kind == "plain" else "s")
+            look |= {"marker": marker, "mfc": "white" if net in variants else colours[depth]}
+            for _, joined in of_net.groupby(["seed", "hardware"]):
+                panel.plot(*joined.sort_values("iterations")[["iterations", f"{part}_error"]].to_numpy().T, **look)
+            panel.plot([], [], label=net, **look)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(plt.FixedLocator([1000 * 2.0**i for i in range(-4, 9)]))
+        panel.xaxis.set_minor_locator(plt.NullLocator())
+        panel.xaxis.set_major_formatter(thousands)
         panel.set_xlabel("number of iterations of the whole training")
-        panel.set_ylabel(f"final {name} error (%)")
+        panel.set_ylabel("final training error (%)" if part == "train" else "final test error (%)")
         panel.set_ylim(bottom=0)
         panel.tick_params(labelleft=True)
-        tidy(panel)
-    panels.axes[1].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
-    points = set(zip(several["net"], several["iterations"], strict=True))
-    shown = [run for study in studies for run in study.runs if (run.net, study.iterations) in points]
-    several_seeds = len({run.seed for run in shown}) > 1
-    note = "Points are means over seeds; bars reach from the lowest to the highest seed." if several_seeds else ""
-    return finish(panels, shown, "Final error against the length of the training", note)
+    panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    if axes is None:
+        shown = [run for study in studies for run in study.runs if run.net in set(runs["net"])]
+        note = "Lines join runs of one seed on the same hardware."
+        add_titles(figure, "Final error against the length of the training", shown, note)
+    return figure
 
 
 def paper_nets(study: Study, kind: str) -> list[str]:
     """Return the paper's nets of one kind, shallow to deep: plain, or residual with option A, at default settings."""
     prefix = {"plain": "plain", "residual": "resnet"}[kind]
-    runs = [*study.runs, *study.partial]
-    depths = sorted({run.depth for run in runs if run.net == f"{prefix}-{run.depth}"})
+    depths = sorted({run.depth for run in (*study.runs, *study.partial) if run.net == f"{prefix}-{run.depth}"})
     return [f"{prefix}-{depth}" for depth in depths]
 
 
 def error_top(study: Study, nets: list[str]) -> float:
     """Return the upper end of the error axis: the paper's 20% if every net ends well below, else one that fits."""
     runs = [run for run in (*study.runs, *study.partial) if run.net in nets]
-    ends = [run.last(column) for run in runs for column in ("train_error", "test_error")]
-    highest = np.nanmax([*ends, 0.0])
+    highest = np.nanmax([0.0, *(run.last(column) for run in runs for column in ("train_error", "test_error"))])
     return PAPER_TOP if highest < 0.8 * PAPER_TOP else min(100.0, 10 * math.ceil(highest / 10) + 20)

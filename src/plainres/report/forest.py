@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from plainres.report.drawing import in_our_style
 from plainres.report.layer_claims import FACTORS
 from plainres.report.parts import Part
 from plainres.report.verdicts import Verdict, budget
@@ -80,11 +81,13 @@ def _draw(axes: Axes, rows: Sequence[Row], unit: str) -> None:
     axes.set_xlabel(f"effect in {unit}, positive as claimed{scale}", fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color="0.93")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
+@in_our_style
 def figure_claims(verdicts: dict[str, Verdict]) -> Figure | None:
     """Draw the effect of every part of every claim with its 95% interval, beside the published figure.
 
@@ -103,7 +106,7 @@ def figure_claims(verdicts: dict[str, Verdict]) -> Figure | None:
         return None
     heights = [len(rows) + 2.2 for rows in panels.values()]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(12, ROW * sum(heights) + 0.9), height_ratios=heights, squeeze=False
+        len(panels), 1, figsize=(12, ROW * sum(heights) + 0.9), height_ratios=heights, squeeze=False, layout="none"
     )
     for panel, (unit, rows) in zip(axes[:, 0], panels.items(), strict=True):
         _draw(panel, rows, unit)

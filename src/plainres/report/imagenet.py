@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from plainres.catalog.datasets import IMAGENET
 from plainres.files import read_json
-from plainres.report.figures import AxesLike, draw_panels
+from plainres.report.drawing import AxesLike, in_our_style
+from plainres.report.figures import draw_panels
 from plainres.report.published import (
     TABLE_2,
     TABLE_3,
@@ -18,17 +19,19 @@ from plainres.report.published import (
     TABLE_4_PEERS,
     TABLE_5,
 )
-from plainres.report.records import Study, hardware_name
+from plainres.report.records import Study
 from plainres.report.tables import markdown_table, mean_and_std, not_in_the_table
 
 SCORES = "scores"  # the folder that `python -m plainres.scoring score` writes to
 NOTHING = "-"
+CHECK = "A check of the pipeline, not a result: nothing here can be compared with the paper."
 
 
 def _paper(error: float | None) -> str:
     return NOTHING if error is None else f"{error:.2f}"
 
 
+@in_our_style
 def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 4: training error (dashed) and validation error (bold, center crop) of plain and residual nets.
 
@@ -39,15 +42,11 @@ def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
     Returns:
         None if the study has no such nets.
     """
+    nets = {run.net: run.config["shortcut"] for run in (*study.runs, *study.partial)}
     groups = {
-        title: list(
-            dict.fromkeys(run.net for run in (*study.runs, *study.partial) if run.config["shortcut"] == shortcut)
-        )
-        for title, shortcut in (("plain nets", None), ("residual nets", "A"))
+        "plain nets": [net for net, shortcut in nets.items() if shortcut is None],
+        "residual nets": [net for net, shortcut in nets.items() if shortcut == "A"],
     }
-    groups = {title: nets for title, nets in groups.items() if nets}
-    if not groups:
-        return None
     note = "" if is_result(study) else "\nA CHECK OF THE PIPELINE, not a result"
     title = f"Training and validation error during training (Figure 4){note}"
     return draw_panels(study, groups, 100.0, "validation", title, axes)
@@ -82,10 +81,9 @@ def finals_table(study: Study) -> pd.DataFrame:
 
 def finals_markdown(study: Study) -> str:
     """Return the errors at the last iteration as a Markdown table, one row per net, and what they were measured on."""
-    lines = [f"**Errors in percent at the last iteration, center crop.** {study.describe()}."]
-    if not is_result(study):
-        lines[0] += " A check of the pipeline, not a result: nothing here can be compared with the paper."
-    return "\n".join([*lines, "", markdown_table(finals_table(study)), *not_in_the_table(study)]) + "\n"
+    check = "" if is_result(study) else f" {CHECK}"
+    heading = f"**Errors in percent at the last iteration, center crop.** {study.describe()}.{check}"
+    return "\n".join([heading, "", markdown_table(finals_table(study)), *not_in_the_table(study)]) + "\n"
 
 
 def read_scores(results: Path) -> list[dict]:
@@ -110,22 +108,18 @@ def single_nets(scores: Sequence[dict], only: Sequence[str] | None = None) -> pd
 
 def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the paper's errors beside ours, one row per net: its peers, its own nets, then other nets of ours."""
-    known = {net: published[net] for net in only} if only else published
+    known = {net: published[net] for net in only or published}
     ours = single_nets(scores, only)
-    rows = [
-        {"net": f"{net} (paper's table)", "paper top-1": _paper(a), "paper top-5": _paper(b)}
-        for net, (a, b) in peers.items()
-    ]
-    for net, (a, b) in known.items():
-        row = {"net": net, "paper top-1": _paper(a), "paper top-5": _paper(b)}
-        runs = ours[ours["net"] == net]
-        if len(runs):
-            row |= {"our top-1": mean_and_std(runs["top1"]), "our top-5": mean_and_std(runs["top5"])}
+    paper = {f"{net} (paper's table)": errors for net, errors in peers.items()} | known
+    rows = []
+    for net in dict.fromkeys([*paper, *ours["net"]]):
+        row = {"net": net}
+        for i, error in enumerate(("top1", "top5")):
+            name, values = f"top-{error[-1]}", ours.loc[ours["net"] == net, error]
+            row[f"paper {name}"] = _paper(paper[net][i]) if net in paper else NOTHING
+            row[f"our {name}"] = mean_and_std(values) if len(values) else NOTHING
         rows.append(row)
-    for net, runs in ours[~ours["net"].isin(list(known))].groupby("net", sort=False):
-        rows.append({"net": net, "our top-1": mean_and_std(runs["top1"]), "our top-5": mean_and_std(runs["top5"])})
-    columns = ["net", "paper top-1", "our top-1", "paper top-5", "our top-5"]
-    return pd.DataFrame(rows, columns=columns, dtype=object).fillna(NOTHING)
+    return pd.DataFrame(rows)
 
 
 def score_is_result(score: dict) -> bool:
@@ -141,14 +135,13 @@ def table_5(scores: Sequence[dict]) -> pd.DataFrame:
     Args:
         scores: Scores of multi-scale testing.
     """
-    rows = [{"ensemble": name, "paper top-5 (test)": _paper(error)} for name, error in TABLE_5.items()]
+    paper, ours = "paper top-5 (test)", "our top-5 (validation)"
+    rows = [{"ensemble": name, paper: _paper(error), ours: NOTHING} for name, error in TABLE_5.items()]
     for score in scores:
         if len(score["nets"]) > 1:
             names = ", ".join(net["name"] for net in score["nets"])
-            rows.append({"ensemble": names, "our top-5 (validation)": f"{score['top5_error']:.2f}"})
-    return pd.DataFrame(
-        rows, columns=["ensemble", "paper top-5 (test)", "our top-5 (validation)"], dtype=object
-    ).fillna(NOTHING)
+            rows.append({"ensemble": names, paper: NOTHING, ours: f"{score['top5_error']:.2f}"})
+    return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)
@@ -173,19 +166,12 @@ class ScoreSet:
         return [score for score in self.scores if score["way"] == way]
 
     def describe(self) -> str:
-        """Return the images, seeds, precision and hardware in one line, and whether this is a result."""
-        data, images = self.scores[0]["data"], self.scores[0]["images"]
-        note = (
-            ""
-            if self.is_result
-            else " A check of the pipeline, not a result: it cannot be compared with the paper's columns."
-        )
-        known = sorted({net["seed"] for score in self.scores for net in score["nets"] if "seed" in net})
-        seeds = f"seed{'' if len(known) == 1 else 's'} {', '.join(map(str, known)) or 'unknown'}"
-        scored_in = ", ".join(sorted({f"{score['precision']} on {hardware_name(score)}" for score in self.scores}))
+        """Return the images, seeds and precision in one line, and whether this is a result."""
+        score = self.scores[0]
+        seeds = sorted({str(net.get("seed", "unknown")) for score in self.scores for net in score["nets"]})
         return (
-            f"Errors in percent on {images:,} images of {data['classes']} classes, "
-            f"{seeds}, scored in {scored_in}.{note}"
+            f"Errors in percent on {score['images']:,} images of {score['data']['classes']} classes, scored in "
+            f"{score['precision']}; seeds: {', '.join(seeds)}.{'' if self.is_result else f' {CHECK}'}"
         )
 
     def tables(self) -> dict[str, tuple[str, pd.DataFrame]]:

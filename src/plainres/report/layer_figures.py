@@ -11,10 +11,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from plainres.report.drawing import by_depth, finish, make_panels, style_of, thousands, tidy
-from plainres.report.figures import AxesLike, paper_nets
+from plainres.report.drawing import (
+    AxesLike,
+    add_titles,
+    by_depth,
+    in_our_style,
+    make_panels,
+    net_colours,
+    thousands,
+)
+from plainres.report.figures import paper_nets
 from plainres.report.records import Run, Study
 
 PAPER_NETS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
@@ -38,7 +46,12 @@ def probed_runs(study: Study, *columns: str) -> dict[str, Run]:
     papers = [net for net in PAPER_NETS if net in probed]
     if len(papers) < 4:
         papers = [net for kind in ("plain", "residual") for net in paper_nets(study, kind) if net in probed]
-    return {net: probed[net] for net in papers or dict.fromkeys(run.net for run in study.runs if run.net in probed)}
+    return {net: probed[net] for net in papers or reversed([*probed])}
+
+
+def at_start(run: Run) -> pd.DataFrame:
+    """Return the first probe of a run, in the order of the layers."""
+    return run.probes[run.probes["iteration"] == run.probes["iteration"].min()].sort_values("layer")
 
 
 def at_end(run: Run) -> pd.DataFrame:
@@ -46,26 +59,22 @@ def at_end(run: Run) -> pd.DataFrame:
     return run.probes[run.probes["iteration"] == run.probes["iteration"].max()].sort_values("layer")
 
 
-def _probe_of(study: Study, run: Run, which: str) -> pd.DataFrame:
-    """Return the first (`"min"`) or last (`"max"`) probe of a run from the study's frame, in the order of layers."""
-    frame = study.probes
-    rows = frame[(frame["net"] == run.net) & (frame["seed"] == run.seed) & (frame["outcome"] == "finished")]
-    return rows[rows["iteration"] == getattr(rows["iteration"], which)()].sort_values("layer")
+def _layer_axis(axes: Axes) -> None:
+    axes.set_xlabel("layer")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _log_axis(axes: Axes, values: pd.Series) -> None:
-    """Make the y axis logarithmic, with several labels, such as 0.5, 1, 2, 5, where the values span few decades."""
+    """Make the y axis logarithmic, with labels such as 0.5, 1, 2, 5 where the values span few decades."""
     axes.set_yscale("log")
-    positive = values[values > 0]
-    if len(positive) and positive.max() / positive.min() < 300:
-        narrow = positive.max() / positive.min() < 6
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)) if narrow else plt.LogLocator(subs=(1, 2, 5)))
-        if narrow:
-            axes.yaxis.set_minor_locator(NullLocator())
+    span = values.max() / values.min()
+    if span < 300:
+        axes.yaxis.set_major_locator(MaxNLocator(6) if span < 6 else LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+@in_our_style
 def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 7: standard deviation of the response of every 3x3 layer at the end of the training.
 
@@ -82,32 +91,31 @@ def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
     runs = probed_runs(study, "response_std")
     if not runs:
         return None
-    style = style_of(study, list(runs))
-    panels = make_panels(axes, 2, 1, figsize=(7, 6.4), sharey=True)
-    stds = {net: _probe_of(study, run, "max")["response_std"] for net, run in runs.items()}
-    for net, run in runs.items():
-        std = stds[net].to_numpy()
-        ls = "--" if run.kind == "plain" else "-"
-        line: dict[str, Any] = {"color": style[net].colour, "lw": 1.6, "ls": ls, "label": net}
-        layers = range(1, len(std) + 1)
-        panels.axes[0].plot(layers, std, **line)
-        panels.axes[1].plot(layers, sorted(std, reverse=True), **line)
-    panels.axes[0].set_xlabel("layer, from the input to the output")
-    panels.axes[1].set_xlabel("layer, from the largest to the smallest response")
-    for panel in panels.axes:
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set_ylabel("standard deviation (log scale)")
-        _log_axis(panel, pd.concat(stds))
-        tidy(panel)
-        panel.legend(frameon=False, fontsize=9, ncols=2)
-    return finish(panels, list(runs.values()), "Layer responses, after BN and before ReLU or addition (Figure 7)")
+    colours = net_colours(study)
+    responses = {net: at_end(run)["response_std"] for net, run in runs.items()}
+    figure, panels = make_panels(axes, 2, 1, figsize=(7, 6.4), sharey=True)
+    for net, std in responses.items():
+        look: dict[str, Any] = {"color": colours[net], "ls": "--" if runs[net].kind == "plain" else "-", "label": net}
+        panels[0].plot(range(1, len(std) + 1), std, **look)
+        panels[1].plot(range(1, len(std) + 1), std.sort_values(ascending=False), **look)
+    for panel, order in zip(panels, ("from the input to the output", "by size of the response"), strict=True):
+        _layer_axis(panel)
+        _log_axis(panel, pd.concat(responses))
+        panel.set_xlabel(f"layer, {order}")
+        panel.set_ylabel("standard deviation")
+        panel.legend(ncols=2)
+    if axes is None:
+        title = "Layer responses, after BN and before ReLU or addition (Figure 7)"
+        add_titles(figure, title, list(runs.values()))
+    return figure
 
 
+@in_our_style
 def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw gradient norms and the variance of the output of every 3x3 layer (section 4.1).
 
     The gradients are those with respect to the weights, and also those with respect to the output of batch
-    normalization if all shown nets have them recorded. Claims 3b and 3c are judged on the latter.
+    normalization if all shown nets have them recorded. The variance is that of the convolution, before BN.
 
     Args:
         study: Study with probes.
@@ -120,35 +128,36 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
     runs = probed_runs(study, "gradient_norm", "forward_variance")
     if not runs:
         return None
-    style = style_of(study, list(runs))
-    quantities = {"gradient_norm": "gradient norm of weights"}
-    if all("response_gradient_norm" in run.probes for run in runs.values()):
-        quantities["response_gradient_norm"] = "gradient norm behind BN"
-    quantities["forward_variance"] = "output variance"
-    shown = [
-        (column, label, which, when)
-        for column, label in quantities.items()
-        for which, when in (("min", "at initialization"), ("max", "at the end"))
-    ]
-    panels = make_panels(axes, len(quantities), 2, figsize=(9, 3 * len(quantities)))
-    for panel, (column, label, which, when) in zip(panels.axes, shown, strict=True):
-        probes = {net: _probe_of(study, run, which) for net, run in runs.items()}
-        for net, rows in probes.items():
-            ls = "--" if runs[net].kind == "plain" else "-"
-            panel.plot(rows["layer"], rows[column], color=style[net].colour, ls=ls, lw=1.4, label=net)
-        _log_axis(panel, pd.concat(probes)[column])
-        panel.set_title(f"{label}, {when}", fontsize=10)
-        panel.set_xlabel("layer")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        tidy(panel)
-    panels.axes[0].legend(frameon=False, fontsize=8)
-    note = (
-        "The gradient of weights falls as weights grow, because BN rescales the output; claims 3b and 3c are about the "
-        "gradient behind BN. Output variance is that of the convolution, before BN."
-    )
-    return finish(panels, list(runs.values()), "Gradients and signals, layer by layer (section 4.1)", note)
+    colours = net_colours(study)
+    quantities = {
+        "gradient_norm": "gradient norm of weights",
+        "response_gradient_norm": "gradient norm behind BN",
+        "forward_variance": "output variance before BN",
+    }
+    quantities = {c: name for c, name in quantities.items() if all(c in run.probes for run in runs.values())}
+    figure, panels = make_panels(axes, len(quantities), 2, figsize=(9, 3 * len(quantities)))
+    for row, (column, name) in enumerate(quantities.items()):
+        for panel, when, probe in zip(
+            panels[2 * row :], ("initialization", "the end"), (at_start, at_end), strict=False
+        ):
+            probes = {net: probe(run) for net, run in runs.items()}
+            for net, layers in probes.items():
+                look: dict[str, Any] = {
+                    "color": colours[net],
+                    "ls": "--" if runs[net].kind == "plain" else "-",
+                    "label": net,
+                }
+                panel.plot(layers["layer"], layers[column], **look)
+            panel.set_title(f"{name}, at {when}")
+            _layer_axis(panel)
+            _log_axis(panel, pd.concat(probes)[column])
+    panels[0].legend()
+    if axes is None:
+        add_titles(figure, "Gradients and signals, layer by layer (section 4.1)", list(runs.values()))
+    return figure
 
 
+@in_our_style
 def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw the norm of every 3x3 layer's weights relative to the initial norm, and their angle to the initial weights.
 
@@ -159,34 +168,34 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     Returns:
         None if no record has these columns.
     """
-    columns = ("relative_weight_norm", "weight_angle")
-    runs = probed_runs(study, *columns)
+    runs = probed_runs(study, "relative_weight_norm", "weight_angle")
     if not runs:
         return None
-    panels = make_panels(axes, 2, len(runs), figsize=(2.6 * len(runs) + 1.6, 5.4), sharex="col", sharey="row")
-    grid = np.reshape(np.asarray(panels.axes, dtype=object), (2, len(runs)))
-    every = pd.concat([run.probes for run in runs.values()])
-    iterations = sorted(i for i in every["iteration"].unique() if i > 0)
-    colours = plt.get_cmap("plasma")(np.linspace(0.85, 0.0, len(iterations)))
-    for (net, run), (norm_panel, angle_panel) in zip(runs.items(), grid.T, strict=True):
+    probes = pd.concat([run.probes for run in runs.values()])
+    iterations = sorted(set(probes["iteration"]) - {0})
+    colours = plt.get_cmap("plasma")(np.linspace(0.85, 0, len(iterations)))
+    figure, panels = make_panels(axes, 2, len(runs), figsize=(2.6 * len(runs) + 1.6, 5.4), sharex="col", sharey="row")
+    norms, angles = panels[: len(runs)], panels[len(runs) :]
+    for run, norm, angle in zip(runs.values(), norms, angles, strict=True):
         for iteration, colour in zip(iterations, colours, strict=True):
-            rows = run.probes[run.probes["iteration"] == iteration].sort_values("layer")
-            for panel, column in zip((norm_panel, angle_panel), columns, strict=True):
-                panel.plot(rows["layer"], rows[column], color=colour, lw=1.4, label=thousands(iteration))
-        norm_panel.set_title(net, fontsize=10)
-        _log_axis(norm_panel, every["relative_weight_norm"])
-        angle_panel.set_xlabel("layer")
-        for panel in (norm_panel, angle_panel):
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-            tidy(panel)
-    grid[1, 0].set_ylim(0, 1.05 * every["weight_angle"].max())
-    grid[0, 0].set_ylabel("relative norm")
-    grid[1, 0].set_ylabel("angle (degrees)")
-    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
-    grid[0, -1].legend(title="iteration", frameon=False, fontsize=8, title_fontsize=8, **beside)
-    return finish(panels, list(runs.values()), "Norm and angle of the weights, relative to initialization")
+            layers = run.probes[run.probes["iteration"] == iteration].sort_values("layer")
+            look = {"color": colour, "label": thousands(iteration)}
+            norm.plot(layers["layer"], layers["relative_weight_norm"], **look)
+            angle.plot(layers["layer"], layers["weight_angle"], **look)
+        norm.set_title(run.net)
+        _log_axis(norm, probes["relative_weight_norm"])
+        _layer_axis(angle)
+    angles[0].set_ylim(0, 1.05 * probes["weight_angle"].max())
+    norms[0].set_ylabel("relative norm")
+    angles[0].set_ylabel("angle (degrees)")
+    norms[-1].legend(title="iteration", loc="upper left", bbox_to_anchor=(1, 1))
+    if axes is None:
+        title = "Norm and angle of the weights, relative to initialization"
+        add_titles(figure, title, list(runs.values()))
+    return figure
 
 
+@in_our_style
 def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw the training error of plain nets with and without BN and He initialization (section 1).
 
@@ -199,34 +208,30 @@ def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
     Returns:
         None if the study has fewer than two combinations.
     """
-    overview = study.overview
-    overview = overview[(overview["kind"] == "plain") & (overview["outcome"] != "running")]
-    combinations = set(zip(overview["norm"], overview["init"], strict=True))
+    runs = [run for run in (*study.runs, *study.diverged) if run.kind == "plain"]
+    overview = study.overview[(study.overview["kind"] == "plain") & (study.overview["outcome"] != "running")]
+    combinations = dict(iter(overview.groupby(["norm", "init"])))
     shown = [variant for variant in VARIANTS if variant in combinations]
     if len(shown) < 2:
         return None
-    styles = by_depth(overview["depth"])
-    rates = sorted(overview["lr"].unique(), reverse=True)
-    panels = make_panels(axes, 1, len(shown), figsize=(2.9 * len(shown), 3.6), sharey=True)
-    for panel, (norm, init) in zip(panels.axes, shown, strict=True):
-        chosen = overview[(overview["norm"] == norm) & (overview["init"] == init)]
-        for run in chosen.itertuples():
-            colour = styles[run.depth].colour
-            rows = study.metrics[(study.metrics["net"] == run.net) & (study.metrics["seed"] == run.seed)]
-            diverged = run.outcome == "diverged"
-            rate = "" if len(rates) == 1 else f", learning rate {run.lr:g}"
-            label = f"plain-{run.depth}{rate}" + (" (diverged)" if diverged else "")
+    colours = by_depth(overview["depth"])
+    rates = sorted(set(overview["lr"]), reverse=True)
+    figure, panels = make_panels(axes, 1, len(shown), figsize=(3 * len(shown), 3.6), sharey=True)
+    for panel, variant in zip(panels, shown, strict=True):
+        for run in combinations[variant].itertuples():
+            curve = study.metrics[(study.metrics["net"] == run.net) & (study.metrics["seed"] == run.seed)]
+            x, y = curve["iteration"], curve["train_error"]
             ls = LINE_STYLES[rates.index(run.lr) % len(LINE_STYLES)]
-            panel.plot(rows["iteration"], rows["train_error"], color=colour, lw=1.5, ls=ls, label=label)
-            if diverged:
-                panel.plot(rows["iteration"].iloc[-1:], rows["train_error"].iloc[-1:], "x", color=colour, ms=9, mew=2)
+            panel.plot(x, y, color=colours[run.depth], ls=ls, label=f"{run.depth} layers, learning rate {run.lr:g}")
+            if run.outcome == "diverged":
+                panel.plot(x.iloc[-1:], y.iloc[-1:], "x", color=colours[run.depth], ms=9, mew=2, label="diverged")
         panel.axhline(100 * (1 - 1 / study.info.num_classes), color="0.7", lw=1, ls=":")
-        panel.set_title(VARIANTS[norm, init], fontsize=9)
+        panel.set_title(VARIANTS[variant])
         panel.set_xlabel("iteration")
         panel.set_ylim(0, 100)
-        panel.legend(frameon=False, fontsize=8, loc="lower left")
-        tidy(panel)
-    panels.axes[0].set_ylabel("training error (%)")
-    runs = [run for run in (*study.runs, *study.diverged) if run.kind == "plain"]
-    title = "Plain nets with and without BN and He initialization (section 1)"
-    return finish(panels, runs, title, "Dotted line: the error of a constant prediction.")
+        panel.legend(loc="lower left", fontsize=8)
+    panels[0].set_ylabel("training error (%)")
+    if axes is None:
+        title = "Plain nets with and without BN and He initialization (section 1)"
+        add_titles(figure, title, runs, "Dotted line: a constant prediction.")
+    return figure

@@ -1,6 +1,7 @@
 """Reading the records of a study into pandas. The report knows nothing else about the runs."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -117,7 +118,7 @@ class Study:
         return sorted({run.seed for run in self.runs})
 
     def describe(self) -> str:
-        """Return data, budget, precision, seeds and hardware in one line, for titles and captions.
+        """Return data, budget, precision and number of seeds in one line, for titles and captions.
 
         The line describes the finished runs, or all readable ones if none has finished.
         """
@@ -151,86 +152,35 @@ class Study:
 
 
 def describe_runs(runs: Sequence[Run]) -> str:
-    """Return data, budget (or budgets), precision, seeds and hardware of runs in one line.
-
-    Seeds are those of all runs. In parentheses after them come the nets that have fewer, with theirs. If runs have
-    several budgets, each has its seeds. Hardware is given with its nets if there are several kinds.
+    """Return data, budget or budgets, precision and number of seeds of runs in one line.
 
     Args:
         runs: At least one run, all on one data set and in one precision.
     """
     study = Study(runs[0].folder.parents[1], list(runs))
     config = study.config
-    budgets = sorted({run.config["iterations"] for run in runs})
-    batches = join([str(size) for size in sorted({run.config["batch_size"] for run in runs})])
-    trained_on = f"{config['train_set']} training images, " if len(study.info.train_sets) > 1 else ""
+    trained_on = f", {config['train_set']} training images" if len(study.info.train_sets) > 1 else ""
     if study.is_imagenet:
-        trained_on = f"{config['image_size']} pixels, "
+        trained_on = f", {config['image_size']} pixels"
     bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
-    seeds = describe_seeds(runs) if len(budgets) == 1 else _seeds_by_budget(runs)
-    return (
-        f"{study.dataset[0].upper()}{study.dataset[1:]}, {trained_on}"
-        f"{join([f'{n:,}' for n in budgets])} iterations of {batches}{bn}, "
-        f"{config['precision']}, {seeds}{_hardware_of(runs)}"
-    )
+    budgets = _span(run.config["iterations"] for run in runs)
+    batches = _span(run.config["batch_size"] for run in runs)
+    seeds = Counter((run.net, run.config["iterations"]) for run in runs)
+    per_net = f"{_span(seeds.values())} seed{'s' if max(seeds.values()) > 1 else ''} per net"
+    dataset = f"{study.dataset[0].upper()}{study.dataset[1:]}"
+    return f"{dataset}{trained_on}, {budgets} iterations of {batches}{bn}, {config['precision']}, {per_net}"
+
+
+def _span(numbers: Iterable[int]) -> str:
+    """Return the range of numbers, such as "1,000 to 64,000", or the number if all are alike."""
+    ends = sorted(set(numbers))
+    return " to ".join(f"{n:,}" for n in dict.fromkeys((ends[0], ends[-1])))
 
 
 def join(words: Sequence[str]) -> str:
     """Return words as an enumeration: "a, b and c"."""
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _hardware_of(runs: Sequence[Run]) -> str:
-    """Return ", A", or for several kinds of hardware "; plain-20: A, then B; plain-56 (seed 1): A; all others: B".
-
-    Runs of several budgets have only the kinds of hardware, because one net may have another kind at each.
-    """
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(hardware_name(run.info), []).append(run)
-    if len(groups) == 1:
-        return f", {next(iter(groups))}"
-    if len({run.config["iterations"] for run in runs}) > 1:
-        return f"; hardware (see runs.csv of each study): {'; '.join(sorted(groups))}"
-    named = [(_nets_and_seeds(group, runs), len(group), name) for name, group in groups.items()]
-    named.sort(key=lambda entry: (entry[1], entry[0]))
-    if named[-1][1] > 2 and named[-1][1] > named[-2][1]:
-        named[-1] = ("all others", *named[-1][1:])
-    return "".join(f"; {who}: {name}" for who, _, name in named)
-
-
-def _nets_and_seeds(group: Sequence[Run], runs: Sequence[Run]) -> str:
-    """Return the nets of some runs, with their seeds where a net has other seeds among all runs."""
-    names = []
-    for net in dict.fromkeys(run.net for run in group):
-        own = [run.seed for run in group if run.net == net]
-        every = [run for run in runs if run.net == net]
-        few = f" (seed{'s' if len(own) > 1 else ''} {join(list(map(str, own)))})" if len(own) < len(every) else ""
-        names.append(f"{net}{few}")
-    return join(names)
-
-
-def describe_seeds(runs: Sequence[Run]) -> str:
-    """Return the seeds of runs, and the nets that lack some of them: "seeds 0, 1, 2 (plain-56: 0, 1)"."""
-    nets: dict[str, set[int]] = {}
-    for run in runs:
-        nets.setdefault(run.net, set()).add(run.seed)
-    every = set().union(*nets.values())
-    fewer = [f"{net}: {', '.join(map(str, sorted(seeds)))}" for net, seeds in sorted(nets.items()) if seeds != every]
-    text = f"seed{'s' if len(every) > 1 else ''} {', '.join(map(str, sorted(every)))}"
-    return f"{text} ({'; '.join(fewer)})" if fewer else text
-
-
-def _seeds_by_budget(runs: Sequence[Run]) -> str:
-    """Return the seeds of runs of several budgets: "seed 0 at 1,000, seeds 0, 1, 2 at 2,000 iterations"."""
-    budgets: dict[str, list[str]] = {}
-    for iterations in sorted({run.config["iterations"] for run in runs}):
-        seeds = describe_seeds([run for run in runs if run.config["iterations"] == iterations])
-        budgets.setdefault(seeds, []).append(f"{iterations:,}")
-    if len(budgets) == 1:
-        return next(iter(budgets))
-    return f"{', '.join(f'{seeds} at {join(several)}' for seeds, several in budgets.items())} iterations"
 
 
 def find_studies(results: Path) -> list[Study]:

@@ -15,6 +15,7 @@ from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
 from plainres.report.claims import claims_summary, judge_results
 from plainres.report.degradation import finding, has_several_seeds, verdict
+from plainres.report.drawing import in_our_style
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.forest import figure_claims
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients, weights
@@ -36,6 +37,7 @@ IMAGENET_FIGURES = {"figure4": imagenet.figure_4, "gradients": gradients, "weigh
 README_MARKS = ("<!-- study: drawn by `make figures` -->", "<!-- end of study -->")
 
 
+@in_our_style
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Save a figure as PNG and SVG, with the same bytes each time, and close it.
 
@@ -47,9 +49,9 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         The two paths.
     """
     png, svg = (stem.with_suffix(suffix) for suffix in (".png", ".svg"))
-    with plt.rc_context({"svg.hashsalt": stem.name, "svg.fonttype": "none"}):
+    with plt.rc_context({"svg.hashsalt": stem.name}):
         pixels, reduced, drawing = io.BytesIO(), io.BytesIO(), io.BytesIO()
-        figure.savefig(pixels, dpi=150, format="png")
+        figure.savefig(pixels, format="png")
         # A palette makes the files three times smaller. Pillow's default method would drop the colors of few pixels.
         quantized = (
             Image.open(pixels).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
