@@ -4,9 +4,10 @@ import os
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from plainres import cores
-from plainres.training.device import choose_device, free_memory
+from plainres.training.device import choose_device, free_memory, limit_threads
 
 MB = 10**6
 
@@ -73,3 +74,18 @@ def test_cores_are_the_smallest_of_affinity_and_cgroups(cgroup, line, files, exp
 
 def test_machine_without_cgroups(cgroup):
     assert cores.available_cores() == 8 and cores.available_memory() == 20_000 * MB
+
+
+@pytest.mark.parametrize(("processes", "threads"), [(1, 2), (2, 1), (5, 1)])
+def test_threads_are_those_of_the_cores_that_may_be_used(cgroup, processes, threads):
+    cgroup("0::/job", {"job/cpu.max": "200000 100000"})
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        limit_threads(processes)
+        assert torch.get_num_threads() == threads
+        torch.set_num_threads(1)
+        limit_threads(1)
+        assert torch.get_num_threads() == 1, "fewer are kept"
+    finally:
+        torch.set_num_threads(before)

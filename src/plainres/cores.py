@@ -24,6 +24,11 @@ def available_cores() -> int:
     return max(1, cores)
 
 
+def cores_per_process(processes: int) -> int:
+    """Return the number of cores, and so of threads, for each of several processes that compute at the same time."""
+    return max(1, available_cores() // processes)
+
+
 def available_memory() -> int:
     """Return how many bytes of memory this process may still use. What the page cache would give back counts."""
     free = psutil.virtual_memory().available

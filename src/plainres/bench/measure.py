@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import time
 import warnings
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from plainres.bench.stock import StockModule, stock_loader
 from plainres.catalog.datasets import CIFAR10
+from plainres.cores import available_cores
 from plainres.data import CifarData, ImageSet, demo_set
 from plainres.data.cifar_files import load_cifar
 from plainres.nets import cifar_net
@@ -152,7 +152,7 @@ def measure(
         )
         if method.name == "stock":
             images, labels = load_cifar("cifar10", data_dir, train=True) if data_dir else drawn_images()
-            workers = min(MAX_STOCK_WORKERS, os.cpu_count() or 1)
+            workers = min(MAX_STOCK_WORKERS, available_cores())
             loader = stock_loader(images, labels, batch_size, workers, pin=cuda)
             trainer.fit(StockModule(config), loader)
         else:

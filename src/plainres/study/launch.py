@@ -26,7 +26,7 @@ from plainres.study.plan import (
 from plainres.study.watch import Watch
 from plainres.training import RunConfig
 from plainres.training.build import make_data
-from plainres.training.device import free_memory, has_bf16_kernels
+from plainres.training.device import free_memory, has_bf16_kernels, limit_threads
 from plainres.training.distributed import get_rank_info, init_distributed, on_rank_zero
 from plainres.training.lock import Busy
 from plainres.training.run import prepare_data
@@ -71,6 +71,7 @@ def run_study(
     if not configs:
         raise UserError("no runs were chosen: give at least one value to each of --seeds, --depths and the like")
     ranks = init_distributed(context.device)
+    limit_threads()
     console = Console(quiet=ranks.rank > 0)
     runs = on_rank_zero(lambda: plan_study(configs, context.results))
     unfinished = [run for run in runs if run.to_do]
@@ -154,7 +155,7 @@ def _threads_of_a_run(places: list[tuple[str, ...]], device: torch.device) -> It
     before = torch.get_num_threads()
     processes = sum(map(len, places))
     if device.type == "cpu" and processes > 1:
-        torch.set_num_threads(max(1, available_cores() // processes))
+        limit_threads(processes)
     try:
         yield
     finally:

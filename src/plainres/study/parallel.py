@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 import torch
 from rich.console import Console
 
-from plainres.cores import available_cores
+from plainres.cores import cores_per_process
 from plainres.study.context import StudyContext
 from plainres.study.plan import plan_study
 from plainres.training import RunConfig
@@ -53,7 +53,7 @@ class ParallelTraining:
     def __init__(self, context: StudyContext, places: Sequence[tuple[str, ...]], console: Console):
         self.context, self.console = context, console
         self.places = places
-        self.threads_per_process = max(1, available_cores() // sum(map(len, places)))
+        self.threads_per_process = cores_per_process(sum(map(len, places)))
         self.waiting: deque[RunConfig] = deque()
         self.busy: set[RunConfig] = set()  # runs that another process was training when they were started
         self.outcomes: dict[RunConfig, tuple[str, str]] = {}

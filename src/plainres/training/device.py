@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 
-from plainres.cores import available_memory
+from plainres.cores import available_cores, available_memory, cores_per_process
 from plainres.errors import UserError
 
 DEVICE_NAMES = "auto, cpu, cuda, cuda:<index> or mps"
@@ -93,6 +93,15 @@ def free_memory(device: torch.device) -> int:
     return available_memory()
 
 
+def limit_threads(processes: int = 1) -> None:
+    """Use at most the threads that each of several processes on this machine has cores for, see `plainres.cores`.
+
+    PyTorch itself starts a thread per physical core of the machine, also where a container may use fewer. A smaller
+    number, as OMP_NUM_THREADS asks for, is kept.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), cores_per_process(processes)))
+
+
 def keep_freed_memory() -> None:
     """Make glibc keep freed memory for the next allocation instead of fetching fresh pages for every activation.
 
@@ -111,7 +120,7 @@ def describe_hardware(device: torch.device) -> dict:
     if cpuinfo.exists():
         names = re.findall(r"^model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
         cpu = names[0].strip() if names else cpu
-    hardware = {"device": device.type, "cpu": cpu, "cpu_cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    hardware = {"device": device.type, "cpu": cpu, "cpu_cores": available_cores(), "threads": torch.get_num_threads()}
     if device.type == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name(device)
     else:
