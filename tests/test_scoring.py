@@ -211,13 +211,39 @@ def test_weights_of_another_depth_are_refused(state_file, tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"resnet18\.pth holds a net of 18 layers, not 34"):
         run(monkeypatch, "adopt", state_file[1], "--depth", 34, *ADOPT, *out)
     (tmp_path / "other.pth").write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"other\.pth: not a state dict"):
+    with pytest.raises(UserError, match=r"other\.pth: not a weights file: it is text that begins with 'nothing'$"):
         run(monkeypatch, "adopt", tmp_path / "other.pth", "--depth", 18, *ADOPT, *out)
     with pytest.raises(UserError, match="holds a net with projections"):
         run(monkeypatch, "adopt", state_file[1], "--depth", 18, *ADOPT, "--shortcut", "A", *out)
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "linear.pth")
     with pytest.raises(UserError, match=r"linear\.pth: not the state dict of a net of 18, 34"):
         run(monkeypatch, "adopt", tmp_path / "linear.pth", "--depth", 18, *ADOPT, *out)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "net.", "model."])
+def test_wrapped_checkpoints_are_adopted_too(prefix, state_file, tmp_path, monkeypatch):
+    reference, _ = state_file
+    state = {prefix + name.replace("fc.", "linear."): value for name, value in reference.state_dict().items()}
+    path, weights = tmp_path / "wrapped.pth", tmp_path / "net.safetensors"
+    adopt = ("adopt", path, "--depth", 18, *ADOPT, "--out", weights)
+    torch.save({"epoch": 90, "state_dict": state}, path)
+    assert run(monkeypatch, *adopt) == 0
+    net, images = load_net(weights).net, torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images), reference(images), rtol=1e-4, atol=1e-4)
+    del state[prefix + "bn1.bias"]
+    torch.save({"state_dict": state | {"centers": torch.zeros(3)}}, path)
+    with pytest.raises(UserError, match=r"wrapped\.pth: these tensors .* do not fit the other: bn1\.bias, centers$"):
+        run(monkeypatch, *adopt)
+
+
+@pytest.mark.parametrize(("content", "what"), [(b"", "it is empty"), (b"<html>", "it is text"), (None, "no such")])
+def test_what_is_no_checkpoint_is_not_adopted(content, what, tmp_path, monkeypatch):
+    if content is not None:
+        (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(UserError, match=rf"net\.pth: .*{what}") as error:
+        run(monkeypatch, "adopt", tmp_path / "net.pth", "--depth", 18, *ADOPT, "--out", tmp_path / "x.safetensors")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("shortcut", ["none", "A"])

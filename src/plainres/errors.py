@@ -1,4 +1,4 @@
-"""The exception whose message is meant for the user, and a check that raises it."""
+"""The exception whose message is meant for the user, a check that raises it, and messages of other exceptions."""
 
 from collections.abc import Collection
 
@@ -22,3 +22,8 @@ def require_one_of(name: str, value: object, options: Collection[object]) -> Non
         hint = " (pass None instead of the string 'none')" if value == "none" and None in options else ""
         known = ", ".join(str(option or "none") for option in options)
         raise UserError(f"{name} must be one of {known}, not {value}{hint}")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an exception, or the name of its type if it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

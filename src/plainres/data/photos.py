@@ -16,7 +16,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extensi
 from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
-from plainres.errors import UserError
+from plainres.errors import UserError, first_line
 
 # Published center crops are 224 pixels wide, of a shorter side of 256.
 VIEW_RATIO = 256 / 224
@@ -159,7 +159,7 @@ def decode(path: Path) -> Tensor:
             warnings.filterwarnings("ignore", "The image decoding and encoding capabilities of TorchVision")
             image = decode_image(read_file(str(path)), mode=ImageReadMode.RGB)
     except RuntimeError as error:
-        raise BadImage(re.sub(r"^.*\.cpp:\d+, ", "", str(error).splitlines()[0])) from None
+        raise BadImage(re.sub(r"^.*\.cpp:\d+, ", "", first_line(error))) from None
     if image.dim() == 4:
         image = image[0]
     return (image.int() // 257).to(torch.uint8) if image.dtype == torch.uint16 else image
@@ -173,7 +173,7 @@ def _decode_slowly(path: Path) -> Tensor:
                 raise BadImage(f"only 8 bits per value can be decoded in this format, not PIL's mode {image.mode}")
             return pil_to_tensor(image.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:  # of some damaged files
-        raise BadImage((str(error) or type(error).__name__).splitlines()[0]) from None
+        raise BadImage(first_line(error)) from None
 
 
 def require_same_classes(train: Photos, val: Photos) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from plainres.errors import UserError
+from plainres.errors import UserError, first_line
 
 NESTINGS = ("state_dict", "model_state_dict", "model", "net")
 WRAPPERS = re.compile(r"^((module|net|model|_orig_mod)\.)+")  # of DataParallel, Lightning modules and torch.compile
@@ -49,7 +49,7 @@ def _describe(head: bytes, error: Exception) -> str:
     text = head.decode(errors="ignore")
     if all(character.isprintable() or character.isspace() for character in text):
         return f"it is text that begins with {' '.join(text.split())!r}"
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from plainres.errors import UserError
+from plainres.errors import UserError, first_line
 from plainres.nets.checkpoint_files import load_state, read_checkpoint
 from plainres.nets.cifar import check_cifar, cifar_net
 from plainres.nets.imagenet import check_imagenet, imagenet_net
@@ -143,6 +143,6 @@ def load_net(
         loaded = Normalized(net, tensors["mean"], tensors.get("std"), architecture, recipe)
         loaded.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), "no reason given")
-        raise UserError(f"{path}: not a weights file of a recorded run ({type(error).__name__}: {reason})") from None
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{path}: not a weights file of a recorded run ({reason})") from None
     return loaded.eval()

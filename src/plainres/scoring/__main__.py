@@ -56,13 +56,15 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Adopt:
-    """Convert a state dict with torchvision's names to a weights file that includes the normalization of images.
+    """Convert a checkpoint with torchvision's names to a weights file that includes the normalization of images.
+
+    Prefixes of wrappers such as `module.` and nestings such as `state_dict` are removed.
 
     For torchvision's own weights, use --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 --stride-in 3x3.
     """
 
     state: tyro.conf.Positional[Path]
-    """File with the state dict."""
+    """File with the state dict, written by `torch.save` or safetensors."""
     depth: int
     """Number of layers, which must match the file."""
     mean: tuple[float, float, float]

@@ -1,4 +1,4 @@
-"""The nets that can be scored: those of recorded runs, and state dicts with torchvision's names."""
+"""The nets that can be scored: those of recorded runs, and checkpoints with torchvision's names."""
 
 import re
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from torch import Tensor
 from plainres.data.photos import Photos
 from plainres.errors import UserError
 from plainres.nets import imagenet_net, load_net
+from plainres.nets.checkpoint_files import load_state, read_state
 from plainres.nets.imagenet import BLOCKS_PER_STAGE, BOTTLENECK_DEPTH, ImageNetNet
 from plainres.nets.weights import Normalized, weights_bytes
 
@@ -57,7 +58,7 @@ def adopt(
     """Convert a state dict with torchvision's names to a weights file that includes the normalization of images.
 
     Args:
-        path: File with the state dict.
+        path: Checkpoint with the state dict, see `read_state`.
         depth: Depth of the net.
         mean: Mean of red, green and blue that training subtracted, between 0 and 1.
         std: Standard deviation of red, green and blue that training divided by.
@@ -71,15 +72,11 @@ def adopt(
         Contents of the weights file.
 
     Raises:
-        UserError: If the file is not such a state dict, belongs to a net of another depth, or does not fit `shortcut`.
+        UserError: If the file does not hold such a state dict, belongs to a net of another depth, does not fit
+            `shortcut`, or lacks tensors of the net or has others.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # torch.load passes on the exceptions of pickle and zipfile
-        raise UserError(f"{path}: not a state dict ({str(error).splitlines()[0]})") from None
-    actual_depth = state_depth(state) if isinstance(state, dict) else None
+    state = read_state(path)
+    actual_depth = state_depth(state)
     if actual_depth is None or "fc.weight" not in state:
         known = ", ".join(map(str, BLOCKS_PER_STAGE))
         raise UserError(f"{path}: not the state dict of a net of {known} layers with torchvision's names")
@@ -102,14 +99,8 @@ def adopt(
         "num_classes": len(state["fc.weight"]),
         "stride_in": stride_in,
     }
-    with torch.device("meta"):
-        net = imagenet_net(**architecture)
-    try:
-        net.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: not the weights of a net of {depth} layers ({str(error).splitlines()[1].strip()})"
-        ) from None
+    net = imagenet_net(**architecture)
+    load_state(net, path, strict=True)
     recipe = {"name": path.stem, "size": size}
     mean_tensor, std_tensor = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
     return weights_bytes(net, mean_tensor, {"family": "imagenet"} | architecture, recipe, std_tensor)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from plainres.errors import UserError
+from plainres.errors import UserError, first_line
 from plainres.study.context import StudyContext, from_task
 from plainres.study.parallel import BUSY_SECONDS
 from plainres.training import RunConfig
@@ -71,8 +71,7 @@ def train_on_cluster(
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level="error")
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"no Ray cluster can be used at {address or 'this machine'}: {reason}") from None
+            raise UserError(f"no Ray cluster can be used at {address or 'this machine'}: {first_line(error)}") from None
     gpu = {"num_gpus": 1 / runs_per_device} if context.device.type == "cuda" else {}
     largest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
     cores = 1 if gpu else max(1, int(largest) // runs_per_device)

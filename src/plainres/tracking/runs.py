@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytorch_lightning.loggers import WandbLogger
 
-from plainres.errors import UserError, require_one_of
+from plainres.errors import UserError, first_line, require_one_of
 from plainres.training.config import RunConfig
 from plainres.training.distributed import get_rank_info
 from plainres.training.record import UNFINISHED, Record
@@ -66,7 +66,7 @@ def resolve_mode(mode: str) -> str:
     try:
         return "online" if wandb.login(prompt=False, timeout=LOGIN_TIMEOUT) else "offline"
     except Exception as error:  # there is a key, but it is wrong, or there is no network
-        print(f"W&B cannot be used now, runs are tracked offline: {_first_line(error)}", file=sys.stderr)
+        print(f"W&B cannot be used now, runs are tracked offline: {_describe(error)}", file=sys.stderr)
         return "offline"
 
 
@@ -110,14 +110,14 @@ def start_run(mode: str, folder: Path, **identity: Any) -> "wandb.Run | None":
             run.define_metric("iteration")
             run.define_metric("*", step_metric="iteration")
         except Exception as error:  # an error of W&B must not stop training
-            print(f"W&B is not used {attempt}: {_first_line(error)}", file=sys.stderr)
+            print(f"W&B is not used {attempt}: {_describe(error)}", file=sys.stderr)
         else:
             return run
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 class TolerantWandbLogger(WandbLogger):
@@ -136,7 +136,7 @@ class TolerantWandbLogger(WandbLogger):
             super().log_metrics(metrics, step)
         except Exception as error:
             self.failed = True
-            print(f"W&B failed and is no longer used: {_first_line(error)}", file=sys.stderr)
+            print(f"W&B failed and is no longer used: {_describe(error)}", file=sys.stderr)
 
 
 def _start_logger(record: Record, mode: str, resume: str | None) -> TolerantWandbLogger | None:
@@ -174,7 +174,7 @@ def _finish(record: Record, logger: TolerantWandbLogger) -> None:
         run.finish(exit_code=0 if ended else 1)
     except Exception as error:
         logger.failed = True
-        print(f"W&B failed at the end of {record.config.name}: {_first_line(error)}", file=sys.stderr)
+        print(f"W&B failed at the end of {record.config.name}: {_describe(error)}", file=sys.stderr)
 
 
 @contextmanager

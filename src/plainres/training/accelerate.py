@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from plainres.errors import first_line
 from plainres.nets.activation_checkpointing import preserve_buffers
 from plainres.nets.blocks import Block
 
@@ -56,5 +57,6 @@ class CudaGraphs(pl.Callback):
             with module.outside_rows(), trainer.precision_plugin.forward_context():
                 module.train_forward = graphed(module.net, images.to(memory_format=torch.channels_last)).__call__
         except Exception as error:
-            reason = (str(error).strip() or "no message").splitlines()[0]
-            print(f"{c.name}: trained without CUDA graphs ({type(error).__name__}: {reason})", file=sys.stderr)
+            print(
+                f"{c.name}: trained without CUDA graphs ({type(error).__name__}: {first_line(error)})", file=sys.stderr
+            )

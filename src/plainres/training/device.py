@@ -57,7 +57,7 @@ def _cuda_is_usable() -> bool:
         usable = torch.cuda.is_available()
     if not usable:
         for warning in caught:
-            _report_unusable_gpu(str(warning.message).splitlines()[0].partition(" (Triggered internally")[0])
+            _report_unusable_gpu(str(warning.message).strip().partition("\n")[0].partition(" (Triggered internally")[0])
     return usable
 
 

@@ -17,7 +17,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from plainres.data import StudyData
-from plainres.errors import UserError
+from plainres.errors import UserError, first_line
 from plainres.files import write_atomic
 from plainres.nets import count_complexity
 from plainres.nets.cifar import CifarNet
@@ -110,7 +110,7 @@ def train_run(
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: use a "
-                f"smaller batch size, or free memory of the device ({str(error).splitlines()[0]})"
+                f"smaller batch size, or free memory of the device ({first_line(error)})"
             ) from None
         except Exception as error:
             # A stop that has been asked for stops the study, whatever has ended the run.
@@ -121,7 +121,7 @@ def train_run(
             for worker in active_children():  # it may hang, and ignores SIGTERM
                 worker.kill()
             raise UserError(
-                f"{config.name}: a process that loads images has died or hangs ({str(error).splitlines()[0]}): if "
+                f"{config.name}: a process that loads images has died or hangs ({first_line(error)}): if "
                 "/dev/shm is full, give the container more shared memory (--shm-size)"
             ) from None
         stop.synchronize()
