@@ -1,58 +1,78 @@
 """Putting the page together."""
 
-import base64
-import gzip
-import json
-import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import jinja2
+import pandas as pd
 import vl_convert
-from markdown_it import MarkdownIt
 
+from plainres.catalog.datasets import CIFAR10
 from plainres.files import write_atomic
-from plainres.report import imagenet
-from plainres.report.claims import LEVELS, judge_results
-from plainres.report.page import content
-from plainres.report.page.budgets import budgets_chart, budgets_title
-from plainres.report.page.cards import Card, claim_cards
-from plainres.report.page.curves import curves_chart
-from plainres.report.page.effects import effects_chart
+from plainres.report import architecture, imagenet
+from plainres.report.claims import CLAIMS, judge_results
+from plainres.report.degradation import finding
+from plainres.report.page.curves import budgets_chart, curves_chart, label
 from plainres.report.page.layers import layers_chart
-from plainres.report.page.tables import Points, cost_table, precision_tables, score_tables
-from plainres.report.records import Study, budget_series
+from plainres.report.records import Study
+from plainres.report.results import largest_study
+from plainres.report.tables import PRECISION_NOTE, precision_differences, table_6
 
-EXPORTS = "window.vegaEmbed = vegaEmbed;"
 HERE = files(__package__)
 
 
-def chart_specifications(studies: Sequence[Study], cards: Sequence[Card]) -> dict[str, dict]:
-    """Return the Vega-Lite specification of every chart of the page by its name.
+def claims_list(studies: Sequence[Study], results: Path) -> list[dict[str, str]]:
+    """Return the paper's claims with their verdicts and what these rest on, as texts by name."""
+    verdicts = judge_results(studies, results)
+    fields = {"verdict": "level", "effect": "interval", "n": "n", "budget": "budget", "studies": "records"}
+    fields["remark"] = "reason"
+    return [
+        {"claim": claim.sentence} | {name: getattr(verdicts[claim.id], field) for name, field in fields.items()}
+        for claim in CLAIMS
+    ]
 
-    Args:
-        studies: Studies with readable runs.
-        cards: All claims.
-    """
-    charts: dict[str, dict | None] = {}
+
+def runs_table(studies: Sequence[Study]) -> pd.DataFrame:
+    """Return one row per readable run: how it ended, and what computed it."""
+    runs = pd.concat([study.overview for study in studies])
+    done = runs["iterations_done"].map("{:,}".format)
+    return pd.DataFrame(
+        runs[["study", "net", "seed", "outcome"]].assign(
+            **{"iterations": done},
+            **{f"{name} error": runs[f"last_{part}_error"].map("{:.2f}%".format) for name, part in
+               (("training", "train"), ("test", "test"))},
+            minutes=(runs["seconds"] / 60).map("{:,.0f}".format),
+            hardware=runs["hardware"],
+            torch=runs["torch"],
+            commit=runs["commit"].str[:12],
+        )
+    )  # fmt: skip
+
+
+def tables(studies: Sequence[Study], results: Path) -> list[tuple[str, str, pd.DataFrame]]:
+    """Return title, note and rows of the tables of results."""
+    shown = []
     for study in studies:
-        charts[f"curves/{study.name}"] = curves_chart(study)
-        charts[f"layers/{study.name}"] = layers_chart(study)
-    charts |= {f"budgets/{budgets_title(group[0])}": budgets_chart(group) for group in budget_series(studies).values()}
-    charts |= {f"effects/{card.claim.id}": effects_chart(card.verdict) for card in cards}
-    return {name: chart for name, chart in charts.items() if chart is not None}
+        if study.runs:
+            frame = imagenet.finals_table(study) if study.is_imagenet else table_6(study)
+            shown.append((label(study), f"{study.describe()}. Errors in percent at the last iteration.", frame))
+    if len(precision := precision_differences(studies)):
+        shown.append(("bf16 against fp32", PRECISION_NOTE, precision))
+    if (results / architecture.FOLDER / "nets.json").exists():
+        counted = architecture.table_1(architecture.read_nets(results / architecture.FOLDER))
+        shown.append(
+            ("Table 1: parameters and multiply-adds of the ImageNet nets", "For an image of 224x224.", counted)
+        )
+    for scores in imagenet.score_sets(imagenet.read_scores(results)):
+        if scores.is_result:
+            shown += [(title, scores.describe(), frame) for title, (_, frame) in scores.tables().items()]
+    return shown
 
 
-def _in_script(text: str) -> str:
-    """Return JavaScript or JSON that the parser of HTML cannot take for the end of its script element."""
-    return re.sub("</(?=script)|<(?=!--)", lambda found: found[0].replace("<", r"\u003c"), text, flags=re.IGNORECASE)
-
-
-def _pack(charts: dict[str, dict]) -> str:
-    """Return the specifications of all charts as JSON, compressed with gzip, in base64."""
-    text = json.dumps(charts, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+def _table_html(frame: pd.DataFrame) -> str:
+    with pd.option_context("display.max_colwidth", None):
+        return frame.to_html(index=False, border=0, justify="left", na_rep="-")
 
 
 def page_html(studies: Sequence[Study], results: Path) -> str:
@@ -62,33 +82,28 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
         studies: Studies below the results folder.
         results: Results folder.
     """
-    cards = claim_cards(judge_results(studies, results))
-    contents = content.ordered_studies(studies)
-    charts = chart_specifications([shown.study for shown in contents], cards)
-    headline = content.headline(studies)
-    chosen = headline.study or (contents[0].study if contents else None)
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.tests["points"] = lambda cell: isinstance(cell, Points)
-    environment.filters["inline_markdown"] = MarkdownIt("zero").enable("backticks").renderInline
-    template = environment.from_string((HERE / "page.html.jinja").read_text())
-    page = template.render(
-        headline=headline,
-        chosen=chosen.name if chosen else "",
-        studies=contents,
-        cards=cards,
-        levels=LEVELS,
-        charts=charts,
-        budgets=[name for name in charts if name.startswith("budgets/")],
-        precision=precision_tables(studies),
-        imagenet_tables=[*cost_table(results), *score_tables(imagenet.read_scores(results))],
-        ledger=content.ledger_tables(),
-        unreadable=content.unreadable(studies, results),
-        style=(HERE / "page.css").read_text(),
-        script=_in_script((HERE / "page.js").read_text()),
-        libraries=_in_script(vl_convert.javascript_bundle(EXPORTS)),
-        specifications=_pack(charts),
+    readable = [study for study in studies if study.readable]
+    datasets = dict.fromkeys([CIFAR10.name, *(study.config["dataset"] for study in readable)])
+    front = next(filter(None, (largest_study(studies, name) for name in datasets)), None)
+    readable.sort(
+        key=lambda study: (study is not front, study.info is not CIFAR10, study.is_imagenet, -study.iterations)
     )
-    return page.lstrip()
+    charts = {
+        "curves": curves_chart(readable), "layers": layers_chart(readable), "budgets": budgets_chart(readable),
+    }  # fmt: skip
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["table"] = _table_html
+    return environment.from_string((HERE / "page.html.jinja").read_text()).render(
+        front=front,
+        finding=finding(front) if front else [],
+        claims=claims_list(studies, results),
+        charts={name: chart.to_dict() for name, chart in charts.items() if chart},
+        tables=tables(readable, results),
+        runs=runs_table(readable) if readable else pd.DataFrame(),
+        unreadable=[(study.name, *other) for study in studies for other in study.others if other[1] == "unreadable"],
+        style=(HERE / "page.css").read_text(),
+        libraries=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+    )
 
 
 def write_page(studies: Sequence[Study], results: Path) -> Path:
