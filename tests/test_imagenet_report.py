@@ -7,10 +7,10 @@ import pytest
 
 from plainres.errors import UserError
 from plainres.report import find_studies, read_study, write_all
-from plainres.report.claims import judge
+from plainres.report.claims import judge_results
 from plainres.report.document import report_markdown
 from plainres.report.imagenet import figure_4, finals_markdown, is_result, read_scores, tables_markdown
-from plainres.report.parts import INDICATIVE, NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED
+from plainres.report.verdicts import CONTRADICTED, DIRECTION, NOT_TESTED, OPEN, REPRODUCED
 from plainres.report.write import save_figure, study_markdown
 
 ITERATIONS = 600_000
@@ -160,84 +160,63 @@ def test_everything_is_redrawn_from_a_results_folder(study, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("plain", "residual_starts", "changes", "status"),
+    ("plain", "residual_starts", "changes", "expected"),
     [
-        (29.0, 20.0, {}, REPRODUCED),
-        (30.0, 20.0, {}, NOT_REPRODUCED),  # they do not end alike
-        (29.0, 40.0, {}, NOT_REPRODUCED),  # the residual one is not the faster
-        (29.0, 20.0, {"iterations": 120_000}, INDICATIVE),
-        (29.0, 20.0, {"iterations": 600}, NOT_ENOUGH),
-        (29.0, 20.0, {"num_classes": 10}, NOT_ENOUGH),
+        (29.0, 20.0, {}, [REPRODUCED, REPRODUCED]),
+        (30.0, 20.0, {}, [CONTRADICTED, REPRODUCED]),
+        (29.0, 40.0, {}, [REPRODUCED, CONTRADICTED]),
+        (29.0, 20.0, {"iterations": 120_000}, [DIRECTION, DIRECTION]),
+        (29.0, 20.0, {"iterations": 600}, [NOT_TESTED, NOT_TESTED]),
+        (29.0, 20.0, {"num_classes": 10}, [NOT_TESTED, NOT_TESTED]),
     ],
 )
-def test_eighteen_layers_end_alike(tmp_path, plain, residual_starts, changes, status):
+def test_eighteen_layers_end_alike(tmp_path, plain, residual_starts, changes, expected):
     study = tmp_path / "study"
-    for seed in (0, 1):
+    for seed in (0, 1, 2):
         write_run(study, "plain-18", None, 18, (32.0, plain, 10.0), seed, **changes)
         write_run(study, "resnet-18", "A", 18, (residual_starts, 28.9, 10.0), seed, **changes)
     for path in study.glob("*/*/metrics.csv"):
         rows = pd.read_csv(path)
         rows["iteration"] = rows["iteration"] * changes.get("iterations", ITERATIONS) // ITERATIONS
         rows.to_csv(path, index=False)
-    assert judge(find_studies(tmp_path))["6"].level == status
+    parts = judge_results(find_studies(tmp_path), tmp_path)["ImageNet, 18 and 34 layers"].parts
+    assert [part.level for part in parts[-2:]] == expected
+
+
+@pytest.mark.parametrize(("deepest", "expected"), [(21.0, REPRODUCED), (24.0, CONTRADICTED)])
+def test_depth_pays(tmp_path, deepest, expected):
+    for depth, error in {34: 25.0, 50: 23.0, 101: 22.0, 152: deepest}.items():
+        for seed in (0, 1, 2):
+            write_run(tmp_path / "study", f"resnet-{depth}-b", "B", depth, (20.0, error, 6.0), seed)
+    assert judge_results(find_studies(tmp_path), tmp_path)["ImageNet, 34 to 152 layers"].level == expected
 
 
 @pytest.mark.parametrize(
-    ("deepest", "status"),
-    [(21.0, REPRODUCED), (24.0, NOT_REPRODUCED)],
-)
-def test_depth_pays(tmp_path, deepest, status):
-    nets = {34: 25.0, 50: 23.0, 101: 22.0, 152: deepest}
-    for depth, error in nets.items():
-        name = f"resnet-{depth}" + ("-b" if depth > 34 else "")
-        for seed in (0, 1):
-            write_run(tmp_path / "study", name, "B" if depth > 34 else "A", depth, (20.0, error, 6.0), seed)
-    assert judge(find_studies(tmp_path))["8"].level == status
-
-
-def complete_scores(results, iterations=ITERATIONS):
-    """Add what claim 11 reads: depths and hashes of the nets, and the length of their training."""
-    for path in (results / "scores").glob("*.json"):
-        score = json.loads(path.read_text())
-        for net in score["nets"]:
-            net |= {"depth": int(net["name"].split("-")[1]), "weights_sha256": f"{net['name']} {net['seed']}"}
-            net["iterations"] = iterations
-        path.write_text(json.dumps(score | {"size": 224}))
-
-
-@pytest.mark.parametrize(
-    ("together", "classes", "iterations", "status"),
+    ("gains", "classes", "iterations", "expected"),
     [
-        (5.5, 1000, ITERATIONS, REPRODUCED),
-        (6.5, 1000, ITERATIONS, NOT_REPRODUCED),
-        (5.5, 10, ITERATIONS, NOT_ENOUGH),
-        (5.5, 1000, 60_000, NOT_ENOUGH),
-        (5.9, 1000, ITERATIONS, NOT_ENOUGH),
+        ((0.4, 0.5, 0.6), 1000, ITERATIONS, REPRODUCED),
+        ((-0.4, -0.5, -0.6), 1000, ITERATIONS, CONTRADICTED),
+        ((0.4, -0.5, 0.6), 1000, ITERATIONS, OPEN),
+        ((0.4, 0.5), 1000, ITERATIONS, OPEN),
+        ((0.4, 0.5, 0.6), 10, ITERATIONS, NOT_TESTED),
+        ((0.4, 0.5, 0.6), 1000, 60_000, NOT_TESTED),
     ],
 )
-def test_ensembles_are_compared_with_their_best_member(tmp_path, together, classes, iterations, status):
-    for nets, top5 in (
-        ([("resnet-34", 0)], 7.0),
-        ([("resnet-50-b", 0)], 6.0),
-        ([("resnet-34", 0), ("resnet-50-b", 0)], together),
-        ([("resnet-50-b", 0), ("resnet-50-b", 1)], 9.0),  # of one depth: no part of the claim
-    ):
+def test_ensembles_are_compared_with_their_best_member(tmp_path, gains, classes, iterations, expected):
+    def score(nets, top5):
         write_score(tmp_path, "multi-scale", nets, 20.0, top5, classes=classes)
-    complete_scores(tmp_path, iterations)
-    verdict = judge([], read_scores(tmp_path))["11"]
-    assert verdict.level == status
-    assert ("chance not excluded" in verdict.direction) == (abs(together - 6.0) < 0.3)
-    assert ("contradicts the claim" in verdict.reason) == (status == NOT_REPRODUCED)
-    assert f"together {together:.2f}, of the best alone 6.00" in verdict.interval
-    assert judge([], read_scores(tmp_path)[:1])["11"].level == NOT_ENOUGH
-    best_alone = tmp_path / "scores" / "1.json"
-    best_alone.write_text(json.dumps(json.loads(best_alone.read_text()) | {"precision": "bf16"}))
-    assert "needs scores" in judge([], read_scores(tmp_path))["11"].reason, "members in another precision"
 
-
-def test_an_undecided_ensemble_is_not_left_out(tmp_path):
-    for depths, top5 in (((34,), 7.0), ((50,), 6.0), ((101,), 5.9), ((34, 50), 5.5), ((50, 101), 5.8)):
-        write_score(tmp_path, "multi-scale", [(f"resnet-{depth}", 0) for depth in depths], 20.0, top5)
-    complete_scores(tmp_path)
-    verdict = judge([], read_scores(tmp_path))["11"]
-    assert (verdict.level, verdict.n) == (NOT_ENOUGH, "2") and "the interval includes zero" in verdict.reason
+    for seed, gain in enumerate(gains):
+        members = [("resnet-34", seed), ("resnet-50-b", seed)]
+        score(members[:1], 7.0)
+        score(members[1:], 6.0)
+        score(members, 6.0 - gain)
+    score([("resnet-50-b", 0), ("resnet-50-b", 1)], 9.0)  # of one depth: no part of the claim
+    score([("resnet-34", 0), ("resnet-101-b", 0)], 9.0)  # a member has no score
+    for path in (tmp_path / "scores").glob("*.json"):
+        record = json.loads(path.read_text())
+        for net in record["nets"]:
+            net |= {"depth": int(net["name"].split("-")[1]), "weights_sha256": f"{net['name']} {net['seed']}"}
+            net["iterations"] = iterations
+        path.write_text(json.dumps(record | {"size": 224}))
+    assert judge_results([], tmp_path)["ensembles"].level == expected

@@ -1,6 +1,5 @@
 """Command line of the report: `python -m plainres.report [RESULTS]` redraws everything from records."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,44 +8,27 @@ import tyro
 
 from plainres.cli import run_report_command
 from plainres.errors import UserError
-from plainres.files import read_json, write_atomic
-from plainres.report import claims
+from plainres.report.claims import judge_results
+from plainres.report.claims_tables import claims_text, lost_claims, save_claims
 from plainres.report.document import write_report
 from plainres.report.imagenet import read_scores
-from plainres.report.parts import INDICATIVE, REPRODUCED
 from plainres.report.records import Study
-from plainres.report.verdicts import Verdict
 from plainres.report.write import front_study, update_readme, write_all
-
-
-def lost_claims(verdicts: dict[str, Verdict], path: Path) -> list[str]:
-    """Return the claims that an earlier `save_levels` had as reproduced or indicative and that have lost that level."""
-    if not path.exists():
-        return []
-    before = read_json(path)
-    kept = {REPRODUCED: (REPRODUCED,), INDICATIVE: (INDICATIVE, REPRODUCED)}
-    return [id for id, verdict in verdicts.items() if verdict.level not in kept.get(before.get(id), (verdict.level,))]
-
-
-def save_levels(verdicts: dict[str, Verdict], path: Path) -> None:
-    """Keep the levels for the next comparison."""
-    write_atomic(path, json.dumps({id: verdict.level for id, verdict in verdicts.items()}, indent=2) + "\n")
 
 
 def print_claims(results: Path, studies: list[Study]) -> int:
     """Print the verdicts. Return 1 if a claim has lost the level that claims.json records, and else update that."""
-    verdicts = claims.judge_results(studies, results)
-    print(claims.claims_text(verdicts))
+    verdicts = judge_results(studies, results)
+    print(claims_text(verdicts))
     path = results / "claims.json"
-    lost = lost_claims(verdicts, path)
-    if lost:
+    if lost := lost_claims(verdicts, path):
         print(
-            f"error: {path} has a higher level for claim {', '.join(lost)}: if that follows from new records or from a "
-            "test that was changed on purpose, say so in report/ledger.py and delete the file",
+            f"error: {path} has a higher level for {', '.join(lost)}: if that follows from new records or from a "
+            "rule that was changed on purpose, say so in report/ledger.py and delete the file",
             file=sys.stderr,
         )
         return 1
-    save_levels(verdicts, path)
+    save_claims(verdicts, path)
     return 0
 
 

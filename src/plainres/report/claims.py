@@ -1,40 +1,59 @@
-"""The paper's claims as data, each with the test that our records put it to."""
+"""The paper's claims as data, and their verdicts on the records of a results folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from plainres.catalog.datasets import CIFAR10
-from plainres.report import architecture, cifar_claims, imagenet_claims, layer_claims
-from plainres.report.imagenet import is_ilsvrc, read_scores
-from plainres.report.parts import INDICATIVE, NOT_ENOUGH, NOT_REPRODUCED, REPRODUCED
-from plainres.report.records import Study
-from plainres.report.verdicts import Verdict
-
-CIFAR, IMAGENET, SCORES, NETS = "CIFAR-10", "ImageNet", "scores", "nets"
-LEVELS = {
-    NOT_ENOUGH: "no records, less than an eighth of the paper's budget, single runs whose difference chance can "
-    "explain, or an interval that does not decide",
-    INDICATIVE: "the direction is as claimed, from one run per net beyond what chance explains, or from several at "
-    "less than the paper's budget",
-    REPRODUCED: "the 95% interval over seeds supports the claim, at the paper's budget; or an exact count agrees with "
-    "the paper's (8a)",
-    NOT_REPRODUCED: "the interval at the paper's budget contradicts the claim, or includes zero and excludes the "
-    "published effect; that something never happens (3a to 3c) can be refuted at any budget",
-}
-FIELDS = ("direction", "magnitude", "interval", "n", "budget", "records", "several_seeds", "reason")
-HOW_JUDGED = (
-    "A claim about errors or layers is judged on one study (1c: on two): of those with most of its nets, the one with "
-    "the largest budget (claims 3a to 3c, 4b and 5a: with the most seeds). Where this study has single runs, *several "
-    "seeds* has the same comparison at another budget, if all nets have several seeds there. The level does not rest "
-    "on it. *By chance, up to* is the largest difference that chance explains between single runs in 95% of cases. The "
-    "spread of a net is estimated from its own seeds, at the largest budget with several seeds that does not exceed "
-    "the budget of the study. A net without such a budget is given the largest spread of any net. Claims 4b and 5a are "
-    "about early errors, which mean the same at every budget, so they can have any level at each. Claim 11 is judged "
-    "by the number of test images, not by seeds."
+from plainres.catalog.datasets import IMAGENET
+from plainres.files import read_json
+from plainres.report import architecture
+from plainres.report.imagenet import read_scores, score_is_result
+from plainres.report.measures import early_error, gradient_margin, median_response, signal_margin
+from plainres.report.published import (
+    OPTIONS_APART,
+    PLAIN_110_ABOVE,
+    RESNET_1202_TRAIN_UNDER,
+    TABLE_1,
+    TABLE_3,
+    TABLE_6_COMPARED,
 )
+from plainres.report.records import Study
+from plainres.report.statistics import Measure, estimate, final
+from plainres.report.verdicts import (
+    CONTRADICTED,
+    DIRECTION,
+    NOT_TESTED,
+    OPEN,
+    REPRODUCED,
+    Comparison,
+    Effect,
+    Judged,
+    Verdict,
+    exact,
+    judge_comparison,
+    judge_effects,
+)
+
+MEANINGS = {
+    REPRODUCED: "at the paper's budget, with at least three seeds per net, the 95% interval is on the claimed side; "
+    "exact counts and constructions require no seeds",
+    DIRECTION: "the same at an eighth of the budget or more, and every run at a larger budget has the claimed sign",
+    OPEN: "there are records, and none of the others holds, or only for some of the comparisons",
+    NOT_TESTED: "there are no records of an eighth of the paper's budget or more",
+    CONTRADICTED: "as one of the first two, with the interval on the other side",
+}
+TEST, TRAINING = final("test_error"), final("train_error")
+FACTORS = "factors of ten"
+LATE = "of all layers after 1,000 iterations"
+# Weights of nets of equal steps in depth: the rise of the fitted line from the first to the last of them.
+TREND = dict(zip((20, 32, 44, 56), (-0.9, -0.3, 0.3, 0.9), strict=True))
+PHOTOS: dict[str, Any] = {"dataset": IMAGENET}
+ALIKE_AT_18 = 0.5  # points of top-1 error; the paper's two nets differ by 0.06
 
 
 @dataclass(frozen=True)
@@ -42,245 +61,269 @@ class Claim:
     """One claim of the paper.
 
     Attributes:
-        id: Number in the list. Letters mark parts of a claim and claims that belong to it.
+        name: Short name, for tables, figures and `claims.json`.
         sentence: What the paper says, for readers who have not read it.
         evidence: Where it says so.
-        test: From records to a verdict.
-        records: Kind of the records: studies on CIFAR-10 or on ImageNet, scores, or counted nets.
+        comparisons: What it consists of.
+        exact: Judges what no comparison of trained nets can, from the results folder.
     """
 
-    id: str
+    name: str
     sentence: str
     evidence: str
-    test: Callable[[Sequence], Verdict]
-    records: str = CIFAR
+    comparisons: tuple[Comparison, ...] = ()
+    exact: Callable[[Path], list[Judged]] | None = None
+
+
+def _minus(net: str, other: str, what: str, measure: Measure, **more: Any) -> Comparison:
+    """The comparison that the measure is larger for `net` than for `other`."""
+    return Comparison(f"{net} minus {other}, {what}", {net: 1, other: -1}, measure, **more)
+
+
+def _test(net: str, other: str, published: Mapping[str, float] | None = None, **more: Any) -> Comparison:
+    """The comparison that the test error is higher for `net` than for `other`."""
+    size = published[net] - published[other] if published else None
+    return _minus(net, other, "test error", TEST, published=size, **more)
+
+
+def _trend(prefix: str, sign: int, published: Mapping[str, float] | None = None) -> Comparison:
+    weights = {f"{prefix}-{depth}": sign * weight for depth, weight in TREND.items()}
+    size = sum(weight * published[net] for net, weight in weights.items()) if published else None
+    change = "rise" if sign > 0 else "fall"
+    return Comparison(f"{prefix}, {change} from 20 to 56 layers, test error", weights, TEST, published=size)
+
+
+def construction(results: Path) -> list[Judged]:
+    """A deep plain net with the errors of a shallow one, made by identity layers, beside the one that was trained."""
+    budgets = {}
+    for path in results.glob("cifar10-*/identity_extension_20_56_seed-*.csv"):
+        run = read_json(path.parent / "plain-56" / path.stem.rpartition("_")[2] / "run.json")
+        budgets[run["config"]["iterations"], path] = pd.read_csv(path, index_col="net")["clean training error"]
+    if not budgets:
+        return []
+    (_, path), errors = max(budgets.items(), key=lambda item: item[0])
+    shallow, built, trained = (errors[f"plain-{name}"] for name in ("20", "56 by construction", "56 trained"))
+    return [
+        exact(
+            "plain-56 trained minus built from plain-20 and identities, training error",
+            shallow == built < trained,
+            path.relative_to(results).as_posix(),
+            trained - built,
+            "points",
+        )
+    ]
+
+
+def cost(results: Path) -> list[Judged]:
+    """The multiply-adds of ResNet-152 and of VGG-16 and VGG-19."""
+    folder = results / architecture.FOLDER
+    if not (folder / "nets.json").exists():
+        return []
+    # The paper's counts fit bottlenecks whose first convolution has the stride.
+    nets = [net for net in architecture.read_nets(folder) if net.get("stride_in", "1x1") == "1x1"]
+    counts = {net["net"]: net["multiply_adds"] / 1e9 for net in nets}
+    return [
+        exact(
+            f"{peer} minus resnet-152-b, multiply-adds",
+            counts["resnet-152-b"] < counts[peer],
+            f"{architecture.FOLDER}/nets.json",
+            counts[peer] - counts["resnet-152-b"],
+            "thousand million",
+            (TABLE_1[peer] - TABLE_1["152"]) / 1e9,
+        )
+        for peer in ("VGG-16", "VGG-19")
+    ]
+
+
+def ensembles(results: Path) -> list[Judged]:
+    """How much lower the top-5 error of ensembles of several depths is than that of their best member."""
+    scores = [score for score in read_scores(results) if score_is_result(score)]
+    gains = []
+    for score in scores:
+        same = [other for other in scores if all(other[k] == score[k] for k in ("way", "data", "size", "precision"))]
+        alone = {other["nets"][0]["weights_sha256"]: other["top5_error"] for other in same if len(other["nets"]) == 1}
+        members = [net["weights_sha256"] for net in score["nets"]]
+        if len({net.get("depth") for net in score["nets"]}) > 1 and set(members) <= set(alone):
+            gains.append(min(alone[member] for member in members) - score["top5_error"])
+    if not gains:
+        return []
+    return [
+        judge_effects(
+            "best member minus ensemble, top-5 error",
+            [Effect("scores", 0, 1.0, estimate(pd.Series(gains)), tuple(gains))],
+        )
+    ]
 
 
 CLAIMS = (
     Claim(
-        "1",
+        "degradation, training error",
         "Degradation: a deeper plain net ends with a higher training error than a shallower one",
         "Figures 1 and 6",
-        cifar_claims.degradation,
+        (_minus("plain-56", "plain-20", "training error", TRAINING),),
     ),
     Claim(
-        "1a",
-        "Plain nets get worse with every step from 20 to 32, 44 and 56 layers",
-        "Figure 6",
-        cifar_claims.plain_nets_get_worse_step_by_step,
-    ),
-    Claim("1b", "A plain net of 110 layers ends above 60% error", "Section 4.2", cifar_claims.plain_110_fails),
-    Claim(
-        "1c",
-        "Three times the iterations do not remove degradation",
-        "Section 4.1, footnote, there on ImageNet",
-        cifar_claims.longer_training_does_not_help,
-    ),
-    Claim(
-        "2",
-        "It is not overfitting: the deeper plain net is worse on the training set and on the test set",
+        "degradation, test error",
+        "The deeper plain net also has the higher test error",
         "Figures 1 and 6",
-        cifar_claims.not_overfitting,
+        (_test("plain-56", "plain-20"),),
     ),
     Claim(
-        "3a",
-        "With batch normalization, forward signals do not vanish in a deep plain net",
+        "a better net exists",
+        "A deep plain net that is as good as the shallow one exists: its layers and identities",
+        "Section 1",
+        exact=construction,
+    ),
+    Claim(
+        "worse with depth", "Plain nets get worse from 20 to 32, 44 and 56 layers", "Figure 6", (_trend("plain", 1),)
+    ),
+    Claim(
+        "plain-110 fails",
+        "A plain net of 110 layers ends above 60% error",
+        "Section 4.2",
+        (Comparison("plain-110 minus 60%, test error", {"plain-110": 1}, TEST, minus=PLAIN_110_ABOVE),),
+    ),
+    Claim(
+        "signals and gradients",
+        "With batch normalization, signals and gradients of a deep plain net neither vanish nor explode",
         "Section 4.1, there on ImageNet",
-        layer_claims.signals_do_not_vanish,
+        (
+            Comparison(f"plain-56, smallest signal {LATE} over 1e-3", {"plain-56": 1}, signal_margin, FACTORS),
+            Comparison(f"plain-56, gradients {LATE}, room up to 100 times", {"plain-56": 1}, gradient_margin, FACTORS),
+        ),
     ),
     Claim(
-        "3b",
-        "With batch normalization, gradients do not vanish in a deep plain net",
-        "Section 4.1, there on ImageNet",
-        layer_claims.gradients_do_not_vanish,
-    ),
-    Claim(
-        "3c",
-        "With batch normalization, gradients do not explode in a deep plain net",
-        'Section 4.1, "healthy norms", there on ImageNet',
-        layer_claims.gradients_do_not_explode,
-    ),
-    Claim(
-        "4",
-        "Shortcuts reverse degradation: deeper residual nets have lower errors, up to 110 layers",
-        "Figure 6, Table 6",
-        cifar_claims.deeper_residual_is_better,
-    ),
-    Claim(
-        "4a",
-        "Residual nets get better with every step from 20 to 32, 44 and 56 layers",
-        "Table 6",
-        cifar_claims.residual_nets_get_better_step_by_step,
-    ),
-    Claim(
-        "4b",
-        "ResNet-110 needs the warm-up: at the full learning rate it is slow to start",
-        "Section 4.2, footnote",
-        cifar_claims.warmup_is_needed,
-    ),
-    Claim(
-        "5",
-        "At equal depth, parameters and cost a residual net beats its plain twin, and more so when deeper",
+        "residual beats plain",
+        "A residual net has lower errors than its plain twin of the same cost, and more so when deeper",
         "Table 2, Figure 6",
-        cifar_claims.residual_beats_plain,
+        (
+            _minus("plain-56", "resnet-56", "training error", TRAINING),
+            _test("plain-56", "resnet-56"),
+            Comparison(
+                "growth of that lead from 20 to 56 layers, test error",
+                {"plain-56": 1, "resnet-56": -1, "plain-20": -1, "resnet-20": 1},
+                TEST,
+            ),
+        ),
     ),
     Claim(
-        "5a",
+        "better with depth",
+        "Residual nets get better from 20 to 110 layers",
+        "Figure 6, Table 6",
+        (
+            _minus("resnet-20", "resnet-56", "training error", TRAINING),
+            _test("resnet-20", "resnet-56", TABLE_6_COMPARED),
+            _trend("resnet", -1, TABLE_6_COMPARED),
+            _test("resnet-56", "resnet-110", TABLE_6_COMPARED),
+        ),
+    ),
+    Claim(
+        "errors of Table 6",
+        "Residual nets have the test errors of Table 6, which our intervals contain",
+        "Table 6",
+        tuple(
+            Comparison(f"{net} minus the paper's, test error", {net: 1}, TEST, minus=error, within=0, least_share=1)
+            for net, error in TABLE_6_COMPARED.items()
+        ),
+    ),
+    Claim(
+        "faster convergence",
         "At equal depth a residual net converges faster than its plain twin",
         "Section 4.1, there on ImageNet",
-        cifar_claims.residual_is_faster,
+        tuple(
+            _minus(f"plain-{depth}", f"resnet-{depth}", "training error of the first 1,000 iterations", early_error)
+            for depth in (20, 56)
+        ),
     ),
     Claim(
-        "6",
-        "At 18 layers plain and residual nets end alike, and the residual net converges faster",
-        "Figure 4, Table 2",
-        imagenet_claims.alike_at_18,
-        IMAGENET,
+        "warm-up of 110 layers",
+        "ResNet-110 needs the warm-up: at the full learning rate it is slow to start",
+        "Section 4.2, footnote",
+        (
+            _minus(
+                "resnet-110-nowarmup",
+                "resnet-110",
+                "training error of the first 2,000 iterations",
+                partial(early_error, until=2_000),
+            ),
+        ),
     ),
     Claim(
-        "7",
-        "Shortcut options A, B and C all beat the plain net and differ little, so projections are not what matters",
+        "options A, B and C",
+        "Shortcuts of options A, B and C all beat the plain net and differ little",
         "Table 3, there on ImageNet",
-        cifar_claims.shortcuts_alike,
+        (
+            *(_test("plain-20", net) for net in ("resnet-20", "resnet-20-b", "resnet-20-c")),
+            *(
+                _minus(net, other, f"test error, within ±{OPTIONS_APART:.2f}", TEST, within=OPTIONS_APART)
+                for net, other in combinations(("resnet-20", "resnet-20-b", "resnet-20-c"), 2)
+            ),
+        ),
     ),
     Claim(
-        "8",
-        "Deeper nets have lower errors: the error falls from 34 to 50, 101 and 152 layers",
-        "Tables 3 and 4",
-        imagenet_claims.depth_pays,
-        IMAGENET,
-    ),
-    Claim(
-        "8a",
-        "The 152-layer residual net costs less than VGG-16 and VGG-19",
-        "Section 4.1, Table 1",
-        imagenet_claims.depth_is_cheap,
-        NETS,
-    ),
-    Claim(
-        "9",
+        "layer responses",
         "Layers of residual nets respond less than those of plain nets, and less still in deeper residual nets",
         "Figure 7",
-        layer_claims.smaller_responses,
+        tuple(
+            _minus(net, other, "median response of a layer", median_response, unit=FACTORS)
+            for net, other in (("plain-20", "resnet-20"), ("plain-56", "resnet-56"), ("resnet-20", "resnet-56"))
+        ),
     ),
     Claim(
-        "10",
+        "1202 layers",
         "A net of 1202 layers can be trained, but generalizes worse than one of 110",
         "Table 6",
-        cifar_claims.a_thousand_layers,
+        (
+            Comparison(
+                f"{RESNET_1202_TRAIN_UNDER}% minus resnet-1202, training error",
+                {"resnet-1202": -1},
+                TRAINING,
+                minus=-RESNET_1202_TRAIN_UNDER,
+            ),
+            _test("resnet-1202", "resnet-110", TABLE_6_COMPARED),
+        ),
     ),
     Claim(
-        "11",
-        "Combining models of different depth lowers the error",
-        "Table 5",
-        imagenet_claims.ensembles_help,
-        SCORES,
+        "ImageNet, 18 and 34 layers",
+        "Plain-34 is worse than plain-18, ResNet-34 better than both, and ResNet-18 as good as plain-18 but faster",
+        "Table 2, Figure 4",
+        (
+            *(
+                _test(net, other, {name: top1 for name, (top1, _) in TABLE_3.items()}, **PHOTOS)
+                for net, other in (("plain-34", "plain-18"), ("resnet-18", "resnet-34"), ("plain-34", "resnet-34"))
+            ),
+            _minus("plain-18", "resnet-18", f"test error, within ±{ALIKE_AT_18}", TEST, within=ALIKE_AT_18, **PHOTOS),
+            _minus("plain-18", "resnet-18", "training error of the first quarter", early_error, **PHOTOS),
+        ),
     ),
     Claim(
-        "12",
-        "A residual net has a lower error than a highway net of the same depth",
-        "Section 2, Table 6",
-        cifar_claims.residual_beats_highway,
+        "ImageNet, 34 to 152 layers",
+        "The error falls from 34 to 50, 101 and 152 layers",
+        "Tables 3 and 4",
+        tuple(
+            _test(net, other, {name: top1 for name, (top1, _) in TABLE_3.items()}, **PHOTOS)
+            for net, other in pairwise(f"resnet-{depth}-b" for depth in (34, 50, 101, 152))
+        ),
     ),
     Claim(
-        "13",
-        "ResNet-110 has fewer parameters and a lower error than FitNet-19 and Highway-19",
-        "Section 4.2, Table 6",
-        cifar_claims.fewer_parameters,
+        "cost of 152 layers",
+        "The 152-layer residual net costs less than VGG-16 and VGG-19",
+        "Section 4.1, Table 1",
+        exact=cost,
     ),
+    Claim("ensembles", "Combining nets of different depth lowers the error", "Table 5", exact=ensembles),
 )
 
 
-def judge(studies: Sequence[Study], scores: Sequence[dict] = (), nets: Sequence[dict] = ()) -> dict[str, Verdict]:
-    """Put every claim to the test on the records that it is about.
-
-    Args:
-        studies: Studies in any order. Those of other data sets than the paper's are left out.
-        scores: From `read_scores`.
-        nets: From `architecture.read_nets`.
+def judge_results(studies: Sequence[Study], results: Path) -> dict[str, Verdict]:
+    """Judge all claims on studies and on the other files of their results folder.
 
     Returns:
-        Verdicts by id of the claim.
+        Verdicts by name of the claim.
     """
-    ordered = sorted((study for study in studies if study.runs), key=lambda study: -study.iterations)
-    records = {
-        CIFAR: [study for study in ordered if study.info is CIFAR10],
-        IMAGENET: [study for study in ordered if is_ilsvrc(study)],
-        SCORES: scores,
-        NETS: nets,
-    }
-    return {claim.id: claim.test(records[claim.records]) for claim in CLAIMS}
-
-
-def judge_results(studies: Sequence[Study], results: Path) -> dict[str, Verdict]:
-    """Judge all claims on the studies, and on the scores and counted nets below a results folder."""
-    counted = results / architecture.FOLDER
-    nets = architecture.read_nets(counted) if (counted / "nets.json").exists() else []
-    return judge(studies, read_scores(results), nets)
-
-
-def claims_summary(verdicts: dict[str, Verdict]) -> str:
-    """Return the claims that have been decided as a Markdown list, one per line, and the number of the others.
-
-    For a refuted claim, the line ends with the reason.
-    """
-    lines = []
-    for level in (REPRODUCED, INDICATIVE, NOT_REPRODUCED):
-        for claim in CLAIMS:
-            verdict = verdicts[claim.id]
-            if verdict.level == level:
-                seeds = f"{verdict.n} seed{'' if verdict.n == '1' else 's'}" if verdict.n != "-" else ""
-                basis = "; ".join(filter(None, [claim.evidence, seeds, verdict.budget.strip("-")]))
-                reason = f": {verdict.reason}" if level == NOT_REPRODUCED else ""
-                lines.append(f"- *{level}*: {claim.sentence} (claim {claim.id}; {basis}){reason}")
-    undecided = sum(verdict.level == NOT_ENOUGH for verdict in verdicts.values())
-    if undecided:
-        lines.append(f"- *{NOT_ENOUGH}*: {f'the other {undecided}' if lines else f'all {undecided}'}")
-    return "\n".join(lines)
-
-
-def claims_table(verdicts: dict[str, Verdict]) -> pd.DataFrame:
-    """One row per claim: its level, direction, number of seeds, budget and records."""
-    fields = ("direction", "n", "budget", "records")
-    return pd.DataFrame(
-        [
-            {"claim": f"{claim.id}. {claim.sentence}", "level": verdicts[claim.id].level}
-            | {field: getattr(verdicts[claim.id], field) for field in fields}
-            for claim in CLAIMS
-        ]
-    )
-
-
-def _fields(verdict: Verdict) -> list[tuple[str, str]]:
-    """The name and value of each field of a verdict that has a value."""
-    values = [(field.replace("_", " "), getattr(verdict, field)) for field in FIELDS]
-    return [(name, value) for name, value in values if value not in ("", "-")]
-
-
-def claims_text(verdicts: dict[str, Verdict], ids: Sequence[str] = ()) -> str:
-    """Return every claim as one sentence, followed by its verdict line by line, for a terminal.
-
-    Args:
-        verdicts: From `judge`.
-        ids: Claims to print. By default all.
-    """
-    lines = []
+    verdicts = {}
     for claim in CLAIMS:
-        if ids and claim.id not in ids:
-            continue
-        verdict = verdicts[claim.id]
-        lines += [f"{claim.id}. {claim.sentence} ({claim.evidence}).", f"    {verdict.level.upper()}"]
-        lines += [f"    {name + ':':<15}{value}" for name, value in _fields(verdict)]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def claims_markdown(verdicts: dict[str, Verdict]) -> str:
-    """The same as Markdown, one item per claim, after the meaning of the levels."""
-    lines = [f"- *{level}*: {meaning}." for level, meaning in LEVELS.items()] + ["", HOW_JUDGED, ""]
-    for claim in CLAIMS:
-        verdict = verdicts[claim.id]
-        lines.append(f"**{claim.id}. {claim.sentence}** ({claim.evidence}). *{verdict.level.capitalize()}.*\n")
-        lines += [f"- {name}: {value}" for name, value in _fields(verdict)]
-        lines.append("")
-    return "\n".join(lines).strip()
+        parts = [judge_comparison(comparison, studies) for comparison in claim.comparisons]
+        parts += claim.exact(results) if claim.exact else []
+        verdicts[claim.name] = Verdict(tuple(parts) or (Judged(claim.name, NOT_TESTED),))
+    return verdicts

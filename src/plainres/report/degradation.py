@@ -1,8 +1,8 @@
-"""What one study says about degradation and its cure, in a paragraph: claims 1, 2, 4 and 5 at its own depths."""
+"""What one study says about degradation and its cure, in a paragraph, from the errors at its own depths."""
 
-from plainres.report.parts import LEAST_SHARE, Part, is_more
 from plainres.report.records import Study
-from plainres.report.statistics import final
+from plainres.report.statistics import Interval, difference, final
+from plainres.report.verdicts import LEAST_SHARE
 
 PREFIXES = {"plain": "plain", "residual": "resnet"}
 TRY = "Try another seed (--seeds 1) or more iterations (--iterations)"
@@ -16,61 +16,56 @@ def _depths(study: Study, kind: str) -> list[int]:
     return sorted(set(finals[named]["depth"]))
 
 
-def _part(study: Study, net: str, other: str, column: str) -> Part:
-    """The same comparison as in the claims, in this study alone."""
-    return is_more([study], study, {net: 1, other: -1}, final(column), column)
+def _apart(study: Study, net: str, other: str, column: str = "train_error") -> Interval:
+    apart = difference(study, {net: 1, other: -1}, final(column))
+    assert apart is not None  # both nets come from `_depths`, which lists nets with finished runs
+    return apart
+
+
+def _is_sure(apart: Interval) -> bool:
+    """Whether several seeds tell the sign of a difference from chance."""
+    return apart.n > 1 and (apart.low > 0 or apart.high < 0)
+
+
+def _doubt(apart: Interval) -> str:
+    """The remark that chance explains a difference of several seeds. Empty if it does not, or if seeds are missing."""
+    return "" if apart.n == 1 or _is_sure(apart) else ", a difference that chance can explain"
 
 
 def _change(study: Study, shallow: str, deep: str) -> str:
     changes = []
     for name, column in ERRORS.items():
         ends = [final(column)(study, net).mean() for net in (shallow, deep)]
-        part = _part(study, deep, shallow, column)
-        changes.append(f"the {name} error goes from {ends[0]:.1f} to {ends[1]:.1f}%{_interval(part)}")
+        apart = _apart(study, deep, shallow, column)
+        zero = "" if _is_sure(apart) else "; the interval includes zero"
+        seeds = f" ({apart.mean:+.1f} ± {apart.half_width:.1f} points over {apart.n} seeds{zero})"
+        interval = seeds if apart.n > 1 else ""
+        changes.append(f"the {name} error goes from {ends[0]:.1f} to {ends[1]:.1f}%{interval}")
     return f"From {shallow} to {deep} {' and '.join(changes)}:"
-
-
-def _interval(part: Part) -> str:
-    """A difference with its interval, which tells it from chance. Empty if a net has a single seed."""
-    effect = part.effect
-    if effect.n == 1:
-        return ""
-    zero = "" if part.beyond_chance else "; the interval includes zero"
-    return f" ({effect.mean:+.1f} ± {effect.half_width:.1f} points over {effect.n} seeds{zero})"
-
-
-def _is_sure(part: Part) -> bool:
-    """Whether several seeds tell the sign of a difference from chance. Of single runs, the claims judge that."""
-    return part.effect.n > 1 and part.beyond_chance
-
-
-def _doubt(part: Part) -> str:
-    """The remark that chance explains a difference of several seeds. Empty if it does not, or if seeds are missing."""
-    return "" if part.effect.n == 1 or part.beyond_chance else ", a difference that chance can explain"
 
 
 def _plain(study: Study, depths: list[int]) -> str:
     if len(depths) < 2:
         return "Fewer than two plain nets have finished: this study cannot show degradation."
     shallow, deep = (f"plain-{depth}" for depth in (depths[0], depths[-1]))
-    part = _part(study, deep, shallow, "train_error")
-    if not part.as_claimed:
-        at = "" if part.comparable else " at this budget"
+    apart = _apart(study, deep, shallow)
+    share = study.iterations / study.info.paper_iterations
+    at = "" if share >= 1 else " at this budget"
+    if apart.mean <= 0:
         finding = (
-            f"the deeper plain net does not have the higher training error{at}{_doubt(part)}: degradation is not seen "
+            f"the deeper plain net does not have the higher training error{at}{_doubt(apart)}: degradation is not seen "
             f"here. {TRY}"
         )
-    elif part.share < LEAST_SHARE:
+    elif share < LEAST_SHARE:
         finding = (
-            f"the deeper plain net is behind on its own training set{_doubt(part)}, which is consistent with "
+            f"the deeper plain net is behind on its own training set{_doubt(apart)}, which is consistent with "
             "degradation; a budget this short cannot tell a worse end from a slower start"
         )
-    elif part.comparable and _is_sure(part):
+    elif not at and _is_sure(apart):
         finding = "the deeper plain net ends worse on its own training set, which is degradation"
     else:
-        size = "" if part.comparable else "; its size cannot be compared with the paper's at this budget"
         finding = (
-            f"the deeper plain net ends worse on its own training set, the direction of degradation{_doubt(part)}{size}"
+            f"the deeper plain net ends worse on its own training set, the direction of degradation{_doubt(apart)}"
         )
     return f"{_change(study, shallow, deep)} {finding}."
 
@@ -79,13 +74,10 @@ def _residual(study: Study, depths: list[int]) -> str:
     if len(depths) < 2:
         return ""
     shallow, deep = (f"resnet-{depth}" for depth in (depths[0], depths[-1]))
-    part = _part(study, shallow, deep, "train_error")
-    if part.as_claimed:
-        finding = f"the deeper residual net has the lower training error{_doubt(part)}"
-    else:
-        at = "" if part.comparable else " at this budget"
-        finding = f"the deeper residual net does not have the lower training error{at}{_doubt(part)}"
-    return f"{_change(study, shallow, deep)} {finding}."
+    apart = _apart(study, shallow, deep)
+    at = "" if study.iterations >= study.info.paper_iterations else " at this budget"
+    has = "has the lower training error" if apart.mean > 0 else f"does not have the lower training error{at}"
+    return f"{_change(study, shallow, deep)} the deeper residual net {has}{_doubt(apart)}."
 
 
 def _twins(study: Study, depths: list[int]) -> str:
@@ -93,15 +85,14 @@ def _twins(study: Study, depths: list[int]) -> str:
         return ""
     gaps = ", ".join(
         " and ".join(
-            f"{_part(study, f'plain-{depth}', f'resnet-{depth}', column).effect.mean:+.1f}"
-            for column in ERRORS.values()
+            f"{_apart(study, f'plain-{depth}', f'resnet-{depth}', column).mean:+.1f}" for column in ERRORS.values()
         )
         + f" at {depth} layers"
         for depth in depths
     )
     deepest = depths[-1]
-    part = _part(study, f"plain-{deepest}", f"resnet-{deepest}", "train_error")
-    seen = "" if part.as_claimed else f" At {deepest} layers, shortcuts do not help here. {TRY}."
+    helps = _apart(study, f"plain-{deepest}", f"resnet-{deepest}").mean > 0
+    seen = "" if helps else f" At {deepest} layers, shortcuts do not help here. {TRY}."
     return f"Plain minus residual twin, in points of training and test error: {gaps}.{seen}"
 
 
@@ -111,34 +102,20 @@ def finding(study: Study) -> list[str]:
     return [sentence for sentence in (_plain(study, plain), _residual(study, residual)) if sentence]
 
 
-def has_several_seeds(study: Study) -> bool:
-    """Whether the shallowest and the deepest plain net of a study have several seeds each."""
-    depths = _depths(study, "plain")
-    return len(depths) > 1 and all(len(study.of_net(f"plain-{depth}")) > 1 for depth in (depths[0], depths[-1]))
-
-
 def about_seeds(study: Study) -> str:
     """Return a sentence on the nets of a study that have a single seed. Empty if there are none."""
     runs = study.finals().groupby("net", sort=False).size()
     if runs.max() == 1:
-        return (
-            "One run per net: no interval can be given. The verdicts on the claims compare such differences with the "
-            "spread of seeds at this budget or shorter ones."
-        )
+        return "One run per net: no interval can be given."
     if runs.min() == 1:
-        single = ", ".join(runs[runs == 1].index)
-        return (
-            f"Errors are means over seeds. There is one seed of {single}: differences from other nets are then those "
-            "between runs of this seed, without an interval."
-        )
+        return f"One run each of {', '.join(runs[runs == 1].index)}: no interval can be given for them."
     return ""
 
 
 def verdict(study: Study, described: bool = True) -> str:
     """Return one paragraph on degradation and its cure, from the last iteration of the study's finished runs.
 
-    It states directions and differences. How sure they are is said by the levels of the claims, which need the other
-    studies too.
+    It states directions and differences. The claims judge them on all studies.
 
     Args:
         study: Study with finished runs.
@@ -149,8 +126,8 @@ def verdict(study: Study, described: bool = True) -> str:
         f"{study.describe()}." if described else "",
         _plain(study, plain),
         _twins(study, sorted({*plain} & {*residual})),
+        _residual(study, residual),
     ]
-    parts.append(_residual(study, residual))
     paper = study.info.paper_iterations
     if study.iterations < paper and not study.info.warning:
         parts.append(

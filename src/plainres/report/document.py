@@ -7,7 +7,8 @@ import pandas as pd
 
 from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
-from plainres.report.claims import claims_markdown, claims_table, judge_results
+from plainres.report.claims import judge_results
+from plainres.report.claims_tables import claims_markdown
 from plainres.report.degradation import verdict
 from plainres.report.ledger import TABLES
 from plainres.report.page import write_page
@@ -157,9 +158,8 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
                 "# plainres: what the records say",
                 "Drawn by `make report` from the records in this folder; errors are in percent, at the last iteration.",
                 "## Claims of the paper",
-                markdown_table(claims_table(verdicts)),
-                *_claims_figure(root),
                 claims_markdown(verdicts),
+                *_claims_figure(root),
                 *(study_section(study, root) for study in real),
                 *_budget_section(root),
                 *_precision_section([study for study in real if study.runs]),

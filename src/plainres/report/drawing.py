@@ -57,7 +57,9 @@ def make_panels(axes: AxesLike, rows: int, columns: int, **options) -> tuple[Fig
 
 
 def add_titles(figure: Figure, title: str, runs: Sequence[Run], note: str = "") -> None:
-    """Add a title above a figure, and below it a caption of one line that says what the runs were trained on.
+    """Add a title above a figure, and below it a caption that says what the runs were trained on.
+
+    The caption is one line, or two where a figure is narrow.
 
     Args:
         figure: Figure without titles.
@@ -67,7 +69,7 @@ def add_titles(figure: Figure, title: str, runs: Sequence[Run], note: str = "") 
     """
     warning = Study(runs[0].folder.parents[1], list(runs)).info.warning
     figure.suptitle("\n".join(filter(None, [title, warning])))
-    figure.supxlabel(f"{describe_runs(runs)}. {note}".strip(), fontsize=8, color="0.35")
+    figure.supxlabel(f"{describe_runs(runs)}. {note}".strip(), fontsize=8, color="0.35", wrap=True)
 
 
 def thousands(x: float, _: float = 0) -> str:

@@ -67,7 +67,7 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
         panel.set_ylim(0, error_top(study, nets))
         panel.set_ylabel("training error (%)" if part == "train" else "test error (%)")
         panel.tick_params(labelleft=True)
-        panel.legend(loc="upper right")
+        panel.legend()
     if axes is None:
         add_titles(figure, "Training and test error of plain nets (Figure 1)", runs, about_bands(runs))
     return figure

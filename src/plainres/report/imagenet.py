@@ -52,15 +52,9 @@ def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
     return draw_panels(study, groups, 100.0, "validation", title, axes)
 
 
-def is_ilsvrc(study: Study) -> bool:
-    """Return whether a study trains on what the paper does: 1,000 classes at 224 pixels."""
-    expected = (study.info.num_classes, study.info.image_size)
-    return study.is_imagenet and (study.config["num_classes"], study.config["image_size"]) == expected
-
-
 def is_result(study: Study) -> bool:
     """Return whether a study is the paper's, with its whole budget."""
-    return is_ilsvrc(study) and study.iterations >= IMAGENET.paper_iterations
+    return study.is_imagenet and study.is_the_papers and study.iterations >= IMAGENET.paper_iterations
 
 
 def finals_table(study: Study) -> pd.DataFrame:

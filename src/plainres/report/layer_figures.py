@@ -174,7 +174,7 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     probes = pd.concat([run.probes for run in runs.values()])
     iterations = sorted(set(probes["iteration"]) - {0})
     colours = plt.get_cmap("plasma")(np.linspace(0.85, 0, len(iterations)))
-    figure, panels = make_panels(axes, 2, len(runs), figsize=(2.6 * len(runs) + 1.6, 5.4), sharex="col", sharey="row")
+    figure, panels = make_panels(axes, 2, len(runs), figsize=(2.6 * len(runs) + 2, 5.4), sharex="col", sharey="row")
     norms, angles = panels[: len(runs)], panels[len(runs) :]
     for run, norm, angle in zip(runs.values(), norms, angles, strict=True):
         for iteration, colour in zip(iterations, colours, strict=True):

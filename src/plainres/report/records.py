@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from plainres.catalog import DATASETS, DatasetInfo
+from plainres.catalog.datasets import CIFAR10, IMAGENET
 from plainres.catalog.shortcuts import KINDS
 from plainres.errors import UserError
 from plainres.records.run import Run, hardware_name, read_run
@@ -95,6 +96,13 @@ class Study:
     def is_imagenet(self) -> bool:
         """Whether the nets are those for photographs, whatever the number of classes."""
         return self.info.family == "imagenet"
+
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether the training set is the paper's: all of CIFAR-10, or photographs of 1,000 classes at 224 pixels."""
+        size = (self.info.num_classes, self.info.image_size)
+        photographs = self.info is IMAGENET and (self.config["num_classes"], self.config["image_size"]) == size
+        return photographs or (self.info is CIFAR10 and not self.holds_out_images)
 
     @property
     def holds_out_images(self) -> bool:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pandas as pd
 
 from plainres.report.frames import overview_frame
-from plainres.report.published import TABLE_6, TABLE_6_COMPARED, TABLE_6_PEERS
+from plainres.report.published import REPRODUCTION, TABLE_6, TABLE_6_COMPARED, TABLE_6_PEERS
 from plainres.report.records import Study
 from plainres.report.statistics import difference, estimate, final
 
@@ -40,7 +40,7 @@ def table_6(study: Study) -> pd.DataFrame:
     """The test error of every finished net at the last iteration beside the paper's, and the paper's peers.
 
     "difference" is ours minus the paper's, in points. Below the paper's budget it is left empty. Of ResNet-110 it is
-    taken from the paper's mean, not its best.
+    taken from the paper's mean, not its best. "reproduction" is a public one, see `published.REPRODUCTION`.
     """
     published = study.info.paper_tables is not None
     full = study.iterations >= study.info.paper_iterations
@@ -53,6 +53,7 @@ def table_6(study: Study) -> pd.DataFrame:
                 "net": net,
                 "parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f}M",
                 "paper": TABLE_6[net] if paper is not None else "-",
+                "reproduction": "{:.2f} ± {:.2f}".format(*REPRODUCTION[net]) if net in REPRODUCTION else "-",
                 "ours": mean_and_std(ours),
                 "difference": f"{ours.mean() - paper:+.2f}" if paper is not None and full else "-",
                 "training error": mean_and_std(runs["train_error"]),
@@ -60,8 +61,8 @@ def table_6(study: Study) -> pd.DataFrame:
             }
         )
     if not published:
-        return pd.DataFrame(rows).drop(columns=["paper", "difference"])
-    nothing = {"ours": "-", "difference": "-", "training error": "-", "iterations": "-"}
+        return pd.DataFrame(rows).drop(columns=["paper", "reproduction", "difference"])
+    nothing = {"reproduction": "-", "ours": "-", "difference": "-", "training error": "-", "iterations": "-"}
     for net, (parameters, error) in TABLE_6_PEERS.items():
         rows.append({"net": f"{net} (paper's table)", "parameters": parameters, "paper": error} | nothing)
     return pd.DataFrame(rows)

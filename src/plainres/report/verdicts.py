@@ -1,180 +1,215 @@
-"""From comparisons to the verdict on a claim: a level, a direction and a magnitude, with the records they rest on."""
+"""The rule that judges a claim on the records.
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass
-from typing import Any
+A claim consists of comparisons. Each is judged on all studies with at least an eighth of the paper's budget:
 
-from plainres.report.parts import (
-    NOT_ENOUGH,
-    ORDER,
-    Part,
-    Reference,
-    is_more,
-)
+- **reproduced**: at the paper's budget, with at least three seeds per net, the 95% interval is on the claimed side.
+  Exact counts and constructions require no seeds.
+- **direction reproduced**: the same at an eighth of the budget or more, and every run at a larger budget has the
+  claimed sign.
+- **contradicted**: as one of these, with the interval on the other side.
+- **open**: there are records, and none of this holds. **not tested**: there are none.
+
+A claim has the level of its weakest comparison. It is open if some of its comparisons have no records.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from plainres.catalog.datasets import CIFAR10, DatasetInfo
 from plainres.report.records import Study
-from plainres.report.statistics import Measure, final
+from plainres.report.statistics import Interval, Measure, weighted_sum
+
+REPRODUCED, DIRECTION, OPEN = "reproduced", "direction reproduced", "open"
+NOT_TESTED, CONTRADICTED = "not tested", "contradicted"
+LEVELS = (CONTRADICTED, NOT_TESTED, OPEN, DIRECTION, REPRODUCED)  # the lowest first
+LEAST_SHARE = 1 / 8  # of the paper's budget
+LEAST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A statement about the means of nets: their weighted sum is positive.
+
+    Attributes:
+        name: What is compared, for tables.
+        weights: Weight of each net.
+        measure: From a study and a net to one value per seed.
+        unit: Unit of the measure.
+        minus: Constant that is subtracted from the sum.
+        within: Claim instead that the sum differs from zero by less than this. With 0, the claim is that the interval
+            contains zero.
+        published: Published value of the sum.
+        least_share: Least budget, as a share of the paper's.
+        dataset: Data set of the studies.
+    """
+
+    name: str
+    weights: Mapping[str, float]
+    measure: Measure
+    unit: str = "points"
+    minus: float = 0.0
+    within: float | None = None
+    published: float | None = None
+    least_share: float = LEAST_SHARE
+    dataset: DatasetInfo = CIFAR10
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A comparison in one study, or an exact result.
+
+    Attributes:
+        study: Name of the study, or of the file of an exact result.
+        iterations: Budget of the study. 0 for an exact result.
+        share: The budget as a share of the paper's.
+        interval: The effect with its interval.
+        runs: The effect of each seed that all nets have, or of the means if there is no such seed.
+        within: See `Comparison`.
+    """
+
+    study: str
+    iterations: int
+    share: float
+    interval: Interval
+    runs: tuple[float, ...] = ()
+    within: float | None = None
+
+    @property
+    def in_favour(self) -> int:
+        """Number of runs as claimed."""
+        if self.within is None:
+            return sum(run > 0 for run in self.runs)
+        return sum(abs(run) < self.within for run in self.runs)
+
+    @property
+    def supports(self) -> bool:
+        """Whether enough seeds place the interval on the claimed side."""
+        low, high = self.interval.low, self.interval.high
+        if self.within is None:
+            holds = low > 0
+        else:
+            holds = low <= 0 <= high if self.within == 0 else -self.within < low and high < self.within
+        return self.interval.n >= LEAST_SEEDS and holds
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether enough seeds place the interval on the other side."""
+        low, high = self.interval.low, self.interval.high
+        outside = high < 0 if self.within is None else high < -self.within or low > self.within
+        return self.interval.n >= LEAST_SEEDS and outside
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A comparison with its level.
+
+    Attributes:
+        name: What is compared.
+        level: Level of the comparison.
+        effects: Its effects, the largest budget first.
+        shown: The effect that the level rests on, or that of the largest budget. None without records.
+        unit: Unit of the effects.
+        published: Published value of the effect.
+    """
+
+    name: str
+    level: str
+    effects: tuple[Effect, ...] = ()
+    shown: Effect | None = None
+    unit: str = "points"
+    published: float | None = None
+
+    @property
+    def remark(self) -> str:
+        """How many runs are as claimed, and the effect at the largest budget where the level rests on another."""
+        runs = sum(len(effect.runs) for effect in self.effects)
+        if not runs or self.effects[0].within == 0:
+            return ""
+        text = f"as claimed in {sum(effect.in_favour for effect in self.effects)} of {runs} runs"
+        largest = self.effects[0]
+        return text if largest is self.shown else f"{text}; {largest.interval} at {largest.iterations:,} iterations"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say about a claim.
+    """The judged comparisons of a claim."""
 
-    Attributes:
-        level: `"not enough data"`, `"indicative"`, `"reproduced"` or `"not reproduced"`.
-        direction: Whether the effects have the sign of the claim.
-        magnitude: How their sizes compare with the published ones.
-        interval: The effects with their 95% intervals.
-        n: Number of seeds.
-        budget: Number of iterations, and the paper's.
-        records: Names of the studies.
-        several_seeds: The effects of single runs, as several seeds show them in another study. The level does not rest
-            on them.
-        reason: Why the level is what it is, and what else limits it.
-        parts: The comparisons, for figures.
-    """
+    parts: tuple[Judged, ...]
 
-    level: str
-    _: KW_ONLY
-    direction: str = "-"
-    magnitude: str = "-"
-    interval: str = "-"
-    n: str = "-"
-    budget: str = "-"
-    records: str = "-"
-    several_seeds: str = "-"
-    reason: str = ""
-    parts: tuple[Part, ...] = ()
+    @property
+    def weakest(self) -> Judged:
+        """The comparison with the lowest level, of those that have records if any has."""
+        tested = [part for part in self.parts if part.level != NOT_TESTED]
+        return min(tested or self.parts, key=lambda part: LEVELS.index(part.level))
+
+    @property
+    def level(self) -> str:
+        """Level of the weakest comparison, or open if it is positive and other comparisons have no records."""
+        tested = [part.level != NOT_TESTED for part in self.parts]
+        positive = self.weakest.level in (DIRECTION, REPRODUCED)
+        return OPEN if positive and not all(tested) else self.weakest.level
 
 
-def choose(
-    studies: Sequence[Study], groups: Iterable[Sequence[str]], measure: Measure | None = None, any_budget: bool = False
-) -> Study | None:
-    """Return the study that has most of the groups of nets, and of those the one with the largest budget.
-
-    Of studies with the same budget, one that held out training images comes last.
-
-    Args:
-        studies: Candidates.
-        groups: Nets that are compared with one another.
-        measure: Measure that the nets must have values of. By default their test error.
-        any_budget: Whether the number of seeds goes before the budget.
-    """
-    measure = measure or final("test_error")
-
-    def worth(study: Study) -> tuple[int, ...]:
-        seeds = [min(len(measure(study, net)) for net in nets) for nets in groups]
-        whole = [n for n in seeds if n]
-        fewest = min(whole, default=0)
-        kept = not study.holds_out_images
-        return len(whole), *((kept, fewest, study.iterations) if any_budget else (study.iterations, kept, fewest))
-
-    groups = list(groups)
-    best = max(studies, key=worth, default=None)
-    return best if best and worth(best)[0] else None
+def effects_of(comparison: Comparison, studies: Sequence[Study]) -> list[Effect]:
+    """Return the effect in each study that has all nets and the least budget, the largest budget first."""
+    found = []
+    for study in studies:
+        if not study.runs or study.info is not comparison.dataset or not study.is_the_papers:
+            continue
+        share = study.iterations / study.info.paper_iterations
+        values = {net: comparison.measure(study, net) for net in comparison.weights}
+        if share < comparison.least_share or any(series.empty for series in values.values()):
+            continue
+        total = weighted_sum(values, comparison.weights)
+        interval = Interval(total.mean - comparison.minus, total.half_width, total.n)
+        seeds = sum(weight * values[net] for net, weight in comparison.weights.items()).dropna() - comparison.minus
+        runs = tuple(seeds) or (interval.mean,)
+        found.append(Effect(study.name, study.iterations, share, interval, runs, comparison.within))
+    return sorted(found, key=lambda effect: -effect.iterations)
 
 
-def needs(nets: Iterable[str], what: str = "") -> Verdict:
-    """Return the verdict on a claim without records, which names those that it needs."""
-    return Verdict(NOT_ENOUGH, reason=f"needs records of {', '.join(dict.fromkeys(nets))}{what}")
-
-
-def _direction(parts: Sequence[Part]) -> str:
-    seen = sum(part.as_claimed for part in parts)
-    text = "as claimed" if seen == len(parts) else "opposite" if not seen else f"as claimed in {seen} of {len(parts)}"
-    unsure = sum(not part.beyond_chance for part in parts)
-    if not unsure:
-        return text
-    return f"{text}, chance not excluded" + ("" if unsure == len(parts) else f" in {unsure} of {len(parts)}")
-
-
-def _magnitude(parts: Sequence[Part]) -> str:
-    if not all(part.comparable for part in parts):
-        return "cannot be compared at this budget"
-    return "; ".join(filter(None, (part.magnitude() for part in parts))) or "the paper prints no figure to compare with"
-
-
-def _over_several_seeds(parts: Sequence[Part]) -> str:
-    """The comparisons of single runs, as several seeds show them, study by study. A dash if there are none."""
-    by_study: dict[str, list[str]] = {}
-    for part in parts:
-        if part.several_seeds:
-            study, effect = part.several_seeds
-            by_study.setdefault(f"{study.name} ({budget(study)})", []).append(part.describe(effect))
-    return "; ".join(f"in {study}, {'; '.join(texts)}" for study, texts in by_study.items()) or "-"
-
-
-def budget(study: Study) -> str:
-    """The number of iterations, and the paper's where it is another."""
-    paper = study.info.paper_iterations
-    return f"{study.iterations:,}" + ("" if study.iterations == paper else f" of {paper:,}") + " iterations"
-
-
-def conclude(parts: Sequence[Part], caveats: Sequence[Callable[[Study], str]] = (), note: str = "") -> Verdict:
-    """Return the verdict on a claim of several parts.
+def judge_effects(name: str, effects: Sequence[Effect], unit: str = "points", published: float | None = None) -> Judged:
+    """Apply the rule to the effects of one comparison.
 
     Args:
-        parts: The comparisons.
-        caveats: Functions that return a text on a study below the paper's budget, to be added to the reason.
-        note: What must be known at every budget.
+        name: What is compared.
+        effects: The effects, the largest budget first.
+        unit: Unit of the effects.
+        published: Published value of the effect.
     """
-    levels = [part.level() for part in parts]
-    level = min((level for level, _ in levels), key=ORDER.index)
-    reasons = [reason for own, reason in levels if own == level]
-    missing = dict.fromkeys(net for part in parts for net in part.missing)
-    if missing:
-        reasons.append(f"needs records of {', '.join(missing)}")
-    found = [part for part in parts if part.difference is not None]
-    if found and not all(part.comparable for part in found):
-        reasons += [caveat(found[0].judged) for caveat in caveats]
-    reason = "; ".join(dict.fromkeys(filter(None, [*reasons, note])))
-    if not found:
-        return Verdict(NOT_ENOUGH, reason=reason)
-    studies = list({part.judged.name: part.judged for part in found}.values())
-    seeds = sorted({part.effect.n for part in found})
-    return Verdict(
-        level,
-        direction=_direction(found),
-        magnitude=_magnitude(found),
-        interval="; ".join(part.text() for part in found),
-        n=" to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
-        budget=", ".join(dict.fromkeys(budget(study) for study in studies)),
-        records=", ".join(study.name for study in studies),
-        several_seeds=_over_several_seeds(found),
-        reason=reason,
-        parts=tuple(found),
-    )
+    level, shown = _level(effects)
+    return Judged(name, level, tuple(effects), shown, unit, published)
 
 
-NAMES = {
-    "train_error": "training error",
-    "clean_train_error": "clean training error",
-    "test_error": "test error",
-}
+def _level(effects: Sequence[Effect]) -> tuple[str, Effect | None]:
+    """Return the level of a comparison, and the effect that it rests on."""
+    if not effects:
+        return NOT_TESTED, None
+    for claimed, full, shorter in ((True, REPRODUCED, DIRECTION), (False, CONTRADICTED, CONTRADICTED)):
+        for effect in effects:
+            if not (effect.supports if claimed else effect.contradicts):
+                continue
+            larger = [other for other in effects if other.iterations > effect.iterations]
+            if all(other.in_favour == (len(other.runs) if claimed else 0) for other in larger):
+                return full if effect.share >= 1 else shorter, effect
+    return OPEN, effects[0]
 
 
-def errors_rise(
-    studies: Sequence[Study],
-    pairs: Sequence[tuple[str, str]],
-    columns: Sequence[str],
-    references: dict[tuple[str, str], Reference] | None = None,
-    **limits: Any,
-) -> Verdict:
-    """Judge the claim that the first net of every pair has higher errors than the second.
+def judge_comparison(comparison: Comparison, studies: Sequence[Study]) -> Judged:
+    """Judge one comparison on all studies."""
+    return judge_effects(comparison.name, effects_of(comparison, studies), comparison.unit, comparison.published)
+
+
+def exact(name: str, holds: bool, source: str, effect: float, unit: str, published: float | None = None) -> Judged:
+    """Return the result of an exact count or construction, which requires no seeds.
 
     Args:
-        studies: Candidates.
-        pairs: Names of nets.
-        columns: Final errors that are compared.
-        references: Published differences in test error, by pair.
-        limits: Further arguments of `conclude`.
+        name: What is compared.
+        holds: Whether it is as claimed.
+        source: File of the result.
+        effect: The result.
+        unit: Its unit.
+        published: Published value of the effect.
     """
-    study = choose(studies, pairs)
-    if study is None:
-        return needs(net for pair in pairs for net in pair)
-    parts = []
-    for net, other in pairs:
-        for column in columns:
-            reference = (references or {}).get((net, other)) if column == "test_error" else None
-            weights = {net: 1, other: -1}
-            parts.append(is_more(studies, study, weights, final(column), NAMES[column], reference=reference))
-    return conclude(parts, **limits)
+    shown = Effect(source, 0, 1.0, Interval(effect, 0.0, 1))
+    return Judged(name, REPRODUCED if holds else CONTRADICTED, (shown,), shown, unit, published)

@@ -3,8 +3,10 @@
 import io
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
+import jinja2
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
@@ -13,17 +15,17 @@ from plainres.catalog.datasets import CIFAR10
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
-from plainres.report.claims import claims_summary, judge_results
-from plainres.report.degradation import finding, has_several_seeds, verdict
+from plainres.report.claims import judge_results
+from plainres.report.degradation import finding, verdict
 from plainres.report.drawing import in_our_style
 from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.forest import figure_claims
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients, weights
 from plainres.report.partial import partial_markdown
-from plainres.report.parts import LEAST_SHARE
 from plainres.report.records import Study, budget_series, find_studies
 from plainres.report.results import largest_study
 from plainres.report.tables import table_6, table_6_markdown
+from plainres.report.verdicts import Judged
 
 FIGURES = {
     "figure1": figure_1,
@@ -163,87 +165,54 @@ def front_study(studies: Sequence[Study]) -> Study | None:
     return largest_study(studies, CIFAR10.name)
 
 
-def readme_section(study: Study, root: Path, studies: Sequence[Study] = ()) -> str:
-    """Return the README's section on a study: figure, table and verdict.
+def _effect(part: Judged, full: bool) -> str:
+    """Return the effect at the paper's budget, or that of most seeds below it. Empty if there is none."""
+    effects = [effect for effect in part.effects if (effect.share >= 1) is full]
+    best = max(effects, key=lambda effect: (effect.interval.n, effect.iterations), default=None)
+    if best is None:
+        return ""
+    return str(best.interval) if best.runs else f"{best.interval.mean:+.2f} (exact)"
+
+
+def readme_section(study: Study, root: Path, studies: Sequence[Study]) -> str:
+    """Return the README's section on what was found, from the template `readme.md.jinja`.
 
     Args:
         study: Study to show, from `front_study`.
         root: Folder of the README. Paths in the section are relative to it.
-        studies: All studies, from which the levels of the claims are added. If nets have finished the paper's budget
-            in another study, so are their errors, and what the largest study of several seeds shows, if this one has
-            a larger budget.
+        studies: All studies.
     """
-    folder = study.folder.resolve().relative_to(root.resolve()).as_posix()
-    parts = [
-        f"![Training and test error of plain and residual nets]({folder}/figure6.png)",
-        table_6_markdown(study).strip(),
-        verdict(study, described=False).strip(),
-    ]
-    if studies:
-        results = study.folder.resolve().parent
-        report = (results / "REPORT.md").relative_to(root.resolve()).as_posix()
-        verdicts = judge_results(studies, results)
-        if other := _study_of_several_seeds(studies, study):
-            parts.append(_finding_of_several_seeds(other, root))
-        parts.append(
-            f"Verdicts on the paper's {len(verdicts)} claims; the [report]({report}#claims-of-the-paper) defines the "
-            "levels:"
-        )
-        parts.append(claims_summary(verdicts))
-    paper = study.info.paper_iterations
-    for other in studies:
-        if other.runs and other.info is study.info and other.iterations == paper != study.iterations:
-            parts.append(_errors_at_the_papers_budget(other, root))
-    return "\n\n".join(parts)
-
-
-def _study_of_several_seeds(studies: Sequence[Study], shown: Study) -> Study | None:
-    """Return the study with the largest budget at which plain nets of two depths have several seeds.
-
-    Returns:
-        None if there is none of an eighth of the paper's budget or more, or if it is the one that is shown.
-    """
-    candidates = [
-        study
-        for study in studies
-        if study.info is shown.info
-        and study.runs
-        and study.iterations >= LEAST_SHARE * study.info.paper_iterations
-        and has_several_seeds(study)
-    ]
-    best = max(candidates, key=lambda study: (study.iterations, not study.holds_out_images), default=shown)
-    return None if best.iterations >= shown.iterations else best
-
-
-def _finding_of_several_seeds(study: Study, root: Path) -> str:
-    """Return what a study of several seeds shows, for readers of a section on single runs."""
-    folder = study.folder.resolve().relative_to(root.resolve()).as_posix()
-    return (
-        f"**Several seeds, at {study.iterations:,} iterations in {study.config['precision']}** "
-        f"([figure]({folder}/figure6.png), [table]({folder}/table6.md)). {' '.join(finding(study))}"
+    folder = study.folder.resolve().relative_to(root.resolve())
+    verdicts = judge_results(studies, study.folder.resolve().parent)
+    rows = []
+    for name, judged in verdicts.items():
+        part = next((part for part in judged.parts if part.effects), None)
+        if part:
+            unit = "" if part.unit == "points" else f" ({part.unit})"
+            effects = {"full": _effect(part, True), "shorter": _effect(part, False)}
+            rows.append({"claim": f"{name}{unit}", "level": judged.level, **effects})
+    table = table_6(study)
+    compared = table[table["difference"] != "-"] if study.iterations >= study.info.paper_iterations else table[:0]
+    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=False)
+    environment.filters["thousands"] = "{:,}".format
+    return environment.from_string((files(__package__) / "readme.md.jinja").read_text("utf-8")).render(
+        study=study,
+        folder=folder.as_posix(),
+        report=(folder.parent / "REPORT.md").as_posix(),
+        findings=finding(study),
+        deviations=[f"{row.net} {row.difference}" for row in compared.itertuples()],
+        rows=rows,
+        untested=len(verdicts) - len(rows),
     )
 
 
-def _errors_at_the_papers_budget(study: Study, root: Path) -> str:
-    """Return the test errors of a study in one line, with those that the paper has."""
-    table, folder = table_6(study), study.folder.resolve().relative_to(root.resolve()).as_posix()
-    errors = [
-        f"{row.net} {row.ours}" + (f", in the paper {row.paper}" if row.paper != "-" else "")
-        for row in table[table["ours"] != "-"].itertuples()
-    ]
-    return (
-        f"**Finished at the paper's {study.iterations:,} iterations** ({study.describe()}), test error in percent: "
-        f"{'; '.join(errors)}. See [Table 6]({folder}/table6.md) and [Figure 6]({folder}/figure6.png) of this study."
-    )
-
-
-def update_readme(readme: Path, study: Study, studies: Sequence[Study] = ()) -> None:
+def update_readme(readme: Path, study: Study, studies: Sequence[Study]) -> None:
     """Replace what is between the marks of a README by the section on a study.
 
     Args:
         readme: Path of the README.
         study: Study to show, from `front_study`.
-        studies: All studies, see `readme_section`.
+        studies: All studies.
 
     Raises:
         UserError: If there is no such file, if it does not have both marks once and in order, or if the study is not

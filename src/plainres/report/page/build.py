@@ -12,6 +12,7 @@ from plainres.catalog.datasets import CIFAR10
 from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
 from plainres.report.claims import CLAIMS, judge_results
+from plainres.report.claims_tables import comparison_lines
 from plainres.report.degradation import finding
 from plainres.report.page.curves import budgets_chart, curves_chart, label
 from plainres.report.page.layers import layers_chart
@@ -20,17 +21,6 @@ from plainres.report.results import largest_study
 from plainres.report.tables import PRECISION_NOTE, precision_differences, table_6
 
 HERE = files(__package__)
-
-
-def claims_list(studies: Sequence[Study], results: Path) -> list[dict[str, str]]:
-    """Return the paper's claims with their verdicts and what these rest on, as texts by name."""
-    verdicts = judge_results(studies, results)
-    fields = {"verdict": "level", "effect": "interval", "n": "n", "budget": "budget", "studies": "records"}
-    fields["remark"] = "reason"
-    return [
-        {"claim": claim.sentence} | {name: getattr(verdicts[claim.id], field) for name, field in fields.items()}
-        for claim in CLAIMS
-    ]
 
 
 def runs_table(studies: Sequence[Study]) -> pd.DataFrame:
@@ -56,7 +46,8 @@ def tables(studies: Sequence[Study], results: Path) -> list[tuple[str, str, pd.D
     for study in studies:
         if study.runs:
             frame = imagenet.finals_table(study) if study.is_imagenet else table_6(study)
-            shown.append((label(study), f"{study.describe()}. Errors in percent at the last iteration.", frame))
+            title = label(study) if study.is_imagenet else f"Table 6: {label(study)}"
+            shown.append((title, f"{study.describe()}. Errors in percent at the last iteration.", frame))
     if len(precision := precision_differences(studies)):
         shown.append(("bf16 against fp32", PRECISION_NOTE, precision))
     if (results / architecture.FOLDER / "nets.json").exists():
@@ -91,12 +82,13 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
     charts = {
         "curves": curves_chart(readable), "layers": layers_chart(readable), "budgets": budgets_chart(readable),
     }  # fmt: skip
+    verdicts = judge_results(studies, results)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["table"] = _table_html
     return environment.from_string((HERE / "page.html.jinja").read_text()).render(
         front=front,
         finding=finding(front) if front else [],
-        claims=claims_list(studies, results),
+        claims=[(claim, verdicts[claim.name].level, comparison_lines(verdicts[claim.name])) for claim in CLAIMS],
         charts={name: chart.to_dict() for name, chart in charts.items() if chart},
         tables=tables(readable, results),
         runs=runs_table(readable) if readable else pd.DataFrame(),
