@@ -18,9 +18,7 @@ The footnote is about ImageNet; a test of it on CIFAR requires 64,000 and 192,00
 
 from dataclasses import dataclass
 
-import tyro
-
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.errors import UserError
 from plainres.experiment import run_experiment
 from plainres.study import StudyOptions
@@ -40,7 +38,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     if options.iterations is not None:
         raise UserError("this experiment trains at several budgets: use --budgets instead of --iterations")
     if not options.budgets:

@@ -21,11 +21,9 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import tyro
-
 from plainres.catalog.datasets import CIFAR10
 from plainres.catalog.datasets import DEMO as DEMO_SET
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.data import DataMissing
 from plainres.experiment import run_experiment
 from plainres.study import StudyOptions
@@ -85,7 +83,7 @@ def study(options: Options) -> int:
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     try:
         return study(options)
     except DataMissing as error:

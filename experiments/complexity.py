@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from torchvision.models import vgg16, vgg19
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.files import write_atomic
 from plainres.nets import count_complexity, imagenet_net
 from plainres.nets.imagenet import BLOCKS_PER_STAGE, BOTTLENECK_DEPTH
@@ -51,7 +50,7 @@ def describe() -> list[dict]:
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     nets = describe()
     folder = options.results / FOLDER
     write_atomic(folder / "nets.json", json.dumps(nets) + "\n")

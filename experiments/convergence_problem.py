@@ -16,9 +16,7 @@ cannot tell a slower start from a worse end. A run that diverges is recorded as 
 
 from dataclasses import dataclass
 
-import tyro
-
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.experiment import run_experiment
 from plainres.study import StudyOptions
 from plainres.training import RunConfig
@@ -35,7 +33,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     device, common = options.resolve(256, 256)
     configs = [
         RunConfig(depth=depth, shortcut=None, norm=norm, init=init, seed=seed, lr=lr, **common)

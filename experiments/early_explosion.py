@@ -23,9 +23,7 @@ docs/findings.md has the intervals.
 
 from dataclasses import dataclass
 
-import tyro
-
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.experiment import run_experiment
 from plainres.study import StudyOptions
 from plainres.training import RunConfig
@@ -44,7 +42,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     device, common = options.resolve(ITERATIONS, ITERATIONS)
     shallow, deep = options.depths
     nets = [

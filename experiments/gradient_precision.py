@@ -24,7 +24,7 @@ import tyro
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.data import StudyData, default_data_dir
 from plainres.errors import UserError
 from plainres.files import write_atomic
@@ -112,7 +112,7 @@ def add_rows(path: Path, new: pd.DataFrame) -> None:
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     if not options.depths or not options.seeds:
         raise UserError("no nets were chosen: give at least one value to each of --depths and --seeds")
     rows = []

@@ -17,7 +17,7 @@ from typing import Annotated
 import pandas as pd
 import tyro
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.files import read_json, write_atomic
@@ -40,7 +40,7 @@ class Options:
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     folder = options.run.resolve()
     recorded, config = load_recorded(folder)
     if config.shortcut is not None or config.family != "cifar":

@@ -16,9 +16,7 @@ than ResNet-18, and the errors of the bottleneck nets decrease with depth.
 
 from dataclasses import dataclass
 
-import tyro
-
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.experiment import run_experiment
 from plainres.study.imagenet import ImageNetOptions
 from plainres.training import RunConfig
@@ -36,7 +34,7 @@ class Options(ImageNetOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     device, common = options.resolve_imagenet()
     depths = options.depths or (PAIRED if options.check else PAIRED + BOTTLENECKS)
     configs = [

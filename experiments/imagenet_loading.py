@@ -20,13 +20,12 @@ from statistics import median
 
 import pandas as pd
 import torch
-import tyro
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.data import BatchLoader, ImageNetData, default_data_dir
 from plainres.data.augmentation import MEAN, jittered_crop
 from plainres.data.photos import Photos, decode
@@ -130,7 +129,7 @@ def decoder_rates(folder: Path, images: int = 100) -> dict[str, float]:
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     for name, least in (("workers", 0), ("batches", 1), ("batch_size", 1), ("rounds", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name.replace('_', '-')} must be {least} or more, not {getattr(options, name)}")

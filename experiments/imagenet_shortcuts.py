@@ -10,9 +10,7 @@ Expected from the paper: C has slightly lower errors than B, B has slightly lowe
 lower errors than plain-34.
 """
 
-import tyro
-
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.experiment import run_experiment
 from plainres.study.imagenet import ImageNetOptions
 from plainres.training import RunConfig
@@ -21,7 +19,7 @@ DEPTH = 34
 
 
 def main() -> int:
-    options = tyro.cli(ImageNetOptions, description=__doc__)
+    options = parse_options(ImageNetOptions, description=__doc__)
     device, common = options.resolve_imagenet()
     configs = [
         RunConfig(depth=DEPTH, shortcut=shortcut, seed=seed, **common)

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.report import read_study, write_study
@@ -36,7 +36,7 @@ class Options:
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     folders = sorted(path.parent for path in options.study.glob("*/seed-*/weights.safetensors"))
     if not folders:
         raise UserError(f"{options.study}: there are no runs with weights (*/seed-*/weights.safetensors)")

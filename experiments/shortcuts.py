@@ -16,9 +16,7 @@ at 20 layers and the lowest at 56. Use several seeds and more iterations.
 
 from dataclasses import dataclass
 
-import tyro
-
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.experiment import run_experiment
 from plainres.study import StudyOptions
 from plainres.training import RunConfig
@@ -35,7 +33,7 @@ class Options(StudyOptions):
 
 
 def main() -> int:
-    options = tyro.cli(Options, description=__doc__)
+    options = parse_options(Options, description=__doc__)
     device, common = options.resolve(2_000)
     configs = [
         RunConfig(depth=depth, shortcut=None if shortcut == "none" else shortcut, seed=seed, **common)

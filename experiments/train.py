@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.experiment import run_experiment
 from plainres.study import StudyOptions
 from plainres.training import RunConfig
@@ -42,7 +42,7 @@ def options_class() -> Any:
 
 
 def main() -> int:
-    options = tyro.cli(options_class(), description=__doc__)
+    options = parse_options(options_class(), description=__doc__)
     device, common = options.resolve(CPU_ITERATIONS, batch_size=options.batch_size)
     settings = {setting.name: getattr(options, setting.name) for setting in SETTINGS}
     settings["shortcut"] = None if options.shortcut == "none" else options.shortcut

@@ -1,14 +1,49 @@
-"""How commands run: the one place that decides on exit statuses and on what a user sees of an error."""
+"""How commands run: the one place that reads options, decides on exit statuses and on what a user sees of an error."""
 
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from plainres.errors import UserError
+from plainres.files import expand_user
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+
+T = TypeVar("T")
+_registry = ConstructorRegistry()
+
+
+@_registry.primitive_rule
+def _path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    """Shells leave the `~` of `--results=~/runs` as it is."""
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda arguments: expand_user(arguments[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
+
+
+def parse_options(options: type[T], prog: str | None = None, description: str | None = None) -> T:
+    """Read the options of the command line, and exit with status 2 if they are wrong.
+
+    A `~` at the beginning of a path is the user's home folder.
+
+    Args:
+        options: Dataclass of the options, or a union of them, one per subcommand.
+        prog: Name of the command in its help. Default: that of the script.
+        description: Description in its help. Default: the docstring of the class.
+    """
+    return tyro.cli(options, prog=prog, description=description, registry=_registry)
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:

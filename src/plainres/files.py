@@ -1,4 +1,4 @@
-"""Files that are written atomically, and JSON files that may be damaged."""
+"""Paths that a user gives, files that are written atomically, and JSON files that may be damaged."""
 
 import json
 import os
@@ -8,6 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from plainres.errors import UserError
+
+
+def expand_user(path: str | Path) -> Path:
+    """Return a path in which `~` or `~user` at the beginning stands for a home folder.
+
+    Raises:
+        UserError: If there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no home folder of {Path(path).parts[0]}") from None
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

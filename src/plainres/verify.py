@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.records.audit import audit_record, find_committed
@@ -72,4 +72,4 @@ def verify(options: Verify) -> int:
 
 
 if __name__ == "__main__":
-    run_command(lambda: verify(tyro.cli(Verify, prog="python -m plainres.verify", description=Verify.__doc__)))
+    run_command(lambda: verify(parse_options(Verify, prog="python -m plainres.verify", description=Verify.__doc__)))

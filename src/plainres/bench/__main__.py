@@ -11,13 +11,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
-import tyro
 from tabulate import tabulate
 
 from plainres.bench.measure import Measurement, Method, convolution_outputs, default_timed_iterations, measure
 from plainres.bench.side_by_side import compare_arrangements
 from plainres.catalog.datasets import CIFAR10
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
 from plainres.data.cifar_files import require_cifar
 from plainres.errors import UserError
@@ -53,7 +52,7 @@ class Options:
 
 def main() -> int:
     """Run the benchmark with the options of the command line."""
-    options = tyro.cli(Options, prog="python -m plainres.bench")
+    options = parse_options(Options, prog="python -m plainres.bench")
     for name in ("rounds", "timed"):
         value = getattr(options, name)
         if value is not None and value < 1:

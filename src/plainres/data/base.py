@@ -12,10 +12,16 @@ from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from plainres.files import expand_user
+
 
 def default_data_dir() -> Path:
-    """Return the folder that contains the data sets: the environment variable DATA_DIR if it is set, else `./data`."""
-    return Path(os.environ.get("DATA_DIR") or "data").expanduser()
+    """Return the folder that contains the data sets: the environment variable DATA_DIR if it is set, else `./data`.
+
+    Raises:
+        UserError: If DATA_DIR begins with `~` and the name of a user who does not exist.
+    """
+    return expand_user(os.environ.get("DATA_DIR") or "data")
 
 
 class BatchLoader:
@@ -103,7 +109,7 @@ class StudyData(pl.LightningDataModule):
 
     def __init__(self, data_dir: str | Path | None, seed: int, iterations: int, batch_size: int, micro_batch: int):
         super().__init__()
-        self.data_dir = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+        self.data_dir = default_data_dir() if data_dir is None else expand_user(data_dir)
         self.seed, self.iterations, self.batch_size, self.micro_batch = seed, iterations, batch_size, micro_batch
 
     @property

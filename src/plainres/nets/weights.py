@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from plainres.errors import UserError, first_line
+from plainres.files import expand_user
 from plainres.nets.checkpoint_files import load_state, read_checkpoint
 from plainres.nets.cifar import check_cifar, cifar_net
 from plainres.nets.imagenet import check_imagenet, imagenet_net
@@ -119,7 +120,7 @@ def load_net(
     Raises:
         UserError: If there is no such net or file, if the file holds no weights, or if none of them fit.
     """
-    path = published_weights(weights) if weights in PUBLISHED else Path(weights).expanduser()
+    path = published_weights(weights) if weights in PUBLISHED else expand_user(weights)
     if net is not None:
         if mean is None:
             raise UserError(f"{path}: a state dict does not say how images are normalized: pass `mean`, and `std`")

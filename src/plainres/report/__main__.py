@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from plainres.cli import run_report_command
+from plainres.cli import parse_options, run_report_command
 from plainres.errors import UserError
 from plainres.report.claims import judge_results
 from plainres.report.claims_tables import claims_text, lost_claims, save_claims
@@ -53,7 +53,7 @@ def main() -> int:
     Raises:
         UserError: If there are no records.
     """
-    options = tyro.cli(Redraw, prog="python -m plainres.report")
+    options = parse_options(Redraw, prog="python -m plainres.report")
     studies = write_all(options.results, draw=not options.claims)
     if not studies and not read_scores(options.results):
         raise UserError(f"no records below {options.results.absolute()}: train some with `make demo`")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from plainres.errors import UserError
+from plainres.files import expand_user
 from plainres.records.run import Run
 from plainres.report.frames import metrics_frame, overview_frame, probes_frame
 from plainres.report.records import Study, find_studies
@@ -124,7 +125,7 @@ def open(results: str | Path = "results") -> Results:
     Raises:
         UserError: If no folder of that name holds records.
     """
-    path = Path(results).expanduser()
+    path = expand_user(results)
     here, package = Path.cwd(), Path(__file__).resolve().parents[1]
     for root in (here, *here.parents, *package.parents):
         folder = root / path  # an absolute path stays as it is

@@ -6,11 +6,11 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal, cast
 
 import tyro
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
 from plainres.data.imagenet import BAD_LIMIT, BadImages
 from plainres.data.photos import Photos
@@ -163,8 +163,8 @@ def adopt_command(options: Adopt) -> int:
 
 def main() -> int:
     """Run the subcommand `score` or `adopt`."""
-    command = tyro.cli(
-        Annotated[Score, tyro.conf.subcommand("score")] | Annotated[Adopt, tyro.conf.subcommand("adopt")],
+    command = parse_options(
+        cast("type[Score | Adopt]", Score | Adopt),
         prog="python -m plainres.scoring",
         description=__doc__,
     )

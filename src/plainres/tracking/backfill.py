@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.errors import UserError
 from plainres.report import Study, find_studies
 from plainres.report.tables import table_6
@@ -64,7 +64,7 @@ def track_report(study: Study, mode: str, folder: Path) -> bool:
 
 def main() -> int:
     """Send all records of a results folder; return 1 if W&B did not accept all of them."""
-    options = tyro.cli(Options, prog="python -m plainres.tracking.backfill")
+    options = parse_options(Options, prog="python -m plainres.tracking.backfill")
     mode = resolve_mode(options.wandb)
     if mode == "off":
         raise UserError("wandb is off (WANDB_MODE) or not installed: use --wandb online or --wandb offline")

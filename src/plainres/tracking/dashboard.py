@@ -7,9 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from plainres.cli import run_command
+from plainres.cli import parse_options, run_command
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.report.write import FIGURES
@@ -153,7 +151,7 @@ class Options:
 
 def main() -> int:
     """Save the dashboards to W&B, or write their specifications to a file."""
-    options = tyro.cli(Options, prog="python -m plainres.tracking.dashboard")
+    options = parse_options(Options, prog="python -m plainres.tracking.dashboard")
     if ws is None:
         raise UserError(
             "dashboards require wandb-workspaces: pip install 'plainres[dashboard]' or use `make dashboard`"
