@@ -51,6 +51,35 @@ def imported_modules(path):
     return {module.partition(".")[0] for module in modules}
 
 
+def has_unspecified_encoding(call):
+    """Return whether a call reads or writes text as the locale says: of a file, or in pipes of a process."""
+    keywords = {keyword.arg for keyword in call.keywords}
+    if "encoding" in keywords:
+        return False
+    match ast.unparse(call.func).rpartition(".")[::2]:
+        case _, "read_text" | "write_text":
+            return True
+        case "subprocess", _:
+            return bool(keywords & {"text", "universal_newlines"})
+        case "", "open":
+            return "b" not in "".join(map(ast.unparse, call.args[1:]))
+    return False
+
+
+def test_no_encoding_is_left_to_the_locale():
+    """ruff has a rule for it (PLW1514), but only as a preview."""
+    calls = [
+        (path, node)
+        for folder in ("src", "experiments")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
+    assert not [f"{path}:{call.lineno}" for path, call in calls if has_unspecified_encoding(call)]
+    for code in ("path.read_text()", "open(path, 'w')", "subprocess.run(command, text=True)"):
+        assert has_unspecified_encoding(ast.parse(code, mode="eval").body)
+
+
 def test_conda_environment_has_the_same_ranges():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *lines, by_pip = environment["dependencies"]

@@ -262,6 +262,25 @@ def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     assert text.count("cifar10-64k-fp32/figure6.png") == 1
+    readme.write_bytes(text.replace("before", "vorher: für").encode("latin-1", errors="ignore"))
+    with pytest.raises(UserError, match=r"README\.md: must be encoded in UTF-8"):
+        update_readme(readme, study)
+
+
+def test_files_are_utf_8_in_every_locale(study, tmp_path):
+    """In the C locale without UTF-8 mode, Python encodes in ASCII what no encoding is given for."""
+    run_json, readme = tmp_path / "cifar10-64k-fp32" / "plain-20" / "seed-0" / "run.json", tmp_path / "README.md"
+    run_json.write_text(run_json.read_text(encoding="utf-8").replace("test CPU", "测试 CPU"), encoding="utf-8")
+    readme.write_text(f"Größe ×\n{README_MARKS[0]}\n{README_MARKS[1]}\n±", encoding="utf-8")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    command = [sys.executable, "-m", "plainres.report", str(tmp_path)]
+    for arguments in (["--readme", str(readme)], ["--claims"]):
+        done = subprocess.run([*command, *arguments], capture_output=True, env=os.environ | locale)
+        assert done.returncode == 0, done.stderr
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("Größe ×\n") and text.endswith("\n±") and "cifar10-64k-fp32/figure6.png" in text
+    for name in ("REPORT.md", "report.html"):
+        assert "测试 CPU" in (tmp_path / name).read_text(encoding="utf-8")
 
 
 def test_readme_shows_both_budgets_and_the_verdicts(tmp_path):

@@ -1,5 +1,6 @@
 """How commands run: the one place that reads options, decides on exit statuses and on what a user sees of an error."""
 
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -46,6 +47,12 @@ def parse_options(options: type[T], prog: str | None = None, description: str | 
     return tyro.cli(options, prog=prog, description=description, registry=_registry)
 
 
+def _print_in_any_locale() -> None:
+    """Let characters that the locale's encoding lacks be printed as question marks; by default, they are errors."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Run the main function of a command that may train, and exit with its status.
 
@@ -58,6 +65,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     from plainres.training.distributed import exit_process, get_rank_info, report_lost_rank
     from plainres.training.signals import Stopped
 
+    _print_in_any_locale()
     status = USAGE_ERROR
     try:
         with report_lost_rank():
@@ -87,6 +95,7 @@ def run_report_command(main: Callable[[], int]) -> NoReturn:
     Args:
         main: Function that returns the exit status.
     """
+    _print_in_any_locale()
     status = USAGE_ERROR
     try:
         status = main()

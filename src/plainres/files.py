@@ -58,6 +58,6 @@ def read_json(path: Path) -> Any:
         UserError: If the file is absent, unreadable or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error}); restore it or move it away") from None

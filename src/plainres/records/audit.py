@@ -137,7 +137,7 @@ def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
     folder = folder.resolve()
     audit = Audit("/".join(folder.parts[-3:]))
     try:
-        run = json.loads((folder / "run.json").read_text())
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if run["outcome"] == UNFINISHED:
             audit.left_out.append("everything (the run is in progress)")
             return audit
@@ -181,7 +181,7 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
 def _git(folder: Path, *command: str) -> list[str] | None:
     """Return the lines that git prints in a folder, or None if it is not in a repository, or there is no git."""
     try:
-        done = subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", folder, *command], capture_output=True, encoding="utf-8", check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.splitlines()

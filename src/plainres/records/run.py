@@ -143,7 +143,7 @@ def read_run(folder: Path) -> Run:
         KeyError: If an entry or a column is missing.
         ValueError: If a file cannot be parsed, or a finished run's metrics do not reach its last iteration.
     """
-    info = json.loads((folder / "run.json").read_text())
+    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     for key in ("net", "outcome"):
         info[key]
     add_noted_hardware(info, folder)

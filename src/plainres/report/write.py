@@ -215,11 +215,14 @@ def update_readme(readme: Path, study: Study, studies: Sequence[Study]) -> None:
         studies: All studies.
 
     Raises:
-        UserError: If there is no such file, if it does not have both marks once and in order, or if the study is not
-            below its folder.
+        UserError: If there is no such file, if it is not encoded in UTF-8, if it does not have both marks once and in
+            order, or if the study is not below its folder.
     """
     begin, end = README_MARKS
-    text = readme.read_text() if readme.is_file() else ""
+    try:
+        text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise UserError(f"{readme}: must be encoded in UTF-8 ({error})") from None
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise UserError(f"{readme}: must have the lines {begin!r} and {end!r} once and in this order")
     if not study.folder.resolve().is_relative_to(readme.parent.resolve()):

@@ -148,6 +148,7 @@ class ParallelTraining:
         """Start one process of a run, with the environment variables of its rank."""
         command = [sys.executable, "-m", "plainres.study.worker", self.context.on(devices[0].type).to_task(config)]
         environment = {"OMP_NUM_THREADS": str(self.threads_per_process)} | os.environ | variables
+        environment["PYTHONIOENCODING"] = "utf-8"  # of its stderr, whatever the locale
         if devices[0].type == "cuda":
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(_visible_name(device.index) for device in devices)
         # In a session of its own, a worker receives a terminal's Ctrl-C only from `_forward`, and only once.
@@ -156,7 +157,8 @@ class ParallelTraining:
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=True,
         )
 

@@ -144,7 +144,7 @@ def describe_software() -> dict:
 
     def git(*command: str | Path) -> str | None:
         try:
-            done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True)
+            done = subprocess.run(["git", *command], cwd=here, capture_output=True, encoding="utf-8", check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         return done.stdout.strip()

@@ -50,7 +50,7 @@ class Record:
             UserError: If the record belongs to another configuration, or cannot be read.
         """
         try:
-            run = json.loads(self.run_json.read_text())
+            run = json.loads(self.run_json.read_text(encoding="utf-8"))
             recorded, run_hash, _ = run["config"], run["config_hash"], run["outcome"]
             # Fields that the record lacks were added later, and had their defaults.
             with suppress(UserError):
