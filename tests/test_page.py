@@ -157,7 +157,7 @@ def test_demo_is_named(tmp_path):
     for depth in (8, 20):
         write_run(tmp_path, 30.0, 30.0, depth=depth, shortcut=None, dataset="demo", iterations=64, batch_size=64)
     page = page_html(find_studies(tmp_path), tmp_path)
-    assert "<summary>demo-64-fp32 (DEMO SET, not CIFAR-10)</summary>" in page
+    assert "<summary>Table 6: demo-64-fp32 (DEMO SET, not CIFAR-10)</summary>" in page
     assert page.count("DEMO SET, not CIFAR-10") >= 3
 
 

@@ -264,7 +264,7 @@ def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
     assert text.count("cifar10-64k-fp32/figure6.png") == 1
     readme.write_bytes(text.replace("before", "vorher: für").encode("latin-1", errors="ignore"))
     with pytest.raises(UserError, match=r"README\.md: must be encoded in UTF-8"):
-        update_readme(readme, study)
+        update_readme(readme, study, [study])
 
 
 def test_files_are_utf_8_in_every_locale(study, tmp_path):

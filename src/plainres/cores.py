@@ -45,7 +45,7 @@ def available_memory() -> int:
 
 def _groups(controller: str) -> Iterator[Path]:
     """Yield the cgroups whose limits hold for this process: its own and all that contain it, of v1 and v2."""
-    for line in MEMBERSHIP.read_text().splitlines() if MEMBERSHIP.exists() else ():
+    for line in MEMBERSHIP.read_text(encoding="utf-8").splitlines() if MEMBERSHIP.exists() else ():
         _, controllers, name = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
@@ -57,6 +57,6 @@ def _groups(controller: str) -> Iterator[Path]:
 
 def _words(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
+        return path.read_text(encoding="utf-8").split()
     except OSError:
         return []

@@ -195,7 +195,7 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study]) -> str:
     compared = table[table["difference"] != "-"] if study.iterations >= study.info.paper_iterations else table[:0]
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=False)
     environment.filters["thousands"] = "{:,}".format
-    return environment.from_string((files(__package__) / "readme.md.jinja").read_text("utf-8")).render(
+    return environment.from_string((files(__package__) / "readme.md.jinja").read_text(encoding="utf-8")).render(
         study=study,
         folder=folder.as_posix(),
         report=(folder.parent / "REPORT.md").as_posix(),

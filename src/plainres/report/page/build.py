@@ -85,7 +85,7 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
     verdicts = judge_results(studies, results)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["table"] = _table_html
-    return environment.from_string((HERE / "page.html.jinja").read_text("utf-8")).render(
+    return environment.from_string((HERE / "page.html.jinja").read_text(encoding="utf-8")).render(
         front=front,
         finding=finding(front) if front else [],
         claims=[(claim, verdicts[claim.name].level, comparison_lines(verdicts[claim.name])) for claim in CLAIMS],
@@ -93,7 +93,7 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
         tables=tables(readable, results),
         runs=runs_table(readable) if readable else pd.DataFrame(),
         unreadable=[(study.name, *other) for study in studies for other in study.others if other[1] == "unreadable"],
-        style=(HERE / "page.css").read_text("utf-8"),
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
         libraries=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
     )
 
