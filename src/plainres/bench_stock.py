@@ -42,14 +42,8 @@ class StockDataset(Dataset):
 
 def stock_loader(pixels: Tensor, labels: Tensor, batch_size: int, workers: int, pin: bool) -> DataLoader:
     """Return a loader of shuffled batches from worker processes."""
-    return DataLoader(
-        StockDataset(pixels, labels),
-        batch_size,
-        True,
-        num_workers=workers,
-        pin_memory=pin,
-        persistent_workers=workers > 0,
-    )
+    images, keep = StockDataset(pixels, labels), workers > 0
+    return DataLoader(images, batch_size, True, num_workers=workers, pin_memory=pin, persistent_workers=keep)
 
 
 class StockModule(pl.LightningModule):

@@ -1,0 +1,325 @@
+"""Time a training iteration of nets of several depths: `python -m plainres.bench`, or `make bench`."""
+
+import gc
+import json
+import logging
+import re
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+import pytorch_lightning as pl
+import torch
+from tabulate import tabulate
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from plainres.bench_stock import StockModule, stock_loader
+from plainres.catalog.datasets import CIFAR10
+from plainres.cli import parse_options, run_command
+from plainres.cores import available_cores
+from plainres.data import CifarData, ImageSet, default_data_dir, demo_set
+from plainres.data.cifar_files import load_cifar, require_cifar
+from plainres.errors import UserError
+from plainres.files import write_atomic
+from plainres.study.options import LOCAL_RESULTS
+from plainres.training import ClassificationModule, RunConfig
+from plainres.training.accelerate import CudaGraphs
+from plainres.training.config import PRECISIONS
+from plainres.training.device import (
+    choose_device,
+    describe_hardware,
+    describe_software,
+    fast_precision,
+    limit_threads,
+)
+
+BATCH_SIZE = 128
+MAX_STOCK_WORKERS = 4  # worker processes of the stock loop, but at most one per core
+WARM_UP = {"cuda": 100, "cpu": 2}  # iterations before the timed ones
+# Runs side by side: this depth, and so many iterations that the processes overlap for most of the time.
+SIDE_BY_SIDE_DEPTH, SIDE_BY_SIDE_TIMED = 20, 30
+CONDITIONS = {"quiet": 0, "beside one busy process": 1}
+# A process whose parent has been killed gets another one: it must not go on for ever.
+BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time a training iteration of residual nets, and that of a stock Lightning loop, in turn."""
+
+    depths: tuple[int, ...] = (20, 56, 110)
+    """Depths of the residual nets, each 6n+2."""
+    rounds: int = 3
+    """Number of rounds. Every way of training is timed once per round."""
+    timed: int | None = None
+    """Number of timed iterations. Default: 500 on a GPU; 200 / depth on a CPU, at least 2; 30 with --side-by-side."""
+    side_by_side: bool = False
+    """Instead, compare runs side by side on the CPU, one thread each, with runs in turn that have all threads.
+    --depths and --device have no effect then."""
+    device: str = "auto"
+    """Device: auto, cpu, cuda or cuda:<index>."""
+    results: Path = LOCAL_RESULTS
+    """Results folder. The measurements are written to bench/ below it, as JSON."""
+
+
+def main() -> int:
+    """Run the benchmark with the options of the command line."""
+    options = parse_options(Options, prog="python -m plainres.bench")
+    for name in ("rounds", "timed"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be 1 or more, not {value}")
+    device = choose_device("cpu" if options.side_by_side else options.device)
+    limit_threads()
+    folder = default_data_dir()
+    data_dir = folder if (folder / "cifar-10-batches-py").exists() else None
+    if data_dir:
+        require_cifar(CIFAR10.name, data_dir)
+    compare = compare_side_by_side if options.side_by_side else compare_ways
+    content, rows = compare(options, device, data_dir)
+    print(tabulate(rows, headers="keys", disable_numparse=True))
+    hardware = describe_hardware(device)
+    suffix = "-side-by-side" if options.side_by_side else ""
+    path = options.results / "bench" / f"{file_stem(hardware)}{suffix}.json"
+    data = CIFAR10.title if data_dir else "drawn images"
+    facts = {"hardware": hardware, "software": describe_software(), "data": data}
+    write_atomic(path, json.dumps(facts | content, indent=2) + "\n")
+    print(f"\n{path}")
+    return 0
+
+
+def file_stem(hardware: dict) -> str:
+    """Return the name of the JSON file for some hardware, for example `amd-epyc-2-threads` or `nvidia-h200`."""
+    threads = "one thread" if hardware["threads"] == 1 else f"{hardware['threads']} threads"
+    name = hardware.get("gpu") or f"{hardware['cpu']} {threads}"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def compare_ways(options: Options, device: torch.device, data_dir: Path | None) -> tuple[dict, list[dict]]:
+    """Time all ways of training in turn, and return the contents of the JSON file and the rows of the printed table."""
+    ways: dict[str, Callable[..., float]] = {"stock": time_stock}
+    for precision in dict.fromkeys(("fp32", fast_precision(device))):
+        if device.type == "cuda":
+            ways[f"eager {precision}"] = partial(time_study, precision=precision)
+        ways[f"plainres {precision}"] = partial(time_study, precision=precision, graphs=device.type == "cuda")
+    lines = []
+    with ExitStack() as stack:
+        # In separate processes, the memory, threads and compilation of one way cannot affect another.
+        pools = {way: stack.enter_context(_process(torch.get_num_threads())) for way in ways}
+        for depth in options.depths:
+            timed = options.timed or (500 if device.type == "cuda" else max(2, 200 // depth))
+            seconds: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(options.rounds):
+                for way, function in ways.items():
+                    seconds[way].append(pools[way].submit(function, depth, timed, data_dir, device).result())
+                    print(f"resnet-{depth} {way}: {1e3 * seconds[way][-1]:.3g} ms", file=sys.stderr, flush=True)
+            lines += [summarize(way, depth, seconds[way], seconds["stock"]) for way in ways]
+    rows = [
+        {
+            "net": line["net"],
+            "way": line["way"],
+            "ms": f"{line['milliseconds']:.3g}",
+            "images/s": f"{line['images_per_second']:,.0f}",
+            "speed / stock": _with_range(line["ratio_to_stock"], line["ratio_spread"]),
+        }
+        for line in lines
+    ]
+    return {"lines": lines}, rows
+
+
+def summarize(way: str, depth: int, seconds: Sequence[float], stock: Sequence[float]) -> dict:
+    """Return medians over the rounds, and the speed relative to the stock loop, round by round.
+
+    Args:
+        way: Way of training.
+        depth: Depth of the net.
+        seconds: Seconds per iteration in each round.
+        stock: Those of the stock loop in the same rounds.
+    """
+    ratios = [base / own for own, base in zip(seconds, stock, strict=True)]
+    return {
+        "way": way,
+        "net": f"resnet-{depth}",
+        "batch_size": BATCH_SIZE,
+        "milliseconds": 1e3 * median(seconds),
+        "milliseconds_of_rounds": [1e3 * value for value in seconds],
+        "images_per_second": BATCH_SIZE / median(seconds),
+        "ratio_to_stock": median(ratios),
+        "ratio_spread": [min(ratios), max(ratios)],
+    }
+
+
+def compare_side_by_side(options: Options, device: torch.device, data_dir: Path | None) -> tuple[dict, list[dict]]:
+    """Compare one run per core, one thread each, with runs in turn; return what `compare_ways` returns.
+
+    `start_seconds` is what a new process takes to import this package and to read its data. In turn, only the first
+    run has this start.
+    """
+    precision, cores = fast_precision(device), available_cores()
+    train = partial(time_study, SIDE_BY_SIDE_DEPTH, options.timed or SIDE_BY_SIDE_TIMED, data_dir, device, precision)
+
+    def images_per_second(pools: list[ProcessPoolExecutor]) -> float:
+        """Train a net in each of the processes at the same time, and return their throughput together."""
+        return sum(BATCH_SIZE / future.result() for future in [pool.submit(train) for pool in pools])
+
+    lines: list[dict] = []
+    rows: list[dict] = []
+    with ExitStack() as stack:
+        in_turn = [stack.enter_context(_process(cores))]
+        side_by_side = [stack.enter_context(_process(1)) for _ in range(cores)]
+        begin = time.perf_counter()
+        in_turn[0].submit(load_data, data_dir).result()
+        start_seconds = time.perf_counter() - begin
+        for condition, busy in CONDITIONS.items():
+            pairs = []
+            with busy_processes(busy):
+                for _ in range(options.rounds):
+                    pairs.append((images_per_second(in_turn), images_per_second(side_by_side)))
+                    speeds = "{:.0f} and {:.0f} images/s".format(*pairs[-1])
+                    print(f"{condition}: {speeds}", file=sys.stderr, flush=True)
+            ratios = [after / before for before, after in pairs]
+            spread = [min(ratios), max(ratios)]
+            speed = {"in_turn": [before for before, _ in pairs], "side_by_side": [after for _, after in pairs]}
+            lines.append({"condition": condition, "cores": cores, **speed})
+            lines[-1] |= {"ratio": median(ratios), "ratio_spread": spread}
+            rows.append({"condition": condition, "ratio": _with_range(median(ratios), spread)})
+            rows[-1] |= {f"{name}, images/s": f"{median(values):.0f}" for name, values in speed.items()}
+    print(f"A new process takes {start_seconds:.1f} s to its first iteration.\n")
+    return {"method": f"plainres {precision}", "start_seconds": start_seconds, "lines": lines}, rows
+
+
+def _process(threads: int) -> ProcessPoolExecutor:
+    """Return a new process that computes with this number of threads."""
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,))
+
+
+def _with_range(ratio: float, spread: Sequence[float]) -> str:
+    return f"{ratio:.2f} ({spread[0]:.2f} to {spread[1]:.2f})"
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep `count` other processes computing, each of them on one core."""
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+class Stopwatch(pl.Callback):
+    """Callback that times a number of iterations and then ends the training.
+
+    Attributes:
+        seconds: Mean duration of a timed iteration.
+    """
+
+    seconds: float
+
+    def __init__(self, timed: int, device: torch.device):
+        self.timed, self.device, self.warm_up = timed, device, WARM_UP[device.type]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step in (self.warm_up, self.warm_up + self.timed):
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            now = time.perf_counter()
+            if trainer.global_step == self.warm_up:
+                self.started = now
+            else:
+                self.seconds = (now - self.started) / self.timed
+                trainer.should_stop = True
+
+
+def time_stock(depth: int, timed: int, data_dir: Path | None, device: torch.device) -> float:
+    """Return the seconds per iteration of a ResNet in the stock Lightning loop, in fp32; see `time_study`."""
+    images, labels = load_cifar(CIFAR10.name, data_dir, train=True) if data_dir else drawn_images()
+    workers = min(MAX_STOCK_WORKERS, available_cores())
+    loader = stock_loader(images, labels, BATCH_SIZE, workers, pin=device.type == "cuda")
+    return _time(StockModule(_config(depth, timed, "fp32")), loader, timed, device)
+
+
+def time_study(
+    depth: int, timed: int, data_dir: Path | None, device: torch.device, precision: str, graphs: bool = False
+) -> float:
+    """Return the seconds per iteration of a ResNet that is trained as the experiments train it.
+
+    Args:
+        depth: Depth of the net, 6n+2.
+        timed: Number of timed iterations.
+        data_dir: Folder that holds CIFAR-10. None means drawn images of the same size, whose iterations cost the same.
+        device: Device to train on.
+        precision: `"fp32"` or `"bf16"`.
+        graphs: Whether to compile the net and to use CUDA graphs.
+    """
+    config = _config(depth, timed, precision)
+    data = load_data(data_dir, config.iterations)
+    return _time(ClassificationModule(config), data, timed, device, [CudaGraphs()] if graphs else [])
+
+
+def _config(depth: int, timed: int, precision: str) -> RunConfig:
+    iterations = max(4_096, 2 * timed)  # rows are then as long as in a study on the CPU
+    return RunConfig(depth=depth, iterations=iterations, precision=precision, batch_size=BATCH_SIZE)
+
+
+def load_data(data_dir: Path | None, iterations: int = 1) -> CifarData:
+    """Read CIFAR-10, or draw images in its place, for a number of iterations."""
+    data = CifarData(data_dir or ".", iterations=iterations, batch_size=BATCH_SIZE)
+    if not data_dir:
+        images, labels = drawn_images()
+        data.parts = {"train": ImageSet(images, labels, images.float().mean(0))}
+        data.prepare_data = lambda: None  # type: ignore[method-assign]
+    data.setup()
+    return data
+
+
+def drawn_images() -> tuple[Tensor, Tensor]:
+    """Return drawn images of CIFAR-10's size, and as many of them, so that epochs are equally long."""
+    images, labels = demo_set(5_000, seed=0, size=CIFAR10.image_size)
+    return images.repeat(10, 1, 1, 1), labels.repeat(10)
+
+
+def _time(
+    module: StockModule | ClassificationModule,
+    data: DataLoader | CifarData,
+    timed: int,
+    device: torch.device,
+    callbacks: Sequence[pl.Callback] = (),
+) -> float:
+    """Train a module with Lightning's Trainer, and return the seconds per timed iteration, data loading included."""
+    watch, cuda = Stopwatch(timed, device), device.type == "cuda"
+    config: RunConfig = module.config
+    gc.collect()  # frees the nets of earlier measurements
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning warns about workers and loggers
+        trainer = pl.Trainer(
+            accelerator="gpu" if cuda else "cpu",
+            devices=[device.index or 0] if cuda else 1,
+            precision=PRECISIONS[config.precision],
+            max_epochs=-1,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[watch, *callbacks],
+        )
+        trainer.fit(module, data)
+    return watch.seconds
+
+
+if __name__ == "__main__":
+    run_command(main)
