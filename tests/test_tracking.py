@@ -2,7 +2,9 @@
 
 import inspect
 import json
+import os
 import struct
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -13,9 +15,10 @@ from helpers import CPU, Interrupt, config, metrics, one_line, train
 from wandb.proto import wandb_internal_pb2 as messages
 
 from plainres.errors import UserError
+from plainres.experiment import run_experiment
 from plainres.report import find_studies, write_all
 from plainres.report.tables import table_6
-from plainres.study import StudyContext
+from plainres.study import StudyContext, StudyOptions
 from plainres.tracking import backfill, runs
 from plainres.tracking.runs import resolve_mode, run_id
 from plainres.training import Record, callbacks
@@ -145,7 +148,9 @@ def test_sweep_chooses_the_id(tmp_path, monkeypatch):
     train_offline(tmp_path)
     assert "id" not in seen and seen["group"] == "resnet-8-batch32"
     seen.clear()
-    train_offline(tmp_path)
+    monkeypatch.setattr("plainres.study.launch.calibrate", lambda *_: 1e-12)
+    options = StudyOptions(results=tmp_path, data_dir=tmp_path, wandb="offline")
+    assert run_experiment([config()], options, CPU) == 0
     assert seen["job_type"] == "train", "a finished run is also logged for the agent of the sweep"
 
 
@@ -201,6 +206,18 @@ def test_missing_wandb_is_an_error_only_if_it_is_asked_for(monkeypatch, capsys):
     assert "wandb is not installed" in capsys.readouterr().err
     with pytest.raises(ValueError, match="not installed: pip install wandb"):
         resolve_mode("online")
+
+
+@pytest.mark.parametrize("home", [None, "/nowhere"])
+def test_missing_home_is_one_line_instead_of_the_log_of_wandb(home, tmp_path):
+    code = "from plainres.tracking.runs import resolve_mode; print(resolve_mode('auto'))"
+    environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "WANDB_CACHE_DIR")}
+    environment |= {"WANDB_MODE": "offline", "MPLCONFIGDIR": str(tmp_path)} | ({"HOME": home} if home else {})
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "offline\n"
+    if home:  # otherwise passwd has the home of this user
+        assert done.stderr.startswith("there is no home folder that can be written (HOME): W&B has its log in")
+    assert done.stderr.count("\n") <= 1
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ from plainres.report import find_studies, read_study, write_study
 from plainres.report.write import study_markdown, write_budgets
 from plainres.study import StudyContext, StudyOptions, run_study
 from plainres.terminal import show_figure
-from plainres.tracking.backfill import track_report
-from plainres.tracking.runs import WANDB_FOLDER, in_sweep, resolve_mode
-from plainres.training import RunConfig
+from plainres.tracking.backfill import send_record, track_report
+from plainres.tracking.runs import ENDED, WANDB_FOLDER, in_sweep, resolve_mode
+from plainres.training import Record, RunConfig
 from plainres.training.distributed import get_rank_info
 
 MAIN_FIGURES = ("figure6.png", "figure4.png")  # of CIFAR and of ImageNet
@@ -34,6 +34,10 @@ def run_experiment(
     results = results or options.results
     is_rank_zero = get_rank_info().rank == 0
     mode = resolve_mode(options.wandb) if is_rank_zero else "off"
+    if mode != "off" and in_sweep() and not options.plan:
+        for record in (Record(results, config) for config in configs):
+            if record.status() in ENDED:  # is not trained again, but the agent of the sweep waits for a run
+                send_record(record, mode)
     status = run_study(
         configs,
         StudyContext(

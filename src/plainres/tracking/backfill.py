@@ -11,7 +11,7 @@ from plainres.errors import UserError
 from plainres.report import Study, find_studies
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, IMAGENET_FIGURES
-from plainres.tracking.runs import WANDB_FOLDER, resolve_mode, run_id, start_run, track_record
+from plainres.tracking.runs import WANDB_FOLDER, resolve_mode, run_id, start_run, tracked
 from plainres.training import Record, RunConfig
 
 
@@ -23,6 +23,16 @@ class Options:
     """Results folder."""
     wandb: Literal["auto", "online", "offline"] = "auto"
     """auto: online if logged in, otherwise offline."""
+
+
+def send_record(record: Record, mode: str) -> bool:
+    """Make the W&B run of a record that has ended, replacing an earlier one; return whether W&B accepted it."""
+    with tracked(record, mode, resume=None) as loggers:
+        for logger in loggers:
+            for row in record.read_metrics():
+                known = {key: value for key, value in row.items() if value == value}  # a cell without a value is NaN
+                logger.log_metrics(known, step=int(row["iteration"]))
+    return bool(loggers) and not loggers[0].failed
 
 
 def track_report(study: Study, mode: str, folder: Path) -> bool:
@@ -51,7 +61,6 @@ def track_report(study: Study, mode: str, folder: Path) -> bool:
         tags=[study.runs[0].config["dataset"], f"{study.iterations} iterations"],
         config={"study": study.name},
     )
-
     if run is None:
         return False
     paths = {figure: study.folder / f"{figure}.png" for figure in FIGURES | IMAGENET_FIGURES}
@@ -76,7 +85,7 @@ def main() -> int:
     for study in studies:
         for run in study.runs + study.diverged:
             config = RunConfig(**run.config)
-            accepted[run_id(config)] = track_record(Record(options.results, config), mode)
+            accepted[run_id(config)] = send_record(Record(options.results, config), mode)
         if study.runs:
             accepted[f"{study.name}-report"] = track_report(study, mode, folder)
     for name, success in accepted.items():

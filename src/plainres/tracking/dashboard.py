@@ -24,81 +24,6 @@ TITLE = "Plain against residual nets"
 KINDS = {"plain": "Plain nets: deeper is worse", "residual": "Residual nets: deeper is better"}
 
 
-@dataclass(frozen=True)
-class Dashboard:
-    """The workspace and the report of one W&B project.
-
-    Attributes:
-        entity: W&B user or team.
-        project: W&B project.
-        study: Name of the only study that is shown, for example `cifar10-64k-bf16`. None shows all studies.
-    """
-
-    entity: str
-    project: str = PROJECT
-    study: str | None = None
-
-    def _filters(self, **config: str) -> "expr.And":
-        if self.study:
-            config["study"] = self.study
-        return expr.And(*[expr.Config(key) == value for key, value in config.items()])
-
-    def workspace(self) -> "ws.Workspace":
-        """Return a saved view of the runs with one line per net: the mean over its seeds and their spread."""
-        return ws.Workspace(
-            entity=self.entity,
-            project=self.project,
-            name=TITLE,
-            settings=ws.WorkspaceSettings(x_axis="iteration", smoothing_weight=0, max_runs=100),
-            runset_settings=ws.RunsetSettings(filters=self._filters(), groupby=[expr.Config("net")]),
-            sections=[
-                ws.Section("Degradation", panels=[curve("train_error"), curve("test_error")], is_open=True),
-                ws.Section("Final errors", panels=[bars("train_error"), bars("test_error")], is_open=True),
-                ws.Section(
-                    "Compared with the paper", panels=[table(), figure("figure6"), figure("figure1")], is_open=True
-                ),
-                ws.Section("Layer responses", panels=[figure("figure7"), figure("gradients")]),
-                ws.Section("Training", panels=[curve("train_loss"), curve("lr"), curve("images_per_second")]),
-            ],
-        )
-
-    def report(self) -> "wr.Report":
-        """Return a page to share: the question, plain and residual nets, the table and the layer responses."""
-
-        def runs(name: str, **config: str) -> wr.Runset:
-            return wr.Runset(name=name, filters=self._filters(**config), groupby=["config.net"])
-
-        blocks = [
-            wr.P(
-                "A deeper net could copy a shallower one and make its additional layers identities, so it should not "
-                "have a higher training error. Deep plain nets do; residual nets do not."
-            )
-        ]
-        for kind, title in KINDS.items():
-            blocks += [
-                wr.H2(title),
-                wr.PanelGrid(runsets=[runs(kind, kind=kind)], panels=[curve("train_error"), curve("test_error")]),
-            ]
-        all_runs = wr.Runset(name="all runs")
-        return wr.Report(
-            entity=self.entity,
-            project=self.project,
-            title=TITLE,
-            description=f"Study {self.study}" if self.study else "All studies of the project",
-            blocks=[
-                *blocks,
-                wr.H2("Errors at the last iteration"),
-                wr.PanelGrid(runsets=[runs("trained nets")], panels=[bars("train_error"), bars("test_error")]),
-                wr.H2("Compared with the paper"),
-                wr.PanelGrid(runsets=[all_runs], panels=[table(), figure("figure6")]),
-                wr.H2("Layer responses and gradients"),
-                wr.PanelGrid(runsets=[all_runs], panels=[figure("figure7"), figure("gradients")]),
-                wr.H2("Throughput"),
-                wr.PanelGrid(runsets=[runs("trained nets")], panels=[curve("images_per_second")]),
-            ],
-        )
-
-
 TITLES = {
     "train_error": "training error (%)",
     "test_error": "test error (%)",
@@ -108,9 +33,12 @@ TITLES = {
 }
 
 
-def curve(metric: str) -> "wr.LinePlot":
-    """Return a plot of a column of metrics.csv against the iteration."""
-    return wr.LinePlot(title=TITLES[metric], x="iteration", y=[metric], groupby_aggfunc="mean", smoothing_factor=0)
+def curves(*metrics: str) -> list:
+    """Return plots of columns of metrics.csv against the iteration: the mean of the seeds of each net."""
+    return [
+        wr.LinePlot(title=TITLES[metric], x="iteration", y=[metric], groupby_aggfunc="mean", smoothing_factor=0)
+        for metric in metrics
+    ]
 
 
 def bars(metric: str) -> "wr.BarPlot":
@@ -119,15 +47,58 @@ def bars(metric: str) -> "wr.BarPlot":
     return wr.BarPlot(title=title, metrics=[f"final/{metric}"], groupby="config.net", groupby_aggfunc="mean")
 
 
-def figure(name: str) -> "wr.MediaBrowser":
-    """Return a panel with a figure that the report has drawn."""
-    assert name in FIGURES
-    return wr.MediaBrowser(title=name, media_keys=[f"figures/{name}"], num_columns=1)
+def figures(*names: str) -> list:
+    """Return panels with figures that the report has drawn."""
+    assert FIGURES.keys() >= set(names)
+    return [wr.MediaBrowser(title=name, media_keys=[f"figures/{name}"], num_columns=1) for name in names]
 
 
-def table() -> "wr.WeavePanelSummaryTable":
-    """Return a panel with Table 6, which compares the errors with the paper's."""
-    return wr.WeavePanelSummaryTable(table_name="table6")
+def sections() -> dict[str, list]:
+    """Return the panels below the curves of the errors, by title. Table 6 compares the errors with the paper's."""
+    return {
+        "Final errors": [bars("train_error"), bars("test_error")],
+        "Compared with the paper": [wr.WeavePanelSummaryTable(table_name="table6"), *figures("figure6", "figure1")],
+        "Layer responses and gradients": figures("figure7", "gradients"),
+        "Training": curves("train_loss", "lr", "images_per_second"),
+    }
+
+
+def filters(study: str | None, **config: str) -> "expr.And":
+    """Return the condition that runs belong to a study, if one is given, and have these values in their config."""
+    conditions = config if study is None else config | {"study": study}
+    return expr.And(*[expr.Config(key) == value for key, value in conditions.items()])
+
+
+def workspace(entity: str, project: str, study: str | None) -> "ws.Workspace":
+    """Return a saved view of the runs of a study, or of all, with one line per net: the mean over its seeds."""
+    panels = {"Degradation": curves("train_error", "test_error")} | sections()
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=TITLE,
+        settings=ws.WorkspaceSettings(x_axis="iteration", smoothing_weight=0, max_runs=100),
+        runset_settings=ws.RunsetSettings(filters=filters(study), groupby=[expr.Config("net")]),
+        sections=[ws.Section(title, panels=shown, is_open=True) for title, shown in panels.items()],
+    )
+
+
+def report(entity: str, project: str, study: str | None) -> "wr.Report":
+    """Return a page to share: the question, the curves of plain and of residual nets, and the other panels."""
+    blocks = [
+        wr.P(
+            "A deeper net could copy a shallower one and make its additional layers identities, so it should not "
+            "have a higher training error. Deep plain nets do; residual nets do not."
+        )
+    ]
+    for kind, title in KINDS.items():
+        runs = wr.Runset(name=kind, filters=filters(study, kind=kind), groupby=["config.net"])
+        blocks += [wr.H2(title), wr.PanelGrid(runsets=[runs], panels=curves("train_error", "test_error"))]
+    for title, panels in sections().items():
+        grouped = [] if isinstance(panels[-1], wr.MediaBrowser) else ["config.net"]  # figures have a run of their own
+        runs = wr.Runset(name="runs", filters=filters(study), groupby=grouped)
+        blocks += [wr.H2(title), wr.PanelGrid(runsets=[runs], panels=panels)]
+    description = f"Study {study}" if study else "All studies of the project"
+    return wr.Report(entity=entity, project=project, title=TITLE, description=description, blocks=blocks)
 
 
 def specification(view: "ws.Workspace | wr.Report") -> dict:
@@ -158,8 +129,8 @@ def main() -> int:
         )
     if not options.entity:
         raise UserError("--entity is missing: give a W&B user or team, or use `make dashboard ENTITY=...`")
-    dashboard = Dashboard(options.entity, options.project, options.study)
-    views = {"workspace": dashboard.workspace(), "report": dashboard.report()}
+    where = (options.entity, options.project, options.study)
+    views = {"workspace": workspace(*where), "report": report(*where)}
     if options.check:
         specifications = {name: specification(view) for name, view in views.items()}
         write_atomic(options.check, json.dumps(specifications, indent=2) + "\n")

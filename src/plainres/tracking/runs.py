@@ -3,9 +3,9 @@
 Local files come first: W&B can neither stop training nor delay it by more than its time-outs.
 """
 
-import math
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -52,6 +52,7 @@ def resolve_mode(mode: str) -> str:
             raise UserError(f"--wandb {mode} requires wandb, which is not installed: pip install wandb") from None
         print("wandb is not installed: records are written to local files only", file=sys.stderr)
         return "off"
+    _require_home()
     if mode != "auto":
         return mode
     try:
@@ -68,6 +69,21 @@ def resolve_mode(mode: str) -> str:
     except Exception as error:  # there is a key, but it is wrong, or there is no network
         print(f"W&B cannot be used now, runs are tracked offline: {_describe(error)}", file=sys.stderr)
         return "offline"
+
+
+def _require_home() -> None:
+    """Give W&B a temporary folder if there is no home that can be written, in which case it would print its log."""
+    with suppress(RuntimeError):  # neither HOME nor an entry in passwd
+        home = Path.home()
+        os.environ.setdefault("HOME", str(home))
+        if "WANDB_CACHE_DIR" in os.environ or os.access(home, os.W_OK):
+            return
+    folder = tempfile.mkdtemp(prefix="wandb-")
+    os.environ.setdefault("HOME", folder)
+    os.environ.setdefault("WANDB_CACHE_DIR", folder)
+    print(
+        f"there is no home folder that can be written (HOME): W&B keeps its log and cache in {folder}", file=sys.stderr
+    )
 
 
 def run_id(config: RunConfig) -> str:
@@ -139,82 +155,49 @@ class TolerantWandbLogger(WandbLogger):
             print(f"W&B failed and is no longer used: {_describe(error)}", file=sys.stderr)
 
 
-def _start_logger(record: Record, mode: str, resume: str | None) -> TolerantWandbLogger | None:
-    """Start the W&B run of a record.
-
-    Args:
-        record: Record of the run.
-        mode: `"online"` or `"offline"`.
-        resume: `"allow"` to continue a W&B run with the same id, None to replace it.
-    """
-    config = record.config
-    run = start_run(
-        mode,
-        record.folder.parents[2] / WANDB_FOLDER,
-        name=run_id(config),
-        group=config.net,
-        job_type="train",
-        tags=[config.dataset, f"{config.iterations} iterations", *filter(None, [config.info.paper_tables])],
-        config=asdict(config) | {"study": config.study, "net": config.net, "kind": config.kind},
-        **({} if in_sweep() else {"id": run_id(config), "resume": resume}),
-    )
-    return None if run is None else TolerantWandbLogger(experiment=run)
-
-
-def _finish(record: Record, logger: TolerantWandbLogger) -> None:
-    """Log the provenance and the final figures of a run, and close its W&B run."""
-    recorded = record.read() or {"outcome": UNFINISHED}
-    ended = recorded["outcome"] in ENDED
-    try:
-        run = logger.experiment
-        run.config.update({"provenance": recorded.get("provenance", {})}, allow_val_change=True)
-        if ended:
-            final = {f"final/{key}": value for key, value in recorded.get("final", {}).items()}
-            run.summary.update({"outcome": recorded["outcome"], **final})
-        run.finish(exit_code=0 if ended else 1)
-    except Exception as error:
-        logger.failed = True
-        print(f"W&B failed at the end of {record.config.name}: {_describe(error)}", file=sys.stderr)
-
-
 @contextmanager
-def tracked(record: Record, mode: str) -> Iterator[list[WandbLogger]]:
-    """Track a run with W&B while it trains.
+def tracked(record: Record, mode: str, resume: str | None = "allow") -> Iterator[list[TolerantWandbLogger]]:
+    """Make the W&B run of a record: log what the caller logs, and at the end the provenance and the final figures.
 
     Online, a resumed run continues its W&B run, and logs the rows since its checkpoint again. Offline, each restart
-    writes another segment with the same id. Under a W&B sweep, which chooses the id, a run that had ended before is
-    logged as well.
+    writes another segment with the same id. A W&B sweep chooses the id itself.
 
     Args:
         record: Record of the run.
         mode: `"online"`, `"offline"` or `"off"`.
+        resume: `"allow"` to continue a W&B run with the same id, None to replace it.
 
     Yields:
-        Loggers for `train_run`.
+        Loggers for `train_run`: one, or none if there is no W&B run.
     """
-    ended_before = record.status() in ENDED
-    if mode == "off" or get_rank_info().rank > 0 or (ended_before and not in_sweep()):
+    config = record.config
+    run = None
+    if mode != "off" and get_rank_info().rank == 0:
+        run = start_run(
+            mode,
+            record.folder.parents[2] / WANDB_FOLDER,
+            name=run_id(config),
+            group=config.net,
+            job_type="train",
+            tags=[config.dataset, f"{config.iterations} iterations", *filter(None, [config.info.paper_tables])],
+            config=asdict(config) | {"study": config.study, "net": config.net, "kind": config.kind},
+            **({} if in_sweep() else {"id": run_id(config), "resume": resume}),
+        )
+    if run is None:
         yield []
-    elif ended_before:
-        yield []
-        track_record(record, mode)
-    else:
-        logger = _start_logger(record, mode, resume="allow")
+        return
+    logger = TolerantWandbLogger(experiment=run)
+    try:
+        yield [logger]
+    finally:
         try:
-            yield [] if logger is None else [logger]
-        finally:
-            if logger is not None:
-                with suppress(UserError):  # which says why the record cannot be read, as the run itself has done
-                    _finish(record, logger)
-
-
-def track_record(record: Record, mode: str) -> bool:
-    """Make the W&B run of a record that has ended, replacing an earlier one; return whether W&B accepted it."""
-    logger = _start_logger(record, mode, resume=None)
-    if logger is None:
-        return False
-    for row in record.read_metrics():
-        values = {key: value for key, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
-        logger.log_metrics(values, step=int(row["iteration"]))
-    _finish(record, logger)
-    return not logger.failed
+            recorded = record.read() or {"outcome": UNFINISHED}
+            ended = recorded["outcome"] in ENDED
+            run.config.update({"provenance": recorded.get("provenance", {})}, allow_val_change=True)
+            if ended:
+                final = {f"final/{key}": value for key, value in recorded.get("final", {}).items()}
+                run.summary.update({"outcome": recorded["outcome"], **final})
+            run.finish(exit_code=0 if ended else 1)
+        except Exception as error:  # of W&B, or of a record that cannot be read, which the run itself has reported
+            logger.failed = True
+            print(f"W&B failed at the end of {config.name}: {_describe(error)}", file=sys.stderr)
