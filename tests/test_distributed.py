@@ -21,8 +21,9 @@ from test_imagenet_training import config as photo_config
 
 from plainres.data.base import shard_range
 from plainres.errors import UserError
-from plainres.study import StudyContext, parallel
+from plainres.study import StudyContext, local
 from plainres.study.launch import _places
+from plainres.study.local import WorkerPool
 from plainres.study.options import StudyOptions
 from plainres.study.plan import calibrate
 from plainres.training import ClassificationModule, Record
@@ -38,10 +39,10 @@ def started(monkeypatch):
     processes, popen = [], subprocess.Popen
 
     def small(command, **options):
-        processes.append(popen([command[0], str(ROOT / "tests" / "worker_small.py"), *command[3:]], **options))
+        processes.append(popen([command[0], str(ROOT / "tests" / "worker_small.py")], **options))
         return processes[-1]
 
-    monkeypatch.setattr(parallel.subprocess, "Popen", small)
+    monkeypatch.setattr(local.subprocess, "Popen", small)
     return processes
 
 
@@ -70,13 +71,13 @@ def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, starte
     killer = Thread(target=kill)
     killer.start()
     printed = io.StringIO()
-    outcomes = parallel.side_by_side([run], context, TWO, Console(file=printed, width=200))
+    failures = WorkerPool(context, TWO, Console(file=printed, width=200)).train([run])
     killer.join()
-    assert outcomes == {run: ("failed", "the process was killed by SIGKILL")}
+    assert failures == {run: "the process was killed by SIGKILL"}
     assert "Traceback" not in printed.getvalue() and "other processes is lost" in printed.getvalue()
     assert record.status() == "partial" and len(started) == 2
 
-    assert parallel.side_by_side([run], context, TWO, Console(quiet=True)) == {run: ("finished", "")}
+    assert WorkerPool(context, TWO, Console(quiet=True)).train([run]) == {}
     assert record.read()["provenance"]["processes"] == 2
     assert_same_run(context.results, expected, run)
 
@@ -88,7 +89,7 @@ def test_two_processes_equal_one_on_photographs(tmp_path, request):
     StudyContext(data_dir=folder, results=tmp_path / "alone", device=CPU).train(run)
     request.getfixturevalue("started")  # only now, because a run also starts git
     context = StudyContext(data_dir=folder, results=tmp_path / "two", device=CPU)
-    assert parallel.side_by_side([run], context, TWO, Console(quiet=True)) == {run: ("finished", "")}
+    assert WorkerPool(context, TWO, Console(quiet=True)).train([run]) == {}
     assert_same_run(tmp_path / "two", tmp_path / "alone", run)
 
 

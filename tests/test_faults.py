@@ -28,8 +28,9 @@ from train_small import small_config, train_small
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.report import read_study
-from plainres.study import StudyContext, parallel
-from plainres.study.watch import Watch
+from plainres.study import StudyContext, launch, local, run_study
+from plainres.study.local import WorkerPool
+from plainres.study.watch import watch
 from plainres.training import Record, record, train_run
 from plainres.training.checkpoints import list_checkpoints
 from plainres.training.lock import Busy, exclusive_writer
@@ -408,7 +409,7 @@ def test_interrupt_reaches_workers_as_sigterm_first(tmp_path):
     """A worker that is still importing PyTorch would print a traceback for SIGINT."""
     sent = []
     where = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
-    training = parallel.ParallelTraining(where, [("cpu",)], Console(quiet=True))
+    training = WorkerPool(where, [("cpu",)], Console(quiet=True))
     training.running.add(Mock(send_signal=sent.append))
     training._forward(signal.SIGINT)
     training.stop.signum = signal.SIGINT
@@ -423,52 +424,57 @@ def test_killed_worker_does_not_affect_other_runs(tmp_path, monkeypatch):
     doomed, other = config(shortcut=None), config()
 
     def small(command, **options):
-        return popen([command[0], str(ROOT / "tests" / "worker_small.py"), *command[3:]], **options)
+        return popen([command[0], str(ROOT / "tests" / "worker_small.py")], **options)
 
     def start(command, **options):
-        if '"shortcut": null' in command[3]:
+        if command[3] == doomed.name:
             return popen(["sh", "-c", "kill -9 $$"], **options)
         return small(command, **options)
 
     context = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
     printed = io.StringIO()
     console = Console(file=printed, width=200)
-    monkeypatch.setattr(parallel.subprocess, "Popen", start)
-    with Watch([doomed, other], tmp_path, console):
-        outcomes = parallel.side_by_side([doomed, other], context, [("cpu",)] * 2, console)
-    assert outcomes == {doomed: ("failed", "the process was killed by SIGKILL"), other: ("finished", "")}
+    monkeypatch.setattr(local.subprocess, "Popen", start)
+    with watch([doomed, other], tmp_path, console):
+        failures = WorkerPool(context, [("cpu",)] * 2, console).train([doomed, other])
+    assert failures == {doomed: "the process was killed by SIGKILL"}
     assert re.search(
         r"^resnet-8-batch32 seed 0  64/64  train .+%  test .+%  .+ images/s  0 s left$", printed.getvalue(), re.M
     )
-    monkeypatch.setattr(parallel.subprocess, "Popen", small)
-    assert parallel.side_by_side([doomed], context, [("cpu",)], console) == {doomed: ("finished", "")}
+    monkeypatch.setattr(local.subprocess, "Popen", small)
+    assert WorkerPool(context, [("cpu",)], console).train([doomed]) == {}
+    assert Record(tmp_path, doomed).status() == "finished"
 
 
 @pytest.mark.slow
-def test_run_that_another_process_trains_waits_behind_the_others_without_a_process(tmp_path, monkeypatch):
+@pytest.mark.parametrize("runs_per_device", [1, 2])
+def test_run_that_another_process_trains_waits_behind_the_others(runs_per_device, tmp_path, monkeypatch, capsys):
     popen, started = subprocess.Popen, []
     busy, other = config(shortcut=None), config()
     context = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
 
     def small(command, **options):
-        started.append("busy" if '"shortcut": null' in command[3] else "other")
-        return popen([command[0], str(ROOT / "tests" / "worker_small.py"), *command[3:]], **options)
+        if command[0] != sys.executable:  # git, which a run asks for its commit
+            return popen(command, **options)
+        started.append(command[3])
+        return popen([command[0], str(ROOT / "tests" / "worker_small.py")], **options)
 
-    printed = io.StringIO()
-    console = Console(file=printed, width=200)
-    monkeypatch.setattr(parallel.subprocess, "Popen", small)
-    monkeypatch.setattr(parallel, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(local.subprocess, "Popen", small)
+    monkeypatch.setattr(launch, "calibrate", lambda *_: 1e-12)
+    monkeypatch.setattr(launch, "BUSY_SECONDS", 0.01)
     with ThreadPoolExecutor(1) as pool:
         with exclusive_writer(tmp_path, busy):
-            study = pool.submit(parallel.side_by_side, [busy, other], context, [("cpu",)], console)
+            study = pool.submit(run_study, [busy, other], context, runs_per_device=runs_per_device)
             deadline = time.monotonic() + 100
             while Record(tmp_path, other).status() != "finished" and time.monotonic() < deadline:
                 time.sleep(0.1)
             time.sleep(0.5)  # some questions whether the run is still busy
-            assert started == ["busy", "other"] and not study.done()
-        assert study.result() == {busy: ("finished", ""), other: ("finished", "")}
-    assert started == ["busy", "other", "busy"]
-    assert printed.getvalue().count("is being trained by") == 1
+            assert Record(tmp_path, busy).status() == "missing" and not study.done()
+        assert study.result() == 0
+    assert Record(tmp_path, busy).status() == "finished"
+    if runs_per_device == 2:
+        assert sorted(started) == sorted([busy.name, other.name, busy.name]), "no process waits for it"
+    assert capsys.readouterr().out.count("is being trained by") == 1
 
 
 def test_run_outside_the_main_thread_handles_no_signals(tmp_path):

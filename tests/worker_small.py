@@ -4,8 +4,8 @@ import pytest
 import torch
 from helpers import shrink_demo
 
+from plainres.cli import run_command
 from plainres.study.worker import main
-from plainres.training.distributed import exit_process
 
 
 def shrink():
@@ -16,4 +16,4 @@ def shrink():
 
 if __name__ == "__main__":
     shrink()
-    exit_process(main())
+    run_command(main)

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from plainres.errors import UserError, first_line
-from plainres.study.context import StudyContext, from_task
-from plainres.study.parallel import BUSY_SECONDS
+from plainres.study.context import StudyContext
 from plainres.training import RunConfig
 from plainres.training.device import choose_device
 from plainres.training.lock import Busy, is_being_trained
@@ -17,33 +16,25 @@ MAX_RETRIES = 5  # restarts of a run whose process or machine has died
 STOP_SECONDS = 60.0  # time for a cancelled run to write its checkpoint
 
 
-def train_task(task: str) -> tuple[str, str]:
-    """Train one run on the machine that the cluster has chosen, and return its outcome and reason.
+def train_task(context: StudyContext, config: RunConfig) -> str:
+    """Train one run on the machine that the cluster has chosen, and return why it failed, or an empty string.
 
     A run that was started on another machine is resumed from its last checkpoint.
-
-    Args:
-        task: Output of `StudyContext.to_task`. Its results folder must be on storage that all machines share.
     """
-    context, config = from_task(task)
-    while True:
-        try:
-            # Ray makes only the GPU of the task visible to it.
-            run = context.on(str(choose_device(context.device.type))).train(config)
-        except Busy:
-            time.sleep(BUSY_SECONDS)
-        except UserError as error:
-            return "failed", str(error)
-        except Stopped as stopped:
-            return "stopped", str(stopped)
-        else:
-            return run["outcome"], run.get("reason", "")
+    try:
+        # Ray makes only the GPU of the task visible to it.
+        context.on(str(choose_device(context.device.type))).train(config)
+    except Busy:  # no failure: the study asks again
+        return ""
+    except (UserError, Stopped) as error:
+        return str(error)
+    return ""
 
 
 def train_on_cluster(
     configs: Sequence[RunConfig], context: StudyContext, runs_per_device: int, address: str | None
-) -> dict[RunConfig, tuple[str, str]]:
-    """Train every run as a separate Ray task, and return the outcome and the reason of each.
+) -> dict[RunConfig, str]:
+    """Train every run as a separate Ray task, and return why runs have failed.
 
     A task reserves 1 / `runs_per_device` of a GPU, or of the CPU cores of this machine. If its process or machine
     dies, the task is restarted up to five times and resumes from its last checkpoint.
@@ -78,35 +69,32 @@ def train_on_cluster(
     environment = {} if gpu else {"env_vars": {"OMP_NUM_THREADS": str(cores)}}
     task = ray.remote(train_task).options(max_retries=MAX_RETRIES, num_cpus=cores, runtime_env=environment, **gpu)
     shared = replace(context, data_dir=context.data_dir.absolute(), results=context.results.absolute())
-    refs: dict[RunConfig, Any] = {}
+    tasks: dict[RunConfig, Any] = {}
 
     def cancel(_signum: int) -> None:
-        for ref in refs.values():
+        for ref in tasks.values():
             ray.cancel(ref)  # sends SIGINT to a task that runs, and drops one that waits
 
-    def outcome(ref: object) -> tuple[str, str]:
-        try:
-            return ray.get(ref)
-        except RayError as error:
-            return "failed", f"{type(error).__name__}: {error}".strip().splitlines()[-1]
-
+    failures = {}
     try:
         with StopRequest(cancel) as stop:
-            refs = {config: task.remote(shared.to_task(config)) for config in configs}
-            outcomes = {config: outcome(ref) for config, ref in refs.items()}
-            if stop.signum is not None:
-                for config in configs:
-                    _wait_until_unlocked(shared, config)
+            tasks |= {config: task.remote(shared, config) for config in configs}
+            for config, ref in tasks.items():
+                try:
+                    reason = ray.get(ref)
+                except RayError as error:
+                    reason = f"{type(error).__name__}: {error}".strip().splitlines()[-1]
+                if reason:
+                    failures[config] = reason
+            # Ray reports a task as cancelled before its process has ended.
+            deadline = time.monotonic() + STOP_SECONDS
+            while stop.signum is not None and any(is_being_trained(shared.results, config) for config in configs):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.5)
         stop.synchronize()
         stop.raise_if_stopped("the runs in progress have written their checkpoints")
-        return outcomes
+        return failures
     finally:
         if start_cluster:
             ray.shutdown()
-
-
-def _wait_until_unlocked(context: StudyContext, config: RunConfig) -> None:
-    """Wait until no process trains a run. Ray reports a task as cancelled before its process has ended."""
-    deadline = time.monotonic() + STOP_SECONDS
-    while is_being_trained(context.results, config) and time.monotonic() < deadline:
-        time.sleep(BUSY_SECONDS / 4)

@@ -1,8 +1,6 @@
-"""Where and how the runs of a study are trained, in a form that other processes and machines can receive."""
+"""Where and how the runs of a study are trained. Other processes and machines receive it pickled."""
 
-import json
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -28,15 +26,3 @@ class StudyContext(RunContext):
     def on(self, device: str) -> "StudyContext":
         """Return the same context on another device. `"cuda"` without an index means all GPUs."""
         return replace(self, device=torch.device(device))
-
-    def to_task(self, config: RunConfig) -> str:
-        """Return this context and a run as JSON, for another process or machine."""
-        return json.dumps({"config": asdict(config), "context": asdict(self)}, default=str)
-
-
-def from_task(task: str) -> tuple[StudyContext, RunConfig]:
-    """Return what `StudyContext.to_task` has written."""
-    loaded = json.loads(task)
-    fields = loaded["context"]
-    paths = {name: Path(fields[name]) for name in ("data_dir", "results")}
-    return StudyContext(**fields | paths | {"device": torch.device(fields["device"])}), RunConfig(**loaded["config"])

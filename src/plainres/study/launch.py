@@ -1,9 +1,7 @@
 """Training the runs of a study: one after another, side by side, or on a cluster."""
 
 import time
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,25 +12,17 @@ from plainres.cores import available_cores
 from plainres.errors import UserError
 from plainres.study.cluster import train_on_cluster
 from plainres.study.context import StudyContext
-from plainres.study.parallel import BUSY_SECONDS, side_by_side
-from plainres.study.plan import (
-    PlannedRun,
-    calibrate,
-    estimate_seconds,
-    format_seconds,
-    plan_study,
-    print_plan,
-)
-from plainres.study.watch import Watch
+from plainres.study.local import WorkerPool, train_in_turn
+from plainres.study.plan import PlannedRun, calibrate, estimate_seconds, format_seconds, plan_study, print_plan
+from plainres.study.watch import watch
 from plainres.training import RunConfig
 from plainres.training.build import make_data
 from plainres.training.device import free_memory, has_bf16_kernels, limit_threads
-from plainres.training.distributed import get_rank_info, init_distributed, on_rank_zero
-from plainres.training.lock import Busy
+from plainres.training.distributed import init_distributed, on_rank_zero
+from plainres.training.lock import is_being_trained
 from plainres.training.run import prepare_data
-from plainres.training.signals import Stopped
 
-FAILURES = ("diverged", "failed", "blocked")
+BUSY_SECONDS = 2.0  # pause before asking again whether another process trains a run
 RUN_MEMORY = 3 * 2**30  # bytes per run on the CPU: PyTorch, CIFAR-10 and the activations of a 56-layer net
 
 
@@ -48,7 +38,8 @@ def run_study(
 ) -> int:
     """Print the plan of a study, then train the missing runs and resume the partial ones.
 
-    Finished runs are skipped. A run that fails does not stop the others.
+    Finished runs are skipped. A run that fails does not stop the others. Runs that another process is training come
+    last: they are trained here if that process ends before they do.
 
     Args:
         configs: Runs in the order in which they are trained, all on the same data set.
@@ -71,64 +62,71 @@ def run_study(
     if not configs:
         raise UserError("no runs were chosen: give at least one value to each of --seeds, --depths and the like")
     ranks = init_distributed(context.device)
-    limit_threads()
     console = Console(quiet=ranks.rank > 0)
     runs = on_rank_zero(lambda: plan_study(configs, context.results))
-    unfinished = [run for run in runs if run.to_do]
-    to_do = [run.config for run in unfinished]
-    devices = _devices(context.device)
+    to_do = [run.config for run in runs if run.to_do]
     alone = ranks.size > 1 or devices_per_run > 1 or launcher != "local" or context.device.type != "cpu"
     runs_per_device = runs_per_device or (1 if alone else runs_at_a_time(len(to_do)))
-    # Processes that were started together train one run after another, on all their machines.
-    places = [(devices[0],) * ranks.size] if ranks.size > 1 else _places(devices, runs_per_device, devices_per_run)
+    devices = _devices(context.device)
+    if ranks.size > 1:  # processes that were started together train one run after another, on all their machines
+        devices = [f"{context.device.type}:{rank}" for rank in range(ranks.size)]
+        places = [tuple(devices)]
+    else:
+        places = _places(devices, runs_per_device, devices_per_run)
+    limit_threads(1 if context.device.type == "cuda" or ranks.size > 1 else sum(map(len, places)))
     expected = None
     if ranks.rank == 0:
-        num_devices = ranks.size if ranks.size > 1 else len(devices)
-        expected = _print_plan(runs, unfinished, context, num_devices, places, console)
+        expected = _print_plan(runs, context, len(devices), places, console)
     if plan_only:
         return 0
     on_rank_zero(lambda: _require_writable(context.results))
-    if not to_do:
-        return _summarize(runs, {}, console)
-    prepare_data(make_data(to_do[0], context.data_dir), ranks)
-    with Watch(to_do, context.results, console, expected):
-        if launcher == "ray":
-            outcomes = train_on_cluster(to_do, context, runs_per_device, address)
-        elif ranks.size == 1 and (len(places) > 1 or devices_per_run > 1):
-            # The longest runs first, so that no core is idle for long at the end.
-            outcomes = side_by_side(sorted(to_do, key=lambda config: -config.depth), context, places, console)
-        else:
-            outcomes = _train_sequentially(unfinished, context)
-    return _summarize(runs, outcomes, console)
+    if to_do:
+        prepare_data(make_data(to_do[0], context.data_dir), ranks)
+    in_turn = ranks.size > 1 or (len(places) == 1 and devices_per_run == 1)
+    failures: dict[RunConfig, str] = {}
+    with watch(to_do, context.results, console, expected):
+        free = to_do  # the first attempt names the processes that train some of them already
+        while to_do:
+            if not free:
+                time.sleep(BUSY_SECONDS)
+            elif launcher == "ray":
+                failures |= train_on_cluster(free, context, runs_per_device, address)
+            elif in_turn:
+                failures |= train_in_turn(free, context)
+            else:  # the longest runs first, so that no core is idle for long at the end
+                longest_first = sorted(free, key=lambda config: -config.depth)
+                failures |= WorkerPool(context, places, console).train(longest_first)
+            runs = on_rank_zero(lambda: plan_study(configs, context.results))
+            to_do = [run.config for run in runs if run.to_do and run.config not in failures]
+            free = _not_being_trained(to_do, context.results)
+    return _summarize(runs, failures, console)
+
+
+def _not_being_trained(configs: Sequence[RunConfig], results: Path) -> list[RunConfig]:
+    return on_rank_zero(lambda: [config for config in configs if not is_being_trained(results, config)])
 
 
 def _print_plan(
-    runs: list[PlannedRun],
-    to_do: list[PlannedRun],
-    context: StudyContext,
-    num_devices: int,
-    places: list[tuple[str, ...]],
-    console: Console,
+    runs: list[PlannedRun], context: StudyContext, num_devices: int, places: list[tuple[str, ...]], console: Console
 ) -> float | None:
     """Print the state of all runs, and return the expected time in seconds of those to be trained, if there are any."""
-    expected = {}
-    if to_do:
-        first = to_do[0].config
-        if first.precision == "bf16" and not has_bf16_kernels(context.device):
-            console.print(
-                "[yellow]PyTorch has no bf16 kernels for this CPU, so bf16 takes many times as long as fp32: "
-                "use --precision fp32 or auto[/]"
-            )
-        with _threads_of_a_run(places, context.device):
-            seconds_per_multiply_add = calibrate(first, context.device)
-        sizes = _part_sizes(first, context.data_dir)
-        expected = {
-            run.config: estimate_seconds(run.config, seconds_per_multiply_add, sizes, resumed_after=run.resumed_after)
-            for run in to_do
-        }
-    print_plan(runs, expected, console)
+    to_do = [run for run in runs if run.to_do]
     if not to_do:
+        print_plan(runs, {}, console)
         return None
+    first = to_do[0].config
+    if first.precision == "bf16" and not has_bf16_kernels(context.device):
+        console.print(
+            "[yellow]PyTorch has no bf16 kernels for this CPU, so bf16 takes many times as long as fp32: "
+            "use --precision fp32 or auto[/]"
+        )
+    seconds_per_multiply_add = calibrate(first, context.device)
+    sizes = _part_sizes(first, context.data_dir)
+    expected = {
+        run.config: estimate_seconds(run.config, seconds_per_multiply_add, sizes, resumed_after=run.resumed_after)
+        for run in to_do
+    }
+    print_plan(runs, expected, console)
     total = _expected_total(list(expected.values()), num_devices, places, context.device)
     where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
     at_once = f", {len(places)} at a time" if len(places) > 1 else ""
@@ -149,19 +147,6 @@ def runs_at_a_time(runs: int) -> int:
     return max(1, min(runs, available_cores(), free_memory(torch.device("cpu")) // RUN_MEMORY))
 
 
-@contextmanager
-def _threads_of_a_run(places: list[tuple[str, ...]], device: torch.device) -> Iterator[None]:
-    """Compute with as many threads as each run will have, if several share the CPU."""
-    before = torch.get_num_threads()
-    processes = sum(map(len, places))
-    if device.type == "cpu" and processes > 1:
-        limit_threads(processes)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _expected_total(
     expected: list[float], num_devices: int, places: list[tuple[str, ...]], device: torch.device
 ) -> float:
@@ -170,11 +155,9 @@ def _expected_total(
     Runs on the same GPU share its speed. On the CPU every process computes at the calibrated speed, as long as there
     are not more processes than cores. The study lasts at least as long as its longest run.
     """
-    if device.type == "cuda":
-        devices_per_run = max(1, num_devices // len(places))
-        return max(max(expected) / devices_per_run, sum(expected) / num_devices)
-    at_once = min(len(places), max(1, available_cores() // len(places[0])))
-    return max(max(expected), sum(expected) / at_once) / len(places[0])
+    processes = sum(map(len, places))
+    at_once = num_devices if device.type == "cuda" else min(processes, max(available_cores(), len(places[0])))
+    return max(max(expected) / len(places[0]), sum(expected) / at_once)
 
 
 def _places(devices: list[str], runs_per_device: int, devices_per_run: int) -> list[tuple[str, ...]]:
@@ -226,54 +209,16 @@ def _require_writable(results: Path) -> None:
         ) from None
 
 
-def _train_sequentially(runs: Sequence[PlannedRun], context: StudyContext) -> dict[RunConfig, tuple[str, str]]:
-    """Train the runs in turn, postponing those that another process is training."""
-    outcomes: dict[RunConfig, tuple[str, str]] = {}
-    waiting, reported = [run.config for run in runs], set()
-    while waiting:
-        busy = []
-        for config in waiting:
-            try:
-                outcomes[config] = _train(config, context)
-            except Busy as error:
-                busy.append(config)
-                if config not in reported:
-                    print(f"{error}: trying again after the other runs", flush=True)
-                    reported.add(config)
-        if len(busy) == len(waiting):
-            time.sleep(BUSY_SECONDS)
-        waiting = busy
-    return outcomes
-
-
-def _train(config: RunConfig, context: StudyContext) -> tuple[str, str]:
-    """Train one run, and return its outcome and reason."""
-    try:
-        run = context.train(config)
-    except (Busy, Stopped):
-        raise
-    except UserError as error:
-        if get_rank_info().size > 1:  # the other ranks may be waiting for this one inside the run
-            raise
-        return "failed", str(error)
-    except Exception as error:  # the failure of one run must not stop the study
-        if get_rank_info().size > 1:
-            raise
-        traceback.print_exc()
-        return "failed", f"{type(error).__name__}: {error}"
-    return run["outcome"], run.get("reason", "")
-
-
-def _summarize(runs: list[PlannedRun], outcomes: dict[RunConfig, tuple[str, str]], console: Console) -> int:
+def _summarize(runs: list[PlannedRun], failures: dict[RunConfig, str], console: Console) -> int:
     """Print a table of the runs that did not finish, if there are any, and return the exit status."""
-    ends = {run.config: (run.status, run.reason) for run in runs} | outcomes
-    failures = {config: end for config, end in ends.items() if end[0] in FAILURES}
-    if not failures:
+    ends = [(run.config, "failed" if run.config in failures else run.status, run.reason) for run in runs]
+    unfinished = [end for end in ends if end[1] != "finished"]
+    if not unfinished:
         return 0
-    table = Table(title=f"{len(failures)} of {len(ends)} runs did not finish")
+    table = Table(title=f"{len(unfinished)} of {len(runs)} runs did not finish")
     for name in ("net", "seed", "outcome", "reason"):
         table.add_column(name, overflow="fold")
-    for config, (outcome, reason) in failures.items():
-        table.add_row(config.net, str(config.seed), outcome, reason)
+    for config, outcome, reason in unfinished:
+        table.add_row(config.net, str(config.seed), outcome, failures.get(config, reason))
     console.print(table)
     return 1

@@ -31,7 +31,7 @@ class PlannedRun:
     Attributes:
         config: Configuration of the run.
         status: `"finished"`, `"diverged"`, `"partial"`, `"missing"`, or `"blocked"` if its record cannot be used.
-        reason: Why the run is blocked.
+        reason: Why the run has diverged or is blocked.
         resumed_after: Number of iterations that the latest checkpoint of a partial run contains.
     """
 
@@ -50,17 +50,14 @@ def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
     """Return the state of every run in the results folder. A record that cannot be used blocks only its own run."""
     runs = []
     for config in configs:
+        record = Record(results, config)
         try:
-            record = Record(results, config)
-            runs.append(PlannedRun(config, record.status(), resumed_after=_resumed_after(record)))
+            status, reason = record.status(), (record.read() or {}).get("reason", "")
         except UserError as error:
-            runs.append(PlannedRun(config, "blocked", str(error)))
+            status, reason = "blocked", str(error)
+        resumed_after = max(map(iteration_of, list_checkpoints(record.checkpoints)), default=0)
+        runs.append(PlannedRun(config, status, reason, resumed_after))
     return runs
-
-
-def _resumed_after(record: Record) -> int:
-    """Return the number of iterations that the latest checkpoint contains, or 0 if there is none."""
-    return max(map(iteration_of, list_checkpoints(record.checkpoints)), default=0)
 
 
 def calibrate(config: RunConfig, device: torch.device, iterations: int = 5) -> float:
@@ -146,5 +143,5 @@ def print_plan(runs: list[PlannedRun], seconds: dict[RunConfig, float], console:
         table.add_row(config.net, str(config.seed), iterations, run.status, expected)
     console.print(table)
     for run in runs:
-        if run.reason:
+        if run.status == "blocked":
             console.print(f"[red]{run.config.name}:[/] {run.reason}", highlight=False)
