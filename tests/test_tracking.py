@@ -216,7 +216,7 @@ def test_missing_home_is_one_line_instead_of_the_log_of_wandb(home, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "offline\n"
     if home:  # otherwise passwd has the home of this user
-        assert done.stderr.startswith("there is no home folder that can be written (HOME): W&B has its log in")
+        assert done.stderr.startswith("there is no home folder that can be written (HOME): W&B keeps its log")
     assert done.stderr.count("\n") <= 1
 
 

@@ -152,7 +152,7 @@ class WorkerPool:
         assert process.stderr is not None
         with process:
             for line in process.stderr:
-                self.console.print(f"{config.name}: {line.rstrip()}", markup=False, highlight=False)
+                self.console.print(f"{config.name}: {line.rstrip()}", markup=False, highlight=False, soft_wrap=True)
                 last_line = line.strip() or last_line
         if process.returncode < 0:
             raise WorkerFailed(f"the process was killed by {signal.Signals(-process.returncode).name}")
