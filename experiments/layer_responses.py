@@ -19,6 +19,7 @@ import tyro
 from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
+from plainres.records.files import RecordFiles
 from plainres.report import read_study, write_study
 from plainres.training.build import load_recorded, make_data, make_net
 from plainres.training.probes import initial_weights, probe, write_probes
@@ -41,7 +42,7 @@ def main() -> int:
     if not folders:
         raise UserError(f"{options.study}: there are no runs with weights (*/seed-*/weights.safetensors)")
     for folder in folders:
-        if (folder / "probes.csv").exists():
+        if RecordFiles(folder).probes_csv.exists():
             continue
         recorded, config = load_recorded(folder)
         data = make_data(config, options.data_dir)

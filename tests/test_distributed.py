@@ -64,7 +64,7 @@ def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, starte
     record = Record(context.results, run)
 
     def kill():
-        while len(record.read_metrics()) < 20:
+        while len(record.read_rows()) < 20:
             time.sleep(0.05)
         started[1].kill()
 

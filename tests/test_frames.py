@@ -16,7 +16,8 @@ from test_report import write_run
 
 from plainres import report
 from plainres.errors import UserError
-from plainres.report import figures, frames, layer_figures
+from plainres.records import frames
+from plainres.report import figures, layer_figures
 from plainres.report.architecture import FOLDER, figure_3, read_nets
 from plainres.report.partial import partial_table
 from plainres.report.records import hardware_name
@@ -110,7 +111,7 @@ def test_every_column_of_the_published_records_is_documented():
         (opened.overview, frames.OVERVIEW | {"exact_bn_images": "in the records of ImageNet nets only"}),
     ):
         assert list(frame)[:7] == list(frames.IDENTITY)
-        assert set(frame) <= {*frames.IDENTITY, *columns}, "describe the new column in plainres.report.frames"
+        assert set(frame) <= {*frames.IDENTITY, *columns}, "describe the new column in plainres.records.frames"
         assert frame[list(frames.IDENTITY)].notna().all().all()
 
 

@@ -22,7 +22,7 @@ def write_rows(results, run_config, rows, errors=None, outcome="running", test_e
     record = Record(results, run_config)
     record.write(outcome, {})
     ends = row_ends(run_config)[:rows]
-    record.write_metrics(
+    record.write_rows(
         [
             {"iteration": end, "train_error": errors or 100 - number, "images_per_second": 100.0}
             | ({"test_error": 70.0} if number % test_every == 0 else {})

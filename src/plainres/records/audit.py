@@ -1,7 +1,6 @@
 """The audit of a record: whether its files, its data, its weights and training from its seed give what it says."""
 
 import copy
-import json
 import math
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 
@@ -21,6 +19,7 @@ from plainres.data.cifar_files import SOURCES
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.nets.weights import Normalized
+from plainres.records.files import RUNS, RecordFiles, RunInfo
 from plainres.records.run import add_noted_hardware
 from plainres.training import RunConfig, RunContext, train_run
 from plainres.training.build import make_data
@@ -117,10 +116,9 @@ class Machine:
 
 def find_committed(results: Path) -> list[Path]:
     """Return the folders of all records that are committed, or of all records if none is committed."""
-    pattern = "*/*/seed-*/run.json"
     # The asterisks of git match slashes too.
-    committed = [Path(line) for line in _git(results, "ls-files", "--", pattern) or [] if line.count("/") == 3]
-    return [path.parent for path in [results / path for path in committed] or sorted(results.glob(pattern))]
+    committed = [Path(line) for line in _git(results, "ls-files", "--", RUNS) or [] if line.count("/") == 3]
+    return [path.parent for path in [results / path for path in committed] or sorted(results.glob(RUNS))]
 
 
 def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
@@ -137,7 +135,7 @@ def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
     folder = folder.resolve()
     audit = Audit("/".join(folder.parts[-3:]))
     try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        run = RecordFiles(folder).read_info()
         if run["outcome"] == UNFINISHED:
             audit.left_out.append("everything (the run is in progress)")
             return audit
@@ -165,7 +163,7 @@ def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
     return audit
 
 
-def first_start(run: dict, folder: Path) -> dict:
+def first_start(run: RunInfo, folder: Path) -> dict:
     """Return the provenance of the first rows of a run, which may have been resumed on other hardware."""
     run = copy.deepcopy(run)
     add_noted_hardware(run, folder)
@@ -175,7 +173,7 @@ def first_start(run: dict, folder: Path) -> dict:
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
     """Return the rows of a metrics.csv with its cells as they are printed there."""
-    return pd.read_csv(folder / "metrics.csv", dtype=str, keep_default_na=False).to_dict("records")
+    return RecordFiles(folder).read_metrics(dtype=str, keep_default_na=False).to_dict("records")
 
 
 def _git(folder: Path, *command: str) -> list[str] | None:
@@ -197,7 +195,7 @@ def _check_files(audit: Audit, folder: Path) -> None:
         audit.add(f"{len(committed)} files as committed", [f"{name} is not the committed one" for name in changed])
 
 
-def _check_names(audit: Audit, run: dict, config: RunConfig) -> bool:
+def _check_names(audit: Audit, run: RunInfo, config: RunConfig) -> bool:
     expected = {"config_hash": config.hash, "study": config.study, "net": config.net}
     problems = [
         f"{name} is {run.get(name)}, and that of the configuration {value}"
@@ -209,7 +207,7 @@ def _check_names(audit: Audit, run: dict, config: RunConfig) -> bool:
     return audit.add(f"hash {config.hash}", problems)
 
 
-def _check_rows(audit: Audit, run: dict, config: RunConfig, rows: list[dict[str, str]]) -> bool:
+def _check_rows(audit: Audit, run: RunInfo, config: RunConfig, rows: list[dict[str, str]]) -> bool:
     """Check that metrics.csv is complete, and that run.json has the figures of its last row and its best test error."""
     final, ends = run["final"], list(map(str, row_ends(config)))
     expected = ends if run["outcome"] == "finished" else ends[: len(rows)]
@@ -233,7 +231,7 @@ def _md5(part: Part) -> str:
     return part.md5()
 
 
-def _load_data(audit: Audit, run: dict, config: RunConfig, data_dir: Path) -> StudyData | None:
+def _load_data(audit: Audit, run: RunInfo, config: RunConfig, data_dir: Path) -> StudyData | None:
     """Return the data of a run, or None if they are not those that it was trained on, or not there."""
     if (
         config.dataset in SOURCES and not (data_dir / SOURCES[config.dataset].base_folder).exists()
@@ -258,9 +256,9 @@ def _load_data(audit: Audit, run: dict, config: RunConfig, data_dir: Path) -> St
     return data if audit.add(f"md5 of {' and '.join(sorted(here))}", problems) else None
 
 
-def _load_weights(audit: Audit, folder: Path, run: dict, config: RunConfig) -> Normalized | None:
+def _load_weights(audit: Audit, folder: Path, run: RunInfo, config: RunConfig) -> Normalized | None:
     """Return the net with the published weights, or None if there are none, or not those of this record."""
-    path = folder / "weights.safetensors"
+    path = RecordFiles(folder).weights
     if not path.exists():
         audit.left_out.append("weights (none published)")
         return None

@@ -1,13 +1,15 @@
 """Reading the record of one run."""
 
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from plainres.catalog import SHORTCUTS
+from plainres.records.files import RecordFiles, RunInfo
 
 METRICS_REQUIRED = ("iteration", "train_error")
 PROBES_REQUIRED = ("iteration", "layer")
@@ -47,7 +49,7 @@ class Run:
     """
 
     folder: Path
-    info: dict
+    info: RunInfo
     metrics: pd.DataFrame
     probes: pd.DataFrame
 
@@ -92,7 +94,7 @@ class Run:
         return float(values.iloc[-1]) if len(values) else float("nan")
 
 
-def hardware_name(recorded: dict) -> str:
+def hardware_name(recorded: Mapping[str, Any]) -> str:
     """Return what a record was computed on: the GPU, or the CPU with its instruction set and number of threads.
 
     The instruction set matters because it decides how a CPU rounds, and rounding decides how the training of deep nets
@@ -118,7 +120,7 @@ def _describe_cores(hardware: dict) -> str:
     return ", ".join(filter(None, [instructions, "one thread" if threads == 1 else f"{threads} threads"]))
 
 
-def add_noted_hardware(recorded: dict, folder: Path) -> None:
+def add_noted_hardware(recorded: RunInfo, folder: Path) -> None:
     """Add `provenance.earlier` to the content of a run.json that lacks it, if `NOTED_HARDWARE` has the record.
 
     Args:
@@ -126,7 +128,7 @@ def add_noted_hardware(recorded: dict, folder: Path) -> None:
         folder: Folder of the record.
     """
     provenance = recorded.get("provenance", {})
-    noted = NOTED_HARDWARE.get(("/".join(folder.resolve().parts[-3:]), provenance.get("commit")))
+    noted = NOTED_HARDWARE.get(("/".join(folder.resolve().parts[-3:]), provenance.get("commit", "")))
     if noted and "hardware" in provenance and "earlier" not in provenance:
         until, hardware = noted
         provenance["earlier"] = [{**provenance, "until": until, "hardware": provenance["hardware"] | hardware}]
@@ -143,24 +145,21 @@ def read_run(folder: Path) -> Run:
         KeyError: If an entry or a column is missing.
         ValueError: If a file cannot be parsed, or a finished run's metrics do not reach its last iteration.
     """
-    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    for key in ("net", "outcome"):
-        info[key]
+    files = RecordFiles(folder)
+    info = files.read_info()
+    info["net"], info["outcome"]  # what is missing raises a KeyError that names it
     add_noted_hardware(info, folder)
     for key in ("depth", "seed", "iterations", "dataset"):
         info["config"][key]
     SHORTCUTS[info["config"]["shortcut"]]
-    metrics_csv = folder / "metrics.csv"
-    metrics = pd.read_csv(metrics_csv) if metrics_csv.exists() else pd.DataFrame(columns=[*METRICS_REQUIRED])
+    metrics = files.read_metrics() if files.metrics_csv.exists() else pd.DataFrame(columns=[*METRICS_REQUIRED])
     for column in METRICS_REQUIRED:
         metrics[column] = pd.to_numeric(metrics[column])
     if info["outcome"] == "finished":
-        for key in ("final", "complexity", "provenance", "seconds"):
-            info[key]
+        info["final"], info["complexity"], info["provenance"], info["seconds"]
         if metrics["iteration"].max() != info["config"]["iterations"]:
-            raise ValueError(f"{metrics_csv.name} does not reach the last iteration")
-    probes_csv = folder / "probes.csv"
-    probes = pd.read_csv(probes_csv) if probes_csv.exists() else pd.DataFrame(columns=[*PROBES_REQUIRED])
+            raise ValueError(f"{files.metrics_csv.name} does not reach the last iteration")
+    probes = files.read_probes() if files.probes_csv.exists() else pd.DataFrame(columns=[*PROBES_REQUIRED])
     for column in set(probes.columns) - {"name"}:
         probes[column] = pd.to_numeric(probes[column])
     probes[[*PROBES_REQUIRED]]  # raises a KeyError that names a missing column

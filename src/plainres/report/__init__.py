@@ -5,7 +5,7 @@ Two lines open the records in a notebook, wherever it was started:
     from plainres import report
     study = report.open("results").largest("cifar10")
 
-`study.metrics`, `study.probes` and `study.overview` are tidy pandas frames. `plainres.report.frames` describes their
+`study.metrics`, `study.probes` and `study.overview` are tidy pandas frames. `plainres.records.frames` describes their
 columns. The functions of `plainres.report.figures` and `plainres.report.layer_figures` draw a study.
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from plainres.catalog.datasets import IMAGENET
-from plainres.files import read_json
+from plainres.records.files import RecordFiles
 from plainres.report import architecture
 from plainres.report.imagenet import read_scores, score_is_result
 from plainres.report.measures import early_error, gradient_margin, median_response, signal_margin
@@ -97,8 +97,8 @@ def construction(results: Path) -> list[Judged]:
     """A deep plain net with the errors of a shallow one, made by identity layers, beside the one that was trained."""
     budgets = {}
     for path in results.glob("cifar10-*/identity_extension_20_56_seed-*.csv"):
-        run = read_json(path.parent / "plain-56" / path.stem.rpartition("_")[2] / "run.json")
-        budgets[run["config"]["iterations"], path] = pd.read_csv(path, index_col="net")["clean training error"]
+        trained = RecordFiles(path.parent / "plain-56" / path.stem.rpartition("_")[2]).read_info()
+        budgets[trained["config"]["iterations"], path] = pd.read_csv(path, index_col="net")["clean training error"]
     if not budgets:
         return []
     (_, path), errors = max(budgets.items(), key=lambda item: item[0])

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from plainres.records.frames import overview_frame
 from plainres.report.drawing import (
     TEST,
     TRAINING,
@@ -29,7 +30,6 @@ from plainres.report.drawing import (
     net_colours,
     thousands,
 )
-from plainres.report.frames import overview_frame
 from plainres.report.records import Study
 
 PAPER_TOP = 20.0  # percent, the upper end of the axes in the paper

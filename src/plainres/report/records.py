@@ -12,8 +12,9 @@ from plainres.catalog import DATASETS, DatasetInfo
 from plainres.catalog.datasets import CIFAR10, IMAGENET
 from plainres.catalog.shortcuts import KINDS
 from plainres.errors import UserError
+from plainres.records.files import RUNS
+from plainres.records.frames import metrics_frame, overview_frame, probes_frame
 from plainres.records.run import Run, hardware_name, read_run
-from plainres.report.frames import metrics_frame, overview_frame, probes_frame
 
 __all__ = ["Run", "Study", "budget_series", "describe_runs", "find_studies", "hardware_name", "read_study"]
 
@@ -47,17 +48,17 @@ class Study:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """Metrics of all readable runs, one row per run and interval. See `plainres.report.frames` for the columns."""
+        """Metrics of all readable runs, one row per run and interval. See `plainres.records.frames` for the columns."""
         return metrics_frame(self.readable)
 
     @cached_property
     def probes(self) -> pd.DataFrame:
-        """Probes of all readable runs, one row per run, iteration and layer. See `plainres.report.frames`."""
+        """Probes of all readable runs, one row per run, iteration and layer. See `plainres.records.frames`."""
         return probes_frame(self.readable)
 
     @cached_property
     def overview(self) -> pd.DataFrame:
-        """One row per readable run: configuration, final figures and provenance. See `plainres.report.frames`."""
+        """One row per readable run: configuration, final figures and provenance. See `plainres.records.frames`."""
         return overview_frame(self.readable)
 
     @property
@@ -197,7 +198,7 @@ def find_studies(results: Path) -> list[Study]:
     Args:
         results: Folder that holds `<study>/<net>/seed-<seed>/run.json`.
     """
-    folders = sorted({path.parents[2] for path in results.glob("*/*/seed-*/run.json")})
+    folders = sorted({path.parents[2] for path in results.glob(RUNS)})
     return [read_study(folder) for folder in folders]
 
 

@@ -3,7 +3,7 @@
 from plainres import report
 
 study = report.open("results").largest("cifar10")
-study.metrics, study.probes, study.overview  # pandas frames, described in plainres.report.frames
+study.metrics, study.probes, study.overview  # pandas frames, described in plainres.records.frames
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,10 @@ import pandas as pd
 
 from plainres.errors import UserError
 from plainres.files import expand_user
+from plainres.records.files import RUNS
+from plainres.records.frames import metrics_frame, overview_frame, probes_frame
 from plainres.records.run import Run
-from plainres.report.frames import metrics_frame, overview_frame, probes_frame
 from plainres.report.records import Study, find_studies
-
-RECORDS = "*/*/seed-*/run.json"
 
 
 class Results:
@@ -81,17 +80,17 @@ class Results:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """Metrics of all readable runs, one row per run and interval. See `plainres.report.frames` for the columns."""
+        """Metrics of all readable runs, one row per run and interval. See `plainres.records.frames` for the columns."""
         return metrics_frame(self._runs)
 
     @cached_property
     def probes(self) -> pd.DataFrame:
-        """Probes of all readable runs, one row per run, iteration and layer. See `plainres.report.frames`."""
+        """Probes of all readable runs, one row per run, iteration and layer. See `plainres.records.frames`."""
         return probes_frame(self._runs)
 
     @cached_property
     def overview(self) -> pd.DataFrame:
-        """One row per readable run: configuration, final figures and provenance. See `plainres.report.frames`."""
+        """One row per readable run: configuration, final figures and provenance. See `plainres.records.frames`."""
         return overview_frame(self._runs)
 
 
@@ -129,7 +128,7 @@ def open(results: str | Path = "results") -> Results:
     here, package = Path.cwd(), Path(__file__).resolve().parents[1]
     for root in (here, *here.parents, *package.parents):
         folder = root / path  # an absolute path stays as it is
-        if any(folder.glob(RECORDS)):
+        if any(folder.glob(RUNS)):
             return Results(folder)
     where = "" if path.is_absolute() else f" in {here}, in {package.parent} or in a folder above them"
     raise UserError(f"no records in a folder {path}{where}: train some with `make demo`, or pass another path")

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from plainres.report.frames import overview_frame
+from plainres.records.frames import overview_frame
 from plainres.report.published import REPRODUCTION, TABLE_6, TABLE_6_COMPARED, TABLE_6_PEERS
 from plainres.report.records import Study
 from plainres.report.statistics import difference, estimate, final

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from plainres.records.files import RunInfo
 from plainres.tracking.runs import tracked
 from plainres.training import Record, RunConfig, RunContext, train_run
 
@@ -18,7 +19,7 @@ class StudyContext(RunContext):
 
     wandb_mode: str = "off"
 
-    def train(self, config: RunConfig) -> dict:
+    def train(self, config: RunConfig) -> RunInfo:
         """Train one run in this process and track it with W&B; see `train_run`."""
         with tracked(Record(self.results, config), self.wandb_mode) as loggers:
             return train_run(config, self, loggers=loggers)

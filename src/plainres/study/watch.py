@@ -105,10 +105,10 @@ def progress_table(
         cells = [f"{run.resumed_after:,}/{run.config.iterations:,}", "", "", "", "", ""]
         if row := _last_row(results, run.config):
             iteration, *errors, speed, left = _cells(run.config, row, run.resumed_after)
-            cells = [iteration, _curve(record.read_metrics(), curve_width), *errors, speed, left if run.to_do else ""]
+            cells = [iteration, _curve(record.read_rows(), curve_width), *errors, speed, left if run.to_do else ""]
         state = run.status
         if run.to_do:
-            files = (record.run_json, record.folder / "metrics.csv")
+            files = (record.run_json, record.metrics_csv)
             changed = max((path.stat().st_mtime for path in files if path.exists()), default=0)
             state = "training" if changed >= started else "waiting"
         table.add_row(run.config.net, str(run.config.seed), *cells, state)
@@ -120,7 +120,7 @@ def progress_table(
 
 def _last_row(results: Path, config: RunConfig) -> dict:
     """Return the last row of metrics.csv, with the last known test error or None, or {} if there is no row yet."""
-    rows = Record(results, config).read_metrics()
+    rows = Record(results, config).read_rows()
     tested = [row["test_error"] for row in rows if row.get("test_error", float("nan")) >= 0]
     return rows[-1] | {"test_error": tested[-1] if tested else None} if rows else {}
 

@@ -29,7 +29,7 @@ def send_record(record: Record, mode: str) -> bool:
     """Make the W&B run of a record that has ended, replacing an earlier one; return whether W&B accepted it."""
     with tracked(record, mode, resume=None) as loggers:
         for logger in loggers:
-            for row in record.read_metrics():
+            for row in record.read_rows():
                 known = {key: value for key, value in row.items() if value == value}  # a cell without a value is NaN
                 logger.log_metrics(known, step=int(row["iteration"]))
     return bool(loggers) and not loggers[0].failed

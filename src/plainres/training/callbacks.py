@@ -35,7 +35,7 @@ class Checkpointer(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.logger.rows and trainer.is_global_zero:
-            self.logger.record.write_metrics(self.logger.rows)
+            self.logger.record.write_rows(self.logger.rows)
 
     def on_train_start(self, *_: Any) -> None:
         # Lightning's own handler of SIGTERM would end the process with status 0 and without a checkpoint.

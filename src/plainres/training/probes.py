@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from plainres.data import StudyData
-from plainres.files import write_atomic
 from plainres.nets.activation_checkpointing import activation_checkpointing, preserve_buffers
+from plainres.records.files import RecordFiles
 from plainres.training.build import make_net
 from plainres.training.config import RunConfig
 from plainres.training.evaluation import predict
@@ -161,7 +161,7 @@ def _angle(weight: Tensor, start: Tensor) -> float:
 def write_probes(folder: Path, rows: list[dict]) -> None:
     """Write probes.csv into the folder of a record: one row per 3x3 layer and probed iteration."""
     frame = pd.DataFrame(rows, columns=["iteration", "layer", "name", *PROBES])
-    write_atomic(folder / "probes.csv", frame.to_csv(index=False, float_format="%.6g"))
+    RecordFiles(folder).write_probes(frame)
 
 
 class Prober(pl.Callback):

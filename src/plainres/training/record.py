@@ -1,26 +1,25 @@
-"""The record of a run on disk: `results/<study>/<net>/seed-<s>/`."""
+"""The record that a run writes while it trains."""
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from plainres.errors import UserError
-from plainres.files import write_atomic
+from plainres.records.files import RecordFiles, RunInfo
 from plainres.training.config import RunConfig
 
 COLUMNS = ["iteration", "epoch", "lr", "train_loss", "train_error", "images_per_second", "seconds"]
 UNFINISHED = "running"
 
 
-class Record:
-    """The record of one run: run.json, metrics.csv, probes.csv, weights.safetensors and, while it trains, checkpoints.
+class Record(RecordFiles):
+    """The record of the run of a configuration.
 
     Args:
         results: Results folder.
@@ -28,29 +27,20 @@ class Record:
 
     Attributes:
         config: Configuration of the run.
-        folder: Folder of the record.
     """
 
     def __init__(self, results: Path, config: RunConfig):
+        super().__init__(results / config.folder)
         self.config = config
-        self.folder = results / config.folder
 
-    @property
-    def run_json(self) -> Path:
-        return self.folder / "run.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    def read(self) -> dict | None:
+    def read(self) -> RunInfo | None:
         """Return the contents of run.json, or None if there is no record yet.
 
         Raises:
             UserError: If the record belongs to another configuration, or cannot be read.
         """
         try:
-            run = json.loads(self.run_json.read_text(encoding="utf-8"))
+            run = self.read_info()
             recorded, run_hash, _ = run["config"], run["config_hash"], run["outcome"]
             # Fields that the record lacks were added later, and had their defaults.
             with suppress(UserError):
@@ -79,14 +69,14 @@ class Record:
             return "missing"
         return "partial" if run["outcome"] == UNFINISHED else run["outcome"]
 
-    def write(self, outcome: str, facts: dict) -> dict:
+    def write(self, outcome: str, facts: Mapping[str, Any]) -> RunInfo:
         """Write run.json and return its contents.
 
         Args:
             outcome: `"running"` until the end of the run, then `"finished"` or `"diverged"`.
             facts: Results, provenance and whatever else is known about the run, JSON-compatible.
         """
-        run = {
+        info = {
             "study": self.config.study,
             "net": self.config.net,
             "outcome": outcome,
@@ -94,22 +84,22 @@ class Record:
             "config_hash": self.config.hash,
             **facts,
         }
-        write_atomic(self.run_json, json.dumps(run, indent=2) + "\n")
+        run = cast(RunInfo, info)
+        self.write_info(run)
         return run
 
-    def write_metrics(self, rows: list[dict]) -> None:
+    def write_rows(self, rows: list[dict]) -> None:
         """Write metrics.csv: one row per interval, errors in percent, empty cells where nothing was evaluated."""
         parts = ["test"] + (["val"] if self.config.train_set == "45k" else [])
         evaluated = [f"{part}_{what}" for part in parts for what in ("loss", "error")]
         if self.config.info.top5:
             evaluated += [f"{part}_top5_error" for part in parts]
-        frame = pd.DataFrame(rows, columns=COLUMNS + evaluated)
-        write_atomic(self.folder / "metrics.csv", frame.to_csv(index=False, float_format="%.6g"))
+        self.write_metrics(pd.DataFrame(rows, columns=COLUMNS + evaluated))
 
-    def read_metrics(self) -> list[dict]:
+    def read_rows(self) -> list[dict]:
         """Return the rows of metrics.csv, or an empty list if there is no readable file."""
         try:
-            return pd.read_csv(self.folder / "metrics.csv").to_dict("records")
+            return self.read_metrics().to_dict("records")
         except (OSError, ValueError):
             return []
 
@@ -148,7 +138,7 @@ class RecordLogger(Logger):
         if not self.rows or self.rows[-1]["iteration"] != iteration:
             self.rows.append({})
         self.rows[-1] |= {**metrics, "iteration": iteration, "epoch": epoch}
-        self.record.write_metrics(self.rows)
+        self.record.write_rows(self.rows)
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """Do nothing: run.json has the configuration."""

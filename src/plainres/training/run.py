@@ -23,6 +23,7 @@ from plainres.nets import count_complexity
 from plainres.nets.cifar import CifarNet
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import weights_bytes
+from plainres.records.files import RunInfo
 from plainres.training.accelerate import CudaGraphs
 from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
 from plainres.training.callbacks import Checkpointer
@@ -69,7 +70,7 @@ class RunContext:
 
 def train_run(
     config: RunConfig, context: RunContext, callbacks: Sequence[pl.Callback] = (), loggers: Sequence[Logger] = ()
-) -> dict:
+) -> RunInfo:
     """Train one net, resuming where an earlier start stopped, and write its record.
 
     Several processes that were started together (see `plainres.training.distributed`) train the net together if each
@@ -96,7 +97,7 @@ def train_run(
     record = Record(context.results, config)
     with ExitStack() as stack:
 
-        def begin() -> dict | None:
+        def begin() -> RunInfo | None:
             stack.enter_context(exclusive_writer(context.results, config))
             return record.read()
 
@@ -148,7 +149,7 @@ class _Run:
     ranks: RankInfo
     stop: StopRequest
 
-    def train(self, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger]) -> dict:
+    def train(self, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger]) -> RunInfo:
         """Train to the last iteration, evaluate, and write the record; return the contents of run.json."""
         config, record = self.config, self.record
         data = make_data(config, self.context.data_dir, record.folder)
@@ -288,9 +289,9 @@ class _Run:
             recipe |= {"classes": data.class_names}
         architecture = {"family": self.config.family} | self.config.architecture()
         weights = weights_bytes(net.cpu(), data.mean, architecture, recipe)
-        write_atomic(self.record.folder / "weights.safetensors", weights)
+        write_atomic(self.record.weights, weights)
 
-    def _end(self, outcome: str, facts: dict) -> dict:
+    def _end(self, outcome: str, facts: dict) -> RunInfo:
         """Write the final run.json, and remove the checkpoints."""
         run = self.record.write(outcome, facts)
         shutil.rmtree(self.record.checkpoints, ignore_errors=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from plainres.report.frames import IDENTITY
+from plainres.records.frames import IDENTITY
 from plainres.report.layer_figures import probed_runs
 from plainres.report.page.curves import HEIGHT, csv_data, drop_down, label
 from plainres.report.records import Study
