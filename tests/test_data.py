@@ -22,7 +22,7 @@ from torchvision.datasets.utils import calculate_md5
 
 from plainres.catalog.datasets import CIFAR100 as CIFAR100_INFO
 from plainres.data import CifarData, DataMissing, ImageSet, batch_table, demo_set
-from plainres.data.cifar import unaugmented_rows
+from plainres.data.cifar import unaugmented
 from plainres.data.cifar_files import require_cifar, validation_split
 from plainres.errors import UserError
 from plainres.nets import load_net
@@ -82,7 +82,7 @@ def test_gather_equals_the_reference_augmentation_bit_for_bit():
 def test_unaugmented_rows_show_the_original_images():
     pixels, labels = demo_set(30, seed=3)
     mean = pixels.float().mean(0)
-    images, same_labels = ImageSet(pixels, labels, mean).gather(unaugmented_rows(30))
+    images, same_labels = ImageSet(pixels, labels, mean).gather(unaugmented(30))
     assert torch.equal(images, ((pixels.float() - mean) / 255).permute(0, 3, 1, 2))
     assert torch.equal(labels, same_labels)
 
@@ -93,7 +93,7 @@ def test_data_module_views_every_image_once_and_subtracts_the_training_mean():
     data.setup()
     for part in ("train", "test"):
         rows = torch.cat(list(data.views(part)))
-        assert torch.equal(rows, unaugmented_rows(len(data.parts[part])))
+        assert torch.equal(rows, unaugmented(len(data.parts[part])))
     train = torch.cat([data.inputs(rows)[0] for rows in data.views("train")])
     assert train.mean(0).abs().max() < 1e-5
     raw = torch.cat([data.inputs(rows)[0] for rows in data.views("train")]) + data.mean

@@ -56,11 +56,6 @@ class AugmentationStream:
     Each pass over the images has its own random generator, seeded with the seed of the run and the number of the pass.
     Any process can therefore compute any batch without the batches before it, and no batch depends on the length of
     the run.
-
-    Attributes:
-        seed: Seed of the permutations and augmentations.
-        images: Number of training images.
-        batch_size: Number of images per batch.
     """
 
     seed: int
@@ -88,11 +83,8 @@ def jittered_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
     Args:
         image: Photograph uint8 (3, H, W).
         crop: Scale and position of the crop, float32 (3,), see `Augmentations`.
-        size: Height and width of the crop. The shorter side lies between 256 and 480 pixels for a size of 224, and in
-            proportion for other sizes.
-
-    Returns:
-        uint8 (3, size, size).
+        size: Height and width of the crop, uint8 (3, size, size). For a size of 224, the shorter side lies between 256
+            and 480 pixels.
     """
     scale, y, x = crop.tolist()
     low, high = (round(bound * size) for bound in SHORTER_SIDE)
@@ -104,12 +96,7 @@ def jittered_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
 
 
 def normalize(pixels: Tensor, flip: Tensor, colour: Tensor) -> Tensor:
-    """Flip a batch, add the colour noise and subtract the mean, on the device of the batch.
-
-    Args:
-        pixels: Crops uint8 (B, 3, H, W).
-        flip: Whether to flip each crop, bool (B,).
-        colour: Colour noise of each crop, float32 (B, 3), see `Augmentations`.
+    """Flip crops uint8 (B, 3, H, W), add colour noise and subtract the mean, on their device; see `Augmentations`.
 
     Returns:
         float32 (B, 3, H, W) in channels_last layout, pixels / 255 + colour noise - mean.

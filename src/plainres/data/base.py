@@ -25,15 +25,10 @@ def default_data_dir() -> Path:
 
 
 class BatchLoader:
-    """Yields the items of a dataset, each of which is a whole batch.
+    """Yields those items of a dataset that `keys` name. Each is a whole batch. `options` are those of `DataLoader`.
 
     It is not itself a `DataLoader`, to which Lightning would give a sampler of its own where several processes train
     a run. The data modules divide the batches.
-
-    Args:
-        batches: Dataset whose items are batches.
-        keys: Keys of the items, in the order in which they are yielded.
-        options: Further arguments of `DataLoader`.
     """
 
     def __init__(self, batches: Dataset, keys: Sequence, **options: Any):
@@ -47,16 +42,10 @@ class BatchLoader:
 
 
 class TrainLoader(BatchLoader):
-    """Yields the training batches in their order, an epoch at a time. Each epoch continues where the last one ended.
+    """Yields the `total` training batches in their order, `epoch` at a time, and then begins again with the first.
 
-    Lightning saves the position with its checkpoints and restores it, so that a resumed run sees the batches that an
-    uninterrupted one would have seen.
-
-    Args:
-        batches: Dataset whose items are batches.
-        epoch: Number of batches per epoch.
-        total: Number of batches, after which the first one follows again.
-        options: Further arguments of `DataLoader`.
+    Each epoch continues where the last one ended. Lightning saves the position with its checkpoints and restores it, so
+    that a resumed run sees the batches that an uninterrupted one would have seen.
     """
 
     def __init__(self, batches: Dataset, epoch: int, total: int, **options: Any):
@@ -77,7 +66,7 @@ class TrainLoader(BatchLoader):
 
 
 class Part(Protocol):
-    """One part of a data set, for example its test images."""
+    """The training, test or validation images."""
 
     def __len__(self) -> int: ...
 

@@ -32,12 +32,6 @@ def batch_table(seed: int, iterations: int, images: int, batch_size: int = 128) 
 
     The table depends only on the arguments. The table of a longer run begins with that of a shorter one.
 
-    Args:
-        seed: Seed of the permutations, crops and flips.
-        iterations: Number of batches.
-        images: Number of training images.
-        batch_size: Number of images per batch.
-
     Returns:
         int32 (iterations, batch_size, 4): image index, vertical offset, horizontal offset, and flip (0 or 1).
     """
@@ -51,24 +45,19 @@ def batch_table(seed: int, iterations: int, images: int, batch_size: int = 128) 
     return torch.cat(passes)[: iterations * batch_size].view(iterations, batch_size, 4)
 
 
-def unaugmented_rows(images: int) -> Tensor:
-    """Return rows like those of `batch_table`, int32 (images, 4), that show every image once, unchanged, in order."""
+def unaugmented(images: int) -> Tensor:
+    """Return examples as in `batch_table`, int32 (images, 4), that show every image once, unchanged, in order."""
     index = torch.arange(images, dtype=torch.int32)[:, None]
     return torch.cat((index, torch.tensor(CENTER, dtype=torch.int32).expand(images, 3)), dim=1)
 
 
 class ImageSet:
-    """Padded images, their labels and the mean to subtract, on the device of the last batch.
+    """Images, their labels and the mean to subtract, on the device of the last batch.
 
     Args:
-        pixels: Images uint8 (N, H, W, 3).
+        pixels: Images uint8 (N, H, W, 3). The attribute of this name holds them padded, (N, H + 8, W + 8, 3).
         labels: Labels int64 (N,).
-        mean: Per-pixel mean of the training images, float32 (H, W, 3), between 0 and 255.
-
-    Attributes:
-        pixels: Padded images uint8 (N, H + 8, W + 8, 3).
-        mean: Padded mean, float32 (H + 8, W + 8, 3).
-        labels: Labels int64 (N,).
+        mean: Mean of the training images per pixel, float32 (H, W, 3), between 0 and 255. Padded in the same way.
     """
 
     def __init__(self, pixels: Tensor, labels: Tensor, mean: Tensor):
@@ -81,20 +70,18 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Crop, flip and normalize one batch, after moving the whole set to the device of its rows.
-
-        Args:
-            rows: int32 (B, 4): index, vertical offset, horizontal offset, flip.
+    def gather(self, examples: Tensor) -> tuple[Tensor, Tensor]:
+        """Crop, flip and normalize one batch of `batch_table`, int32 (B, 4), moving all images to its device once.
 
         Returns:
             Images float32 (B, 3, H, W) in channels_last layout, (pixel - mean) / 255, and labels int64 (B,).
         """
-        if self.pixels.device != rows.device:
-            self.pixels, self.mean, self.labels = (t.to(rows.device) for t in (self.pixels, self.mean, self.labels))
+        device = examples.device
+        if self.pixels.device != device:
+            self.pixels, self.mean, self.labels = (t.to(device) for t in (self.pixels, self.mean, self.labels))
         size = len(self.mean) - 2 * PAD
-        index, dy, dx, flip = (column[:, None] for column in rows.long().unbind(1))  # each (B, 1)
-        step = torch.arange(size, device=rows.device)
+        index, dy, dx, flip = (column[:, None] for column in examples.long().unbind(1))  # each (B, 1)
+        step = torch.arange(size, device=device)
         y = (dy + step)[:, :, None]  # (B, H, 1)
         x = (dx + torch.where(flip.bool(), size - 1 - step, step))[:, None, :]  # (B, 1, W)
         images = (self.pixels[index[:, :, None], y, x] - self.mean[y, x]) / 255  # (B, H, W, 3)
@@ -110,8 +97,8 @@ class ImageSet:
 class CifarData(StudyData):
     """The training, validation and test images of one run, all of them in memory.
 
-    The loaders yield rows of a batch table, int32 (B, 4). `inputs` turns rows into images and labels with one gather
-    on their device, so no worker process is needed. Test images, and the 5,000 validation images of the 45k split, are
+    The loaders yield examples of `batch_table`, int32 (B, 4), from which `inputs` makes images with one gather on their
+    device, so no worker process is needed. Test images, and the 5,000 validation images of the 45k split, are
     normalized with the mean of the training images. Images and batch table are kept for the next run of this process,
     which often shares them.
 
@@ -123,9 +110,6 @@ class CifarData(StudyData):
         iterations: Number of batches of the table. An epoch, however, is a pass over the images.
         batch_size: Number of images per iteration, over all processes.
         micro_batch: As for `StudyData`.
-
-    Attributes:
-        parts: `ImageSet` of `"train"`, `"test"` and, with the 45k split, `"val"`. Filled by `setup` if it is empty.
 
     Raises:
         UserError: If the data set or the training set is unknown.
@@ -171,12 +155,6 @@ class CifarData(StudyData):
         return self.parts["train"].mean[PAD:-PAD, PAD:-PAD].permute(2, 0, 1).cpu() / 255
 
     def inputs(self, batch: Tensor, part: str = "train") -> tuple[Tensor, Tensor]:
-        """Return images float32 (B, 3, H, W), with the mean subtracted, and labels int64 (B,).
-
-        Args:
-            batch: Rows int32 (B, 4) of a loader. The images are moved to their device once.
-            part: Part that the rows refer to.
-        """
         return self.parts[part].gather(batch)
 
     def train_items(self) -> tuple[Dataset, dict]:
@@ -186,15 +164,14 @@ class CifarData(StudyData):
 
     def views(self, part: str) -> BatchLoader:
         share = shard_range(len(self.parts[part]), self.shard)
-        return _loader(unaugmented_rows(len(self.parts[part]))[share.start : share.stop])
+        return _loader(unaugmented(len(self.parts[part]))[share.start : share.stop])
 
     def first(self, images: int) -> BatchLoader:
-        """Return a loader of the first training images, at most all of them, without augmentation."""
-        return _loader(unaugmented_rows(min(images, len(self.parts["train"]))))
+        return _loader(unaugmented(min(images, len(self.parts["train"]))))
 
 
-def _loader(rows: Tensor) -> BatchLoader:
-    batches = rows.split(TEST_BATCH)
+def _loader(examples: Tensor) -> BatchLoader:
+    batches = examples.split(TEST_BATCH)
     return BatchLoader(cast(Dataset, batches), range(len(batches)))
 
 

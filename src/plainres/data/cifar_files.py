@@ -29,10 +29,6 @@ def require_cifar(dataset: str, data_dir: Path) -> None:
 
     While one process downloads, others wait for it.
 
-    Args:
-        dataset: Key of `SOURCES`.
-        data_dir: Folder that holds, or will hold, torchvision's folder of the data set.
-
     Raises:
         DataMissing: If the files are absent and cannot be downloaded.
         UserError: If a file is missing, truncated, altered or unreadable.
@@ -103,27 +99,16 @@ def _download(dataset: str, data_dir: Path) -> None:
 
 
 def load_cifar(dataset: str, data_dir: Path, train: bool) -> tuple[Tensor, Tensor]:
-    """Load one part of a data set whose files `require_cifar` has checked.
-
-    Returns:
-        Pixels uint8 (N, 32, 32, 3) and labels int64 (N,).
-    """
+    """Return pixels uint8 (N, 32, 32, 3) and labels int64 (N,) from files that `require_cifar` has checked."""
     part = SOURCES[dataset](data_dir, train=train)
     # torchvision returns a view of the planes in the files, whose strides would slow down every later access.
     return torch.from_numpy(part.data).contiguous(), torch.tensor(part.targets)
 
 
 def validation_split(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the fixed 45k/5k split of the training images (section 4.2).
+    """Return the indices (45000,) to train on and (5000,) to validate on, both ascending (section 4.2).
 
-    The same number of images of each class is held out, drawn once with a fixed seed that does not depend on the
-    seed of a run.
-
-    Args:
-        labels: int64 (50000,).
-
-    Returns:
-        Indices to train on (45000,) and to validate on (5000,), both ascending.
+    The same number of images of each class is held out, drawn with a seed that does not depend on that of a run.
     """
     generator = torch.Generator().manual_seed(0)
     held_out = torch.zeros(len(labels), dtype=torch.bool)

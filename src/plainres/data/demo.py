@@ -16,15 +16,9 @@ DRAWN_SIZE = 32  # smaller images are averaged from drawings of this size, so th
 
 
 def _inside(label: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return which pixels are inside a shape.
+    """Return which pixels are inside the shapes of classes (N,), bool (N, 32, 32).
 
-    Args:
-        label: Class of each image, int64 (N,).
-        u: Horizontal coordinate of each pixel relative to the shape, which spans about [-1, 1]. float32 (N, 32, 32).
-        v: Vertical coordinate of each pixel, float32 (N, 32, 32).
-
-    Returns:
-        bool (N, 32, 32).
+    `u` and `v` are the horizontal and vertical coordinates of each pixel, in which shapes span about [-1, 1].
     """
     radius = torch.hypot(u, v)
     square = torch.maximum(u.abs(), v.abs())
@@ -49,10 +43,7 @@ def _inside(label: Tensor, u: Tensor, v: Tensor) -> Tensor:
 def demo_set(images: int, seed: int, size: int = DEMO.image_size) -> tuple[Tensor, Tensor]:
     """Draw shapes of random position, size, rotation and colour on uneven, noisy backgrounds.
 
-    Args:
-        images: Number of images. The classes alternate, so all have the same number of images, give or take one.
-        seed: Seed of the images. The same seed gives the same images.
-        size: Height and width of the images, 32 or a divisor of it.
+    The images follow from the seed. Their classes alternate. The size is 32 or a divisor of it.
 
     Returns:
         Pixels uint8 (images, size, size, 3) and labels int64 (images,).

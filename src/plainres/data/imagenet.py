@@ -33,19 +33,12 @@ class PhotoBatch(NamedTuple):
     """A batch of B crops, as a worker process returns it.
 
     It is empty if no photograph can be read: the main process raises an error that has no worker's traceback.
-
-    Attributes:
-        pixels: Crops uint8 (B, 3, size, size).
-        labels: Labels int64 (B,).
-        flip: Whether to flip each crop, bool (B,).
-        colour: Colour noise of each crop, float32 (B, 3), see `Augmentations`.
-        bad: Name and reason of every unreadable file that was encountered.
     """
 
-    pixels: Tensor
-    labels: Tensor
-    flip: Tensor
-    colour: Tensor
+    pixels: Tensor  # uint8 (B, 3, size, size)
+    labels: Tensor  # int64 (B,)
+    flip: Tensor  # bool (B,), as in `Augmentations`
+    colour: Tensor  # float32 (B, 3), as in `Augmentations`
     bad: Bad
 
 
@@ -55,37 +48,31 @@ class TrainBatches(Dataset):
 
     An unreadable photograph is replaced by the next readable one in the order of the folder. With micro-batches, an
     item is one of them.
-
-    Attributes:
-        photos: Training photographs.
-        stream: Augmentations of the run.
-        size: Height and width of the crops.
-        shard: `(rank, size)` of this process among those that divide each batch.
-        micro_batches: Number of items per iteration.
     """
 
     photos: Photos
     stream: AugmentationStream
-    size: int
-    shard: tuple[int, int]
-    micro_batches: int
+    size: int  # height and width of the crops
+    shard: tuple[int, int]  # as of `StudyData`
+    micro_batches: int  # number of items per iteration
 
     def __getitem__(self, item: int) -> PhotoBatch:
-        iteration, part = divmod(item, self.micro_batches)
+        iteration, micro_batch = divmod(item, self.micro_batches)
         share = shard_range(self.stream.batch_size, self.shard)
-        rows = share[part * len(share) // self.micro_batches : (part + 1) * len(share) // self.micro_batches]
-        index, crop, flip, colour = (column[rows.start : rows.stop] for column in self.stream.batch(iteration))
+        own = shard_range(len(share), (micro_batch, self.micro_batches))
+        wanted = slice(share[own.start], share[own.stop - 1] + 1)
+        index, crop, flip, colour = (column[wanted] for column in self.stream.batch(iteration))
         pixels = torch.empty(len(index), 3, self.size, self.size, dtype=torch.uint8)
         labels, bad = torch.empty_like(index), []
-        for row, first in enumerate(index.tolist()):
+        for position, first in enumerate(index.tolist()):
             for step in range(len(self.photos)):
                 photo = (first + step) % len(self.photos)
                 try:
-                    pixels[row] = jittered_crop(self.photos.read(photo), crop[row], self.size)
+                    pixels[position] = jittered_crop(self.photos.read(photo), crop[position], self.size)
                 except BadImage as error:
                     bad.append((self.photos.name(photo), str(error)))
                 else:
-                    labels[row] = self.photos.labels[photo]
+                    labels[position] = self.photos.labels[photo]
                     break
             else:
                 return PhotoBatch(pixels[:0], labels[:0], flip[:0], colour[:0], tuple(bad))
@@ -94,12 +81,7 @@ class TrainBatches(Dataset):
 
 @dataclass(frozen=True)
 class CenterBatches(Dataset):
-    """The center crops of photographs. An item is a batch without the unreadable ones among them.
-
-    Attributes:
-        photos: Photographs to crop. The key of a batch is a sequence of their indices.
-        size: Height and width of the crops.
-    """
+    """The center crops of photographs. The key of a batch is a sequence of indices. Unreadable ones are left out."""
 
     photos: Photos
     size: int
@@ -134,11 +116,7 @@ class BadImages:
         self.names: set[str] = set()
 
     def add(self, folder: Path, bad: Bad) -> None:
-        """Report unreadable files.
-
-        Args:
-            folder: Folder that contains the files.
-            bad: Name below `folder` and reason for each file.
+        """Report unreadable files in a folder.
 
         Raises:
             UserError: If there are more than the limit, or if the log cannot be written.
@@ -151,28 +129,25 @@ class BadImages:
             if path not in self.names:
                 self.names.add(path)
                 print(f"{path}: skipped ({reason})".encode(errors="backslashreplace").decode(), file=sys.stderr)
-                self._write(f"{path}\t{reason}\n")
+                if self.log is not None:
+                    self._append(self.log, f"{path}\t{reason}\n")
         if len(self.names) > self.limit:
             where = f", listed in {self.log}" if self.log is not None else ""
             raise UserError(f"{len(self.names)} images cannot be read{where}; at most {self.limit} are tolerated")
 
-    def _write(self, line: str) -> None:
-        """Append a line to the log in one operation, because other processes may write into it at the same time."""
-        if self.log is None:
-            return
+    def _append(self, log: Path, line: str) -> None:
         try:
-            with self.log.open("ab", buffering=0) as file:
+            with log.open("ab", buffering=0) as file:  # other processes may write into it at the same time
                 file.write(line.encode(errors="surrogateescape"))
         except OSError as error:
-            raise UserError(f"{self.log}: cannot be written ({error.strerror or error})") from None
+            raise UserError(f"{log}: cannot be written ({error.strerror or error})") from None
 
 
 class ImageNetData(StudyData):
     """The training and validation photographs of one run, decoded when they are needed.
 
-    The loaders yield `PhotoBatch`es, and `inputs` turns them into images and labels, which are augmented in batches
-    on the device. The mean that is subtracted is one value per channel, because a mean per pixel has no meaning at
-    other image sizes. The part named `"test"` is the folder `val`.
+    The loaders yield `PhotoBatch`es, which `inputs` augments on the device. The mean that is subtracted is one value
+    per channel, because a mean per pixel has no meaning at other image sizes. The part `"test"` is the folder `val`.
 
     Args:
         data_dir: Folder that holds `train/<class>/*` and `val/<class>/*`. Default: the environment variable DATA_DIR,
@@ -186,11 +161,6 @@ class ImageNetData(StudyData):
         workers: Number of processes that decode. By default, one for each core that this process may use, at most 16.
         bad_limit: Number of unreadable images that the run tolerates.
         bad_log: File in which to list them.
-
-    Attributes:
-        parts: `Photos` of `"train"` and `"test"`. Filled by `setup`.
-        mean: Mean that `inputs` subtracts, (3, 1, 1), between 0 and 1.
-        class_names: Names of the class folders in the order of the labels.
     """
 
     parts: dict[str, Photos]
@@ -231,11 +201,7 @@ class ImageNetData(StudyData):
         self.parts, self.class_names = {"train": train, "test": test}, train.classes
 
     def inputs(self, batch: PhotoBatch, part: str = "train") -> tuple[Tensor, Tensor]:
-        """Return images float32 (B, 3, size, size), with the mean subtracted, and labels int64 (B,).
-
-        Raises:
-            UserError: If more images than the limit could not be read, or none of the batch.
-        """
+        """See `StudyData`. Raises `UserError` if more images than the limit are unreadable, or all of the batch."""
         folder = self.parts[part].folder
         self.bad.add(folder, batch.bad)
         if not len(batch.labels):
@@ -248,14 +214,10 @@ class ImageNetData(StudyData):
         return TrainBatches(photos, stream, self.size, self.shard, self.micro_batches), _worker_options(self.workers)
 
     def views(self, part: str) -> BatchLoader:
-        """Return a loader of the center crops of all images of a part, or of this process's share."""
         return self._center_crops(part, shard_range(len(self.parts[part]), self.shard), self.workers)
 
     def first(self, images: int) -> BatchLoader:
-        """Return a loader of the center crops of a fixed random sample of training images, at most all of them.
-
-        The first images of the folder would all belong to one class.
-        """
+        # A random sample: the first images of the folder would all belong to one class.
         order = torch.randperm(len(self.parts["train"]), generator=torch.Generator().manual_seed(0))
         return self._center_crops("train", order[:images].tolist(), 0)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension
+from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension, make_dataset
 from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
@@ -30,11 +30,8 @@ class BadImage(Exception):
 class Photos:
     """The photographs of one folder, `<class>/<file>`, in the order of their names.
 
-    Args:
-        folder: Folder `train` or `val` of ILSVRC-2012, or any folder with one subfolder of images per class.
-
     Attributes:
-        folder: The folder.
+        folder: Folder `train` or `val` of ILSVRC-2012, or any folder with one subfolder of images per class.
         classes: Sorted names of the class folders. The label of a class is its position in this list.
         labels: Labels int64 (N,).
 
@@ -44,22 +41,19 @@ class Photos:
 
     def __init__(self, folder: Path):
         self.folder, self.classes = folder, class_folders(folder)
-        names, labels = [], []
-        for label, name in enumerate(self.classes):
-            files_of_class = [
-                f"{path[len(str(folder)) + 1 :]}/{file}"
-                for path, _, files in sorted(os.walk(folder / name, followlinks=True))
-                if not any(map(_is_hidden, Path(path).relative_to(folder).parts))
-                for file in sorted(files)
-                if _is_image(file)
-            ]
-            if not files_of_class:
+        prefix = len(str(folder)) + 1
+        files = make_dataset(
+            str(folder),
+            {name: label for label, name in enumerate(self.classes)},
+            is_valid_file=lambda path: all(map(_is_shown, path[prefix:].split(os.sep))) and _is_image(path),
+            allow_empty=True,
+        )
+        self.labels = torch.tensor([label for _, label in files], dtype=torch.long)
+        for name, count in zip(self.classes, self.labels.bincount(minlength=len(self.classes)), strict=True):
+            if not count:
                 raise UserError(f"{folder / name}: this class folder contains no images")
-            names += files_of_class
-            labels += [label] * len(files_of_class)
         # A single block of bytes: counting references to a million strings would copy them into every worker process.
-        self._names = np.array([os.fsencode(name) for name in names])
-        self.labels = torch.tensor(labels)
+        self._names = np.array([os.fsencode(path[prefix:]) for path, _ in files])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,11 +63,7 @@ class Photos:
         return os.fsdecode(bytes(self._names[index]))
 
     def read(self, index: int) -> Tensor:
-        """Decode a photograph: uint8 (3, H, W). JPEG, PNG, GIF, WebP, BMP, TIFF and PPM files are known.
-
-        Raises:
-            BadImage: If the file is truncated, empty, unreadable or not an image.
-        """
+        """Decode a photograph: uint8 (3, H, W). Raises `BadImage` as `decode` does."""
         return decode(self.folder / self.name(index))
 
     def md5(self) -> str:
@@ -105,12 +95,12 @@ def class_folders(folder: Path) -> list[str]:
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be read ({error.strerror or error})") from None
     folders = [entry.name for entry in entries if entry.is_dir()]
-    classes = [name for name in folders if not _is_hidden(name)]
+    classes = list(filter(_is_shown, folders))
     if len(classes) < len(folders):
         _report_hidden(folder, len(folders) - len(classes))
     if classes:
         return classes
-    if any(_is_image(entry.name) for entry in entries):
+    if any(map(_is_image, (entry.name for entry in entries))):
         raise UserError(
             f"{folder}: the images are not sorted into one folder per class. With ILSVRC2012_img_val.tar and "
             "ILSVRC2012_devkit_t12.tar.gz in DIR, and without DIR/val, this command sorts the validation images into "
@@ -131,12 +121,13 @@ def center_view(image: Tensor, size: int) -> Tensor:
 
 
 def _is_image(name: str) -> bool:
-    return has_file_allowed_extension(name, IMG_EXTENSIONS) and not _is_hidden(name)
+    return has_file_allowed_extension(name, IMG_EXTENSIONS)
 
 
-def _is_hidden(name: str) -> bool:
-    """Return whether a file or folder is hidden or made by a system, such as .ipynb_checkpoints or __MACOSX."""
-    return name.startswith((".", "__", "@")) or name in ("lost+found", "$RECYCLE.BIN", "System Volume Information")
+def _is_shown(name: str) -> bool:
+    """Return whether a file or folder is neither hidden nor made by a system, such as .ipynb_checkpoints."""
+    system = ("lost+found", "$RECYCLE.BIN", "System Volume Information")
+    return not (name.startswith((".", "__", "@")) or name in system)
 
 
 @cache
@@ -174,19 +165,3 @@ def _decode_slowly(path: Path) -> Tensor:
             return pil_to_tensor(image.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:  # of some damaged files
         raise BadImage(first_line(error)) from None
-
-
-def require_same_classes(train: Photos, val: Photos) -> None:
-    """Check that two folders have the same classes, and therefore the same labels.
-
-    Raises:
-        UserError: If a class folder exists in only one of them.
-    """
-    for photos, other in ((train, val), (val, train)):
-        missing = sorted(set(photos.classes) - set(other.classes))
-        if missing:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            raise UserError(
-                f"{other.folder} lacks the class folder {', '.join(missing[:3])}{more} of {photos.folder}: "
-                "training and validation images must have the same classes"
-            )
