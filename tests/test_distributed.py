@@ -22,7 +22,7 @@ from test_imagenet_training import config as photo_config
 from plainres.data.base import shard_range
 from plainres.errors import UserError
 from plainres.study import StudyContext, local
-from plainres.study.launch import _places
+from plainres.study.launch import run_places
 from plainres.study.local import WorkerPool
 from plainres.study.options import StudyOptions
 from plainres.study.plan import calibrate
@@ -209,11 +209,11 @@ def test_options_that_exclude_each_other_are_refused(options, message):
 
 def test_places_of_runs():
     gpus = [f"cuda:{index}" for index in range(5)]
-    assert _places(gpus, 1, 2) == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
-    assert _places(gpus[:2], 2, 1) == [("cuda:0",), ("cuda:0",), ("cuda:1",), ("cuda:1",)]
-    assert _places(["cpu"], 1, 3) == [("cpu",) * 3]
+    assert run_places(gpus, 1, 2) == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
+    assert run_places(gpus[:2], 2, 1) == [("cuda:0",), ("cuda:0",), ("cuda:1",), ("cuda:1",)]
+    assert run_places(["cpu"], 1, 3) == [("cpu",) * 3]
     with pytest.raises(UserError, match="--devices-per-run 6 requires as many GPUs, but PyTorch can use 5"):
-        _places(gpus, 1, 6)
+        run_places(gpus, 1, 6)
 
 
 @pytest.mark.parametrize(("options", "micro_batch"), [({}, 0), ({"devices_per_run": 4}, 32), ({"micro_batch": 16}, 16)])

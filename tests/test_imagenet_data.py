@@ -159,15 +159,13 @@ def test_probes_see_a_fixed_sample_of_mixed_classes(folder):
     assert torch.equal(torch.cat([rows.labels for rows in data_of(folder).first(7)]), labels[:7])
 
 
-def test_hidden_and_system_folders_are_neither_classes_nor_hold_images(folder, capsys):
+def test_hidden_and_system_folders_are_neither_classes_nor_hold_images(folder):
     before = data_of(folder)
     for name in (".ipynb_checkpoints", "__MACOSX", "n01/.thumbnails", "n01/@eaDir"):
         (folder / "train" / name).mkdir()
         shutil.copy(next((folder / "train" / "n01").glob("*.JPEG")), folder / "train" / name / "a.jpg")
     after = data_of(folder)
     assert after.class_names == before.class_names and len(after.parts["train"]) == len(before.parts["train"])
-    data_of(folder)
-    assert capsys.readouterr().err.count("train: 2 hidden or system folders are not classes\n") == 1
 
 
 # Files
@@ -355,5 +353,5 @@ def test_class_without_images_is_rejected(folder):
 
 def test_different_class_folders_are_rejected(folder):
     (folder / "val" / "n03").rename(folder / "val" / "n04")
-    with pytest.raises(UserError, match=r"val lacks the class folder n03 of .*train"):
+    with pytest.raises(UserError, match=r"val lacks 1 class folders of .*train, such as n03"):
         data_of(folder)

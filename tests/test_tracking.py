@@ -21,7 +21,7 @@ from plainres.report.tables import table_6
 from plainres.study import StudyContext, StudyOptions
 from plainres.tracking import backfill, runs
 from plainres.tracking.runs import resolve_mode, run_id
-from plainres.training import Record, callbacks
+from plainres.training import Record, checkpoints
 
 pytestmark = pytest.mark.usefixtures("small_demo")
 
@@ -99,7 +99,7 @@ def test_a_run_is_mirrored_with_its_identity_curves_and_summary(tmp_path):
 @pytest.mark.slow
 def test_resumed_run_logs_into_another_segment_of_its_wandb_run(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="crash"):
-        patch.setattr(callbacks.Checkpointer, "on_train_batch_end", Interrupt(20).on_train_batch_end)
+        patch.setattr(checkpoints.Checkpointer, "on_train_batch_end", Interrupt(20).on_train_batch_end)
         train_offline(tmp_path)
     train_offline(tmp_path)
     segments = offline_runs(tmp_path)

@@ -187,13 +187,18 @@ class ImageNetData(StudyData):
         self.bad = BadImages(bad_limit, bad_log)
 
     def prepare_data(self) -> None:
-        self.setup()
+        self.setup()  # one process reports an unusable folder before all of them read it
 
     def setup(self, stage: str | None = None) -> None:
         if self.parts:
             return
         train, test = (Photos(self.data_dir / FOLDERS[part]) for part in ("train", "test"))
-        _require_same_classes(train, test)
+        for photos, other in ((train, test), (test, train)):
+            if missing := sorted(set(photos.classes) - set(other.classes)):
+                raise UserError(
+                    f"{other.folder} lacks {len(missing)} class folders of {photos.folder}, such as {missing[0]}: "
+                    "training and validation images must have the same classes"
+                )
         if self.expected_classes not in (None, len(train.classes)):
             raise UserError(
                 f"{self.data_dir} has {len(train.classes)} classes, but the net has {self.expected_classes}"
@@ -225,18 +230,6 @@ class ImageNetData(StudyData):
         keys = [indices[begin : begin + TEST_BATCH] for begin in range(0, len(indices), TEST_BATCH)]
         options = _worker_options(min(workers, len(keys)))
         return BatchLoader(CenterBatches(self.parts[part], self.size), keys, **options)
-
-
-def _require_same_classes(train: Photos, val: Photos) -> None:
-    """Raise `UserError` if a class folder exists in only one of two folders, because labels are positions."""
-    for photos, other in ((train, val), (val, train)):
-        missing = sorted(set(photos.classes) - set(other.classes))
-        if missing:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            raise UserError(
-                f"{other.folder} lacks the class folder {', '.join(missing[:3])}{more} of {photos.folder}: "
-                "training and validation images must have the same classes"
-            )
 
 
 def _worker_options(workers: int) -> dict:

@@ -3,9 +3,7 @@
 import hashlib
 import os
 import re
-import sys
 import warnings
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +92,7 @@ def class_folders(folder: Path) -> list[str]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be read ({error.strerror or error})") from None
-    folders = [entry.name for entry in entries if entry.is_dir()]
-    classes = list(filter(_is_shown, folders))
-    if len(classes) < len(folders):
-        _report_hidden(folder, len(folders) - len(classes))
+    classes = [entry.name for entry in entries if entry.is_dir() and _is_shown(entry.name)]
     if classes:
         return classes
     if any(map(_is_image, (entry.name for entry in entries))):
@@ -128,11 +123,6 @@ def _is_shown(name: str) -> bool:
     """Return whether a file or folder is neither hidden nor made by a system, such as .ipynb_checkpoints."""
     system = ("lost+found", "$RECYCLE.BIN", "System Volume Information")
     return not (name.startswith((".", "__", "@")) or name in system)
-
-
-@cache
-def _report_hidden(folder: Path, count: int) -> None:
-    print(f"{folder}: {count} hidden or system folders are not classes", file=sys.stderr)
 
 
 def decode(path: Path) -> Tensor:

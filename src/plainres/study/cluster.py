@@ -36,15 +36,9 @@ def train_on_cluster(
 ) -> dict[RunConfig, str]:
     """Train every run as a separate Ray task, and return why runs have failed.
 
-    A task reserves 1 / `runs_per_device` of a GPU, or of the CPU cores of this machine. If its process or machine
-    dies, the task is restarted up to five times and resumes from its last checkpoint.
-
-    Args:
-        configs: Runs in the order in which they are started.
-        context: Where and how the runs are trained. Every machine must see its folders under the same paths.
-        runs_per_device: Number of runs that share a GPU, or the CPU of the machine with the most cores.
-        address: Address of a running cluster, or `"auto"` for the cluster that this machine belongs to. None starts
-            a cluster on this machine.
+    A task reserves 1 / `runs_per_device` of a GPU, or of the CPU cores of the largest machine. If its process or
+    machine dies, the task is restarted up to five times and resumes from its last checkpoint. Every machine must see
+    the folders of the context under the same paths. Without an address, Ray starts a cluster on this machine.
 
     Raises:
         Stopped: If a signal arrived. Every run has written its checkpoint.
@@ -88,8 +82,8 @@ def train_on_cluster(
                     failures[config] = reason
             # Ray reports a task as cancelled before its process has ended.
             deadline = time.monotonic() + STOP_SECONDS
-            while stop.signum is not None and any(is_being_trained(shared.results, config) for config in configs):
-                if time.monotonic() > deadline:
+            while stop.signum is not None and time.monotonic() < deadline:
+                if not any(is_being_trained(shared.results, config) for config in configs):
                     break
                 time.sleep(0.5)
         stop.synchronize()

@@ -11,13 +11,9 @@ from plainres.training import Record, RunConfig, RunContext, train_run
 
 @dataclass(frozen=True, kw_only=True)
 class StudyContext(RunContext):
-    """Where and how the runs of a study are trained. Nothing here changes their results.
+    """Where and how the runs of a study are trained. Nothing here changes their results."""
 
-    Attributes:
-        wandb_mode: `"online"`, `"offline"` or `"off"`.
-    """
-
-    wandb_mode: str = "off"
+    wandb_mode: str = "off"  # or "online" or "offline"
 
     def train(self, config: RunConfig) -> RunInfo:
         """Train one run in this process and track it with W&B; see `train_run`."""

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from plainres.cores import available_cores
 from plainres.errors import UserError
+from plainres.files import write_atomic
 from plainres.study.cluster import train_on_cluster
 from plainres.study.context import StudyContext
 from plainres.study.local import WorkerPool, train_in_turn
@@ -45,11 +46,7 @@ def run_study(
         configs: Runs in the order in which they are trained, all on the same data set.
         context: Where and how the runs are trained. The device `"cuda"` without an index means all GPUs.
         plan_only: Whether to print the plan and train nothing.
-        runs_per_device: Number of runs that share a GPU, or the CPU. 0 means one per GPU, and on the CPU as many as
-            cores and memory allow.
-        devices_per_run: Number of GPUs, or of processes on the CPU, that share the batches of one run.
-        launcher: `"local"` for this machine, or `"ray"` for a Ray cluster.
-        address: Address of the Ray cluster. None starts a cluster on this machine.
+        runs_per_device: See `StudyOptions`, and so are the following ones.
 
     Returns:
         Exit status: 0, or 1 if a run diverged or failed, in which case a table lists the reasons.
@@ -67,19 +64,20 @@ def run_study(
     to_do = [run.config for run in runs if run.to_do]
     alone = ranks.size > 1 or devices_per_run > 1 or launcher != "local" or context.device.type != "cpu"
     runs_per_device = runs_per_device or (1 if alone else runs_at_a_time(len(to_do)))
-    devices = _devices(context.device)
     if ranks.size > 1:  # processes that were started together train one run after another, on all their machines
         devices = [f"{context.device.type}:{rank}" for rank in range(ranks.size)]
         places = [tuple(devices)]
     else:
-        places = _places(devices, runs_per_device, devices_per_run)
+        all_gpus = context.device == torch.device("cuda")
+        devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if all_gpus else [str(context.device)]
+        places = run_places(devices, runs_per_device, devices_per_run)
     limit_threads(1 if context.device.type == "cuda" or ranks.size > 1 else sum(map(len, places)))
     expected = None
     if ranks.rank == 0:
-        expected = _print_plan(runs, context, len(devices), places, console)
+        expected = print_expected(runs, context, len(devices), places, console)
     if plan_only:
         return 0
-    on_rank_zero(lambda: _require_writable(context.results))
+    on_rank_zero(lambda: require_writable(context.results))
     if to_do:
         prepare_data(make_data(to_do[0], context.data_dir), ranks)
     in_turn = ranks.size > 1 or (len(places) == 1 and devices_per_run == 1)
@@ -106,7 +104,7 @@ def _not_being_trained(configs: Sequence[RunConfig], results: Path) -> list[RunC
     return on_rank_zero(lambda: [config for config in configs if not is_being_trained(results, config)])
 
 
-def _print_plan(
+def print_expected(
     runs: list[PlannedRun], context: StudyContext, num_devices: int, places: list[tuple[str, ...]], console: Console
 ) -> float | None:
     """Print the state of all runs, and return the expected time in seconds of those to be trained, if there are any."""
@@ -121,13 +119,17 @@ def _print_plan(
             "use --precision fp32 or auto[/]"
         )
     seconds_per_multiply_add = calibrate(first, context.device)
-    sizes = _part_sizes(first, context.data_dir)
+    sizes = first.info.sizes.get(first.train_set)
+    if sizes is None:  # folders of photographs
+        data = make_data(first, context.data_dir)
+        data.setup()
+        sizes = {name: len(part) for name, part in data.parts.items()}
     expected = {
         run.config: estimate_seconds(run.config, seconds_per_multiply_add, sizes, resumed_after=run.resumed_after)
         for run in to_do
     }
     print_plan(runs, expected, console)
-    total = _expected_total(list(expected.values()), num_devices, places, context.device)
+    total = expected_total(list(expected.values()), num_devices, places, context.device)
     where = f"{num_devices} GPUs" if context.device.type == "cuda" and num_devices > 1 else str(context.device)
     at_once = f", {len(places)} at a time" if len(places) > 1 else ""
     processes = f", {len(places[0])} processes each" if len(places[0]) > 1 else ""
@@ -147,66 +149,37 @@ def runs_at_a_time(runs: int) -> int:
     return max(1, min(runs, available_cores(), free_memory(torch.device("cpu")) // RUN_MEMORY))
 
 
-def _expected_total(
+def expected_total(
     expected: list[float], num_devices: int, places: list[tuple[str, ...]], device: torch.device
 ) -> float:
-    """Return the expected duration of a study in seconds.
+    """Return the expected duration of a study in seconds: at least that of its longest run.
 
     Runs on the same GPU share its speed. On the CPU every process computes at the calibrated speed, as long as there
-    are not more processes than cores. The study lasts at least as long as its longest run.
+    are not more processes than cores.
     """
     processes = sum(map(len, places))
     at_once = num_devices if device.type == "cuda" else min(processes, max(available_cores(), len(places[0])))
     return max(max(expected) / len(places[0]), sum(expected) / at_once)
 
 
-def _places(devices: list[str], runs_per_device: int, devices_per_run: int) -> list[tuple[str, ...]]:
-    """Return the devices of each run that is trained at the same time.
-
-    Raises:
-        UserError: If there are fewer GPUs than one run requires.
-    """
+def run_places(devices: list[str], runs_per_device: int, devices_per_run: int) -> list[tuple[str, ...]]:
+    """Return the devices of each run that is trained at the same time."""
     if devices_per_run == 1:
         return [(device,) for device in devices for _ in range(runs_per_device)]
     if devices == ["cpu"]:
         return [("cpu",) * devices_per_run]
-    groups = [tuple(devices[first : first + devices_per_run]) for first in range(0, len(devices), devices_per_run)]
-    complete = [group for group in groups if len(group) == devices_per_run]
-    if not complete:
+    if devices_per_run > len(devices):
         raise UserError(
             f"--devices-per-run {devices_per_run} requires as many GPUs, but PyTorch can use {len(devices)}: "
             "use a smaller number"
         )
-    return complete
+    return list(zip(*[iter(devices)] * devices_per_run, strict=False))  # GPUs that are left over stay idle
 
 
-def _devices(device: torch.device) -> list[str]:
-    """Return all GPUs for `"cuda"` without an index, otherwise the device itself."""
-    if device.type == "cuda" and device.index is None:
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [str(device)]
-
-
-def _part_sizes(config: RunConfig, data_dir: Path) -> dict[str, int] | None:
-    """Return the number of photographs in each part of the data, or None if the data set has fixed sizes."""
-    if config.info.sizes:
-        return None
-    data = make_data(config, data_dir)
-    data.setup()
-    return {name: len(part) for name, part in data.parts.items()}
-
-
-def _require_writable(results: Path) -> None:
+def require_writable(results: Path) -> None:
     """Raise `UserError` if no file can be written into the results folder."""
-    probe = results / ".writable"
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{results.absolute()}: results cannot be written there ({error.strerror}); choose another --results"
-        ) from None
+    write_atomic(results / ".writable", "")
+    (results / ".writable").unlink(missing_ok=True)
 
 
 def _summarize(runs: list[PlannedRun], failures: dict[RunConfig, str], console: Console) -> int:

@@ -26,11 +26,7 @@ GRACE_SECONDS = 10.0  # time for the other processes of a run to exit after one 
 
 
 def train_in_turn(configs: Sequence[RunConfig], context: StudyContext) -> dict[RunConfig, str]:
-    """Train runs one after another in this process, and return why runs have failed.
-
-    Raises:
-        Stopped: If a signal arrived.
-    """
+    """Train runs one after another in this process, and return why runs have failed."""
     failures = {}
     for config in configs:
         try:
@@ -54,13 +50,10 @@ class WorkerFailed(Exception):
 
 
 class WorkerPool:
-    """Trains several runs at a time in worker processes.
+    """Trains several runs at a time in worker processes, and shows what they write to stderr.
 
-    Args:
-        context: Where and how the runs are trained, except for the device.
-        places: Devices of each run that is trained at the same time, one device per process: `("cpu",)`,
-            `("cuda:0", "cuda:1")`, and so on. A device may belong to several places.
-        console: Console that shows what the runs write to stderr.
+    The places are the devices of each of these runs, one device per process: `("cpu",)`, `("cuda:0", "cuda:1")`, and so
+    on. A device may belong to several places.
     """
 
     def __init__(self, context: StudyContext, places: Sequence[tuple[str, ...]], console: Console):

@@ -61,10 +61,7 @@ class StudyOptions:
     ) -> tuple[torch.device, dict]:
         """Return the device, and the fields of `RunConfig` that are the same for all runs.
 
-        Args:
-            cpu: Default number of iterations on a CPU.
-            cuda: Default number of iterations on a GPU.
-            batch_size: Batch size of the runs.
+        `cpu` and `cuda` are the numbers of iterations that a run has by default on such a device.
 
         Raises:
             UserError: If the device does not exist, a number is too small, or options exclude each other.

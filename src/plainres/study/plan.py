@@ -1,6 +1,5 @@
 """The plan of a study: its runs, the state of each, and the expected time of the rest."""
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch.nn.functional import cross_entropy
+from torch.utils.benchmark import Timer
 
 from plainres.errors import UserError
 from plainres.nets import count_complexity
@@ -26,19 +26,12 @@ FORWARD_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a study and its state.
-
-    Attributes:
-        config: Configuration of the run.
-        status: `"finished"`, `"diverged"`, `"partial"`, `"missing"`, or `"blocked"` if its record cannot be used.
-        reason: Why the run has diverged or is blocked.
-        resumed_after: Number of iterations that the latest checkpoint of a partial run contains.
-    """
+    """One run of a study and its state."""
 
     config: RunConfig
-    status: str
-    reason: str = ""
-    resumed_after: int = 0
+    status: str  # that of the record, or "blocked" if the record cannot be used
+    reason: str = ""  # why the run has diverged or is blocked
+    resumed_after: int = 0  # number of iterations that the latest checkpoint contains
 
     @property
     def to_do(self) -> bool:
@@ -65,11 +58,6 @@ def calibrate(config: RunConfig, device: torch.device, iterations: int = 5) -> f
 
     The net is plain-20 for small images and plain-18 for ImageNet. It is not compiled, which would take longer than
     the timing itself: with CUDA graphs, training is faster than that.
-
-    Args:
-        config: Configuration of a run, which decides on data set and precision.
-        device: Device to time on.
-        iterations: Number of iterations that are timed. The median counts.
     """
     depth, batch_size = (18, 16) if config.family == "imagenet" else (20, 128)
     config = replace(config, depth=depth, batch_size=batch_size, shortcut=None, norm="batch", init="he", micro_batch=0)
@@ -82,18 +70,15 @@ def calibrate(config: RunConfig, device: torch.device, iterations: int = 5) -> f
     images = torch.rand(batch_size, *image_shape(config), generator=torch.Generator().manual_seed(0))
     images = images.to(device, memory_format=torch.channels_last)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
-    times = []
-    for _ in range(iterations + 2):
-        begin = time.perf_counter()
+
+    def train_step() -> None:
         loss = cross_entropy(predict(net, images, config.precision), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - begin)
-    seconds = sorted(times[2:])[iterations // 2]
-    return seconds / (batch_size * count_complexity(net, image_shape(config)).multiply_adds)
+
+    timer = Timer("train_step()", globals={"train_step": train_step}, num_threads=torch.get_num_threads())
+    return timer.timeit(iterations).mean / (batch_size * count_complexity(net, image_shape(config)).multiply_adds)
 
 
 def multiply_adds(config: RunConfig) -> int:
@@ -103,20 +88,12 @@ def multiply_adds(config: RunConfig) -> int:
 
 
 def estimate_seconds(
-    config: RunConfig,
-    seconds_per_multiply_add: float,
-    sizes: dict[str, int] | None = None,
-    resumed_after: int = 0,
+    config: RunConfig, seconds_per_multiply_add: float, sizes: dict[str, int], resumed_after: int = 0
 ) -> float:
-    """Return the expected duration of a run in seconds, including all evaluations.
+    """Return the expected duration of a run in seconds after some of its iterations, including all evaluations.
 
-    Args:
-        config: Configuration of the run.
-        seconds_per_multiply_add: Seconds per multiply-add of one training image, from `calibrate`.
-        sizes: Number of images in the parts `"train"` and `"test"`, if the data set has no fixed sizes.
-        resumed_after: Number of iterations that are done already and take no time.
+    `sizes` are the numbers of images in the parts `"train"` and `"test"`, and the speed is that of `calibrate`.
     """
-    sizes = sizes or config.info.sizes[config.train_set]
     interval = validation_interval(config)
     evaluated = (config.iterations // interval - resumed_after // interval) * sizes["test"]
     evaluated += sizes["train"] + min(BN_IMAGES, sizes["train"]) + sizes["test"]

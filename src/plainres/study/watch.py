@@ -30,11 +30,7 @@ def watch(
 ) -> Iterator[None]:
     """Show a live table of runs on a terminal, and otherwise print eight lines per run.
 
-    Args:
-        configs: Runs to show.
-        results: Results folder, shared with the processes that train the runs.
-        console: Console to print on.
-        expected: Expected duration of all runs in seconds, None if it is unknown.
+    `expected` is the duration of all runs in seconds, None if it is unknown.
     """
     started = time.time()
     if console.quiet or not configs:
@@ -83,15 +79,8 @@ def progress_table(
     """Return one row per run: iteration, curve of the training error, errors in percent, speed, time left, state.
 
     Plain and residual nets of the same depth are in adjacent rows. Curves are bars between 0 and 100%. A run whose
-    record is older than the start is waiting to be resumed. The table fits into 80 columns, where it breaks long names
-    of nets.
-
-    Args:
-        configs: Runs to show.
-        results: Results folder.
-        width: Width of the console.
-        started: Start of the study in seconds since the epoch.
-        expected: Expected duration of the study in seconds, None if it is unknown.
+    record is older than the start, in seconds since the epoch, is waiting to be resumed. The table fits into 80
+    columns, where it breaks long names of nets. `expected` is the duration of the study in seconds, None if unknown.
     """
     wide = width >= WIDE
     curve_width = CURVE_WIDTH if wide else CURVE_WIDTH // 2

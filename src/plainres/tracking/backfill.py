@@ -36,17 +36,9 @@ def send_record(record: Record, mode: str) -> bool:
 
 
 def track_report(study: Study, mode: str, folder: Path) -> bool:
-    """Log the figures of a study as images and its Table 6 as a W&B table.
+    """Log the drawn figures of a study and its Table 6 to W&B; return whether W&B accepted everything.
 
     They form a W&B run of their own, `<study>-report`, which replaces an earlier one.
-
-    Args:
-        study: Study whose figures have been drawn.
-        mode: `"online"` or `"offline"`.
-        folder: Folder for the files of W&B.
-
-    Returns:
-        Whether W&B accepted everything.
     """
     import wandb
 

@@ -36,11 +36,7 @@ def resolve_mode(mode: str) -> str:
     """Return `"online"`, `"offline"` or `"off"` for one of `MODES`.
 
     For `"auto"`, W&B's own settings decide, such as the environment variable WANDB_MODE. Where they say online, which
-    is W&B's default, this is offline if nobody is logged in or W&B cannot be reached, and off, with a message, if wandb
-    is not installed.
-
-    Raises:
-        UserError: If the mode is unknown, or requires wandb and wandb is not installed.
+    is W&B's default, this is offline if nobody is logged in or W&B cannot be reached, and off if wandb is missing.
     """
     require_one_of("--wandb", mode, MODES)
     if mode == "off":
@@ -97,13 +93,7 @@ def in_sweep() -> bool:
 
 
 def start_run(mode: str, folder: Path, **identity: Any) -> "wandb.Run | None":
-    """Start a W&B run, offline if W&B cannot be reached. If that fails as well, return None, with a message.
-
-    Args:
-        mode: `"online"` or `"offline"`.
-        folder: Folder for the files of W&B.
-        identity: Further arguments of `wandb.init`.
-    """
+    """Start a W&B run, offline if W&B cannot be reached. If that fails as well, return None, with a message."""
     import wandb
 
     attempts: list[Literal["online", "offline"]] = ["online", "offline"] if mode == "online" else ["offline"]
@@ -137,11 +127,7 @@ def _describe(error: Exception) -> str:
 
 
 class TolerantWandbLogger(WandbLogger):
-    """Lightning's `WandbLogger`, for which an error of W&B is no reason to stop training. It is reported once.
-
-    Attributes:
-        failed: Whether an error occurred, after which nothing is logged.
-    """
+    """Lightning's `WandbLogger`, for which an error of W&B is no reason to stop training. It is reported once."""
 
     failed = False
 
@@ -160,12 +146,8 @@ def tracked(record: Record, mode: str, resume: str | None = "allow") -> Iterator
     """Make the W&B run of a record: log what the caller logs, and at the end the provenance and the final figures.
 
     Online, a resumed run continues its W&B run, and logs the rows since its checkpoint again. Offline, each restart
-    writes another segment with the same id. A W&B sweep chooses the id itself.
-
-    Args:
-        record: Record of the run.
-        mode: `"online"`, `"offline"` or `"off"`.
-        resume: `"allow"` to continue a W&B run with the same id, None to replace it.
+    writes another segment with the same id. A W&B sweep chooses the id itself. With `resume=None`, a W&B run with the
+    same id is replaced.
 
     Yields:
         Loggers for `train_run`: one, or none if there is no W&B run.

@@ -24,19 +24,14 @@ def twin_of(net: nn.Module) -> nn.Module:
 
 
 def compile_blocks(net: nn.Module) -> None:
-    """Compile the blocks of a net in place, when they are first called. Blocks of equal shapes share their code."""
+    """Compile the blocks of a net when they are first called. Blocks of equal shapes share their code."""
     for module in net.modules():
         if isinstance(module, Block):
             module.compile()
 
 
 def graphed(net: nn.Module, images: Tensor) -> nn.Module:
-    """Return a twin of a net whose forward and backward passes in training mode are replays of CUDA graphs.
-
-    Args:
-        net: Net in training mode on a CUDA GPU. Its BN statistics are left as they were.
-        images: Batch of the shape, dtype and layout of every batch.
-    """
+    """Return a twin of a net in training mode, whose passes are replays of CUDA graphs for batches like `images`."""
     twin = twin_of(net)
     compile_blocks(twin)
     with preserve_buffers(net):  # warming up and capturing update BN statistics

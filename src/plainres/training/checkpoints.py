@@ -1,16 +1,21 @@
-"""Checkpoints that are written atomically and checked before they are used."""
+"""Checkpoints: written atomically when they are due or a signal has arrived, and checked before they are used."""
 
 import hashlib
 import io
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from plainres.errors import UserError
 from plainres.files import write_atomic
+from plainres.training.record import RecordLogger
+from plainres.training.schedule import validation_interval
+from plainres.training.signals import StopRequest
 
 KEPT = 2  # number of checkpoints that are kept, so that one remains if the last one is damaged
 
@@ -31,11 +36,7 @@ def iteration_of(checkpoint: Path) -> int:
 
 
 def prune(folder: Path) -> None:
-    """Remove all checkpoints except the last two, and incomplete files of a process that was killed while writing.
-
-    Args:
-        folder: Folder of the checkpoints in that of the record.
-    """
+    """Remove all checkpoints except the last two, and incomplete files of a process that was killed while writing."""
     for path in [*list_checkpoints(folder)[:-KEPT], *folder.glob("*.tmp"), *folder.parent.glob("*.tmp")]:
         path.unlink()
 
@@ -45,10 +46,9 @@ def _digest(content: bytes) -> str:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes Lightning's checkpoints to a temporary file, which is synced to disk and then renamed.
+    """Writes Lightning's checkpoints atomically.
 
-    The name of a checkpoint ends with a digest of its contents, because the checksums of PyTorch's file format do not
-    cover all of the file.
+    Their names end with a digest, because the checksums of PyTorch's file format do not cover all of the file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -59,16 +59,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def latest_usable(folder: Path, config_hash: str) -> Path | None:
-    """Return the newest checkpoint that is complete and belongs to a configuration.
+    """Return the newest checkpoint that is complete and belongs to a configuration, or None if there is none.
 
     Unusable checkpoints are removed, with a message on stderr.
-
-    Args:
-        folder: Folder of the checkpoints.
-        config_hash: Hash of the configuration, see `RunConfig.hash`.
-
-    Returns:
-        Path of the checkpoint, or None if there is none.
 
     Raises:
         UserError: If a checkpoint cannot be read, which says nothing about its contents. It is kept.
@@ -95,3 +88,50 @@ def latest_usable(folder: Path, config_hash: str) -> Path | None:
     if checkpoints:
         print(f"{folder}: no usable checkpoint is left; the run starts over", file=sys.stderr)
     return None
+
+
+class Checkpointer(pl.Callback):
+    """Writes a checkpoint when the last one is old enough, when a signal has arrived, and after the last iteration.
+
+    The checkpoints hold the rows of metrics so far, from which a resumed run writes metrics.csv again. Two of them are
+    at least `seconds` apart. Once a stop has been requested, the current iteration is finished and `Stopped` is raised.
+    """
+
+    def __init__(self, logger: RecordLogger, seconds: float, stop: StopRequest):
+        self.logger, self.seconds, self.stop = logger, seconds, stop
+        self.config, self.folder = logger.record.config, logger.record.checkpoints
+        self.saved_at = time.monotonic()
+
+    def state_dict(self) -> dict:
+        return {"rows": self.logger.rows}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.logger.rows = state["rows"]
+
+    def on_fit_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.logger.rows and trainer.is_global_zero:
+            self.logger.record.write_rows(self.logger.rows)
+
+    def on_train_start(self, *_: Any) -> None:
+        # Lightning's own handler of SIGTERM would end the process with status 0 and without a checkpoint.
+        self.stop.install_handlers()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, _module: Any, _outputs: Any, _batch: Any, batch_idx: int) -> None:
+        # Before a validation pass there is no checkpoint, because resuming from it would not repeat the pass.
+        ends_iteration = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if ends_iteration and trainer.global_step % validation_interval(self.config):
+            self._save_when_due(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._save_when_due(trainer)
+
+    def _save_when_due(self, trainer: pl.Trainer) -> None:
+        done = trainer.global_step == self.config.iterations
+        due = self.stop.synchronize(due=time.monotonic() - self.saved_at >= self.seconds)
+        if done or due or self.stop.agreed is not None:
+            trainer.save_checkpoint(checkpoint_path(self.folder, trainer.global_step))
+            if trainer.is_global_zero:
+                prune(self.folder)
+            self.saved_at = time.monotonic()
+        iterations = f"{trainer.global_step:,} of {self.config.iterations:,}"
+        self.stop.raise_if_stopped(f"{self.config.name} at iteration {iterations}")

@@ -30,9 +30,7 @@ HASHED_DEFAULTS = {"num_classes": 10, "image_size": 32}
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides what a run computes.
-
-    The device is not part of it, because it only decides how the run is computed.
+    """Everything that decides what a run computes. The device only decides how it is computed.
 
     Attributes:
         depth: Number of layers of the net: 6n+2 for small images; 18, 34, 50, 101 or 152 for photographs.
@@ -96,9 +94,7 @@ class RunConfig:
         for name in HASHED_DEFAULTS:
             if not getattr(self, name):
                 object.__setattr__(self, name, getattr(self.info, name))
-        checked = self.architecture()
-        del checked["num_classes"]
-        CHECKS[self.family](**checked)
+        CHECKS[self.family](**{name: value for name, value in self.architecture().items() if name != "num_classes"})
         if self.family != "imagenet" or self.depth < BOTTLENECK_DEPTH:
             # Without bottlenecks it has no effect, and equal runs must have equal hashes.
             object.__setattr__(self, "stride_in", type(self).stride_in)
@@ -153,20 +149,16 @@ class RunConfig:
 
         For example, `cifar10-64k-bf16`.
         """
-        n, info = self.iterations, self.info
-        parts = [self.dataset]
-        if self.train_set != "50k":
-            parts.append(self.train_set)
-        if self.num_classes != info.num_classes:
-            parts.append(f"{self.num_classes}-classes")
-        if self.image_size != info.image_size:
-            parts.append(f"{self.image_size}px")
-        if self.micro_batch:
-            parts.append(f"bn{self.micro_batch}")
-        if self.schedule != "halves":
-            parts.append(self.schedule)
-        budget = f"{n // 1000}k" if n % 1000 == 0 else str(n)
-        return "-".join([*parts, budget, self.precision])
+        departures = {
+            self.train_set: self.train_set != "50k",
+            f"{self.num_classes}-classes": self.num_classes != self.info.num_classes,
+            f"{self.image_size}px": self.image_size != self.info.image_size,
+            f"bn{self.micro_batch}": self.micro_batch,
+            self.schedule: self.schedule != "halves",
+        }
+        budget = str(self.iterations) if self.iterations % 1000 else f"{self.iterations // 1000}k"
+        named = [text for text, departs in departures.items() if departs]
+        return "-".join([self.dataset, *named, budget, self.precision])
 
     @property
     def kind(self) -> str:
@@ -177,24 +169,20 @@ class RunConfig:
     def net(self) -> str:
         """Name of the net as in the paper (`plain-56`, `resnet-56`, `resnet-56-b`), with departures from the paper."""
         shortcut = SHORTCUTS[self.shortcut]
-        parts = [f"{shortcut.prefix}-{self.depth}{shortcut.suffix}"]
-        if self.stride_in != "1x1":
-            parts.append("stride3x3")
-        if self.norm != "batch":
-            parts.append("nobn")
-        if self.init != "he":
-            parts.append(self.init)
-        if self.classifier_init != "he":
-            parts.append(f"{self.classifier_init}-classifier")
-        if self.warmup != "auto":
-            parts.append({"on": "warmup", "off": "nowarmup"}[self.warmup])
-        if self.batch_size != self.info.batch_size:
-            parts.append(f"batch{self.batch_size}")
+        departures = {
+            "stride3x3": self.stride_in != "1x1",
+            "nobn": self.norm != "batch",
+            self.init: self.init != "he",
+            f"{self.classifier_init}-classifier": self.classifier_init != "he",
+            "warmup": self.warmup == "on",
+            "nowarmup": self.warmup == "off",
+            f"batch{self.batch_size}": self.batch_size != self.info.batch_size,
+        }
         for field in ("lr", "momentum", "weight_decay", "clip"):
             value = getattr(self, field)
-            if value != getattr(type(self), field):
-                parts.append(f"{field.removeprefix('weight_')}{value:g}")
-        return "-".join(parts)
+            departures[f"{field.removeprefix('weight_')}{value:g}"] = value != getattr(type(self), field)
+        named = [text for text, departs in departures.items() if departs]
+        return "-".join([f"{shortcut.prefix}-{self.depth}{shortcut.suffix}", *named])
 
     @property
     def name(self) -> str:

@@ -5,10 +5,7 @@ import os
 import platform
 import re
 import subprocess
-import sys
-import warnings
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,44 +18,24 @@ DEVICE_NAMES = "auto, cpu, cuda, cuda:<index> or mps"
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of a name.
+    """Return the device of a name. `"auto"` is a CUDA GPU if there is one, and otherwise the CPU.
 
-    A GPU that PyTorch finds but cannot use, for example because its driver is too old, is named on stderr once.
-
-    Args:
-        name: `"auto"` for a CUDA GPU if there is one and otherwise the CPU, `"cpu"`, `"cuda"`, `"cuda:<index>"`, or
-            `"mps"` for the GPU of a Mac, which nobody has tried yet and `"auto"` therefore does not choose.
+    It is never `"mps"`, the GPU of a Mac, which nobody has tried yet.
 
     Raises:
         UserError: If the name is unknown, or if there is no such device.
     """
     if name == "auto":
-        name = "cuda" if _cuda_is_usable() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"  # PyTorch warns about a GPU that it cannot use
     if not re.fullmatch(r"cpu|cuda(:\d\d?)?|mps", name):
         raise UserError(f"device must be {DEVICE_NAMES}, not {name!r}")
     device = torch.device(name)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device mps was asked for, but PyTorch cannot use it here: use --device cpu or auto")
-    count = torch.cuda.device_count() if _cuda_is_usable() else 0
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise UserError(f"device {name} was asked for, but PyTorch sees {count} CUDA devices: use --device cpu or auto")
     return device
-
-
-@cache
-def _report_unusable_gpu(reason: str) -> None:
-    print(f"a GPU is present but cannot be used, so runs are trained on the CPU: {reason}", file=sys.stderr)
-
-
-def _cuda_is_usable() -> bool:
-    """Return whether PyTorch can use a CUDA GPU. If it warns about one that it cannot use, print why, once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        usable = torch.cuda.is_available()
-    if not usable:
-        for warning in caught:
-            _report_unusable_gpu(str(warning.message).strip().partition("\n")[0].partition(" (Triggered internally")[0])
-    return usable
 
 
 def fast_precision(device: torch.device) -> str:
@@ -67,11 +44,9 @@ def fast_precision(device: torch.device) -> str:
     That is the case on CPUs with AMX or AVX-512 BF16 and on GPUs since Ampere.
     """
     if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    if device.type == "mps":
-        return "fp32"
-    # PyTorch has no public names for these before 2.13.
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:  # PyTorch has no public names for these before 2.13.
+        fast = device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return "bf16" if fast else "fp32"
 
 
@@ -94,10 +69,9 @@ def free_memory(device: torch.device) -> int:
 
 
 def limit_threads(processes: int = 1) -> None:
-    """Use at most the threads that each of several processes on this machine has cores for, see `plainres.cores`.
+    """Use at most the threads that each of several processes on this machine has cores for, or fewer if set so.
 
-    PyTorch itself starts a thread per physical core of the machine, also where a container may use fewer. A smaller
-    number, as OMP_NUM_THREADS asks for, is kept.
+    PyTorch itself starts a thread per physical core of the machine, also where a container may use fewer.
     """
     torch.set_num_threads(min(torch.get_num_threads(), cores_per_process(processes)))
 
@@ -116,10 +90,11 @@ def keep_freed_memory() -> None:
 
 def describe_hardware(device: torch.device) -> dict:
     """Return the hardware of a run, JSON-compatible."""
-    cpu, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = re.findall(r"^model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
-        cpu = names[0].strip() if names else cpu
+    cpuinfo = Path("/proc/cpuinfo")
+    name = re.search(
+        r"^model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else "", re.MULTILINE
+    )
+    cpu = name[1].strip() if name else platform.processor() or platform.machine()
     hardware = {"device": device.type, "cpu": cpu, "cpu_cores": available_cores(), "threads": torch.get_num_threads()}
     if device.type == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name(device)

@@ -32,13 +32,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class RankInfo:
-    """The position of this process among the processes of a run.
+    """The position of this process among the processes of a run, and among those on the same machine.
 
-    Attributes:
-        rank: Rank of this process. Only rank 0 holds the lock of the run and writes its record.
-        size: Number of processes.
-        local_rank: Rank of this process among those on the same machine.
-        local_size: Number of processes on the same machine.
+    Only rank 0 holds the lock of the run and writes its record.
     """
 
     rank: int = 0
@@ -92,8 +88,6 @@ def rank_environments(size: int) -> list[dict[str, str]]:
 
 def check_batch_divides(config: RunConfig, device: torch.device, ranks: RankInfo) -> None:
     """Raise `UserError` if the processes cannot divide each batch in the way that the configuration requires."""
-    if ranks.size == 1:
-        return
     per_process, remainder = divmod(config.batch_size, ranks.size)
     if remainder:
         raise UserError(f"batch size {config.batch_size} cannot be divided among {ranks.size} processes")
@@ -102,7 +96,7 @@ def check_batch_divides(config: RunConfig, device: torch.device, ranks: RankInfo
             f"micro-batch {config.micro_batch} does not divide the {per_process} images per batch of each of "
             f"{ranks.size} processes: use --micro-batch {per_process}, or fewer devices"
         )
-    if not config.micro_batch and device.type == "cpu":
+    if not config.micro_batch and device.type == "cpu" and ranks.size > 1:
         raise UserError("BN over a batch that several processes share (--sync-bn) needs GPUs: leave it out")
 
 
@@ -158,13 +152,9 @@ def all_reduce_max(*values: int) -> list[int]:
     return maxima.tolist()
 
 
-class RankLost(UserError):
-    """The processes of the run can no longer communicate, usually because one of them has ended."""
-
-
 @contextmanager
 def report_lost_rank() -> Iterator[None]:
-    """Replace the error of a collective operation by `RankLost` if another process has ended."""
+    """Replace the error of a collective operation by a `UserError` if another process has ended."""
     try:
         yield
     except RuntimeError as error:
@@ -172,7 +162,7 @@ def report_lost_rank() -> Iterator[None]:
         if get_rank_info().size == 1 or not lost:
             raise
         others, reason = get_rank_info().size - 1, shorten(str(error), 100, placeholder=" ...")
-        raise RankLost(f"one of the run's {others} other processes is lost, so this one ends too ({reason})") from None
+        raise UserError(f"one of the run's {others} other processes is lost, so this one ends too ({reason})") from None
 
 
 def exit_process(status: int) -> NoReturn:

@@ -26,11 +26,8 @@ def count_wrong(scores: Tensor, labels: Tensor, top: int) -> Tensor:
 class Errors(Metric):
     """The mean loss per image and the share of wrong answers in percent, summed on the device and over all processes.
 
-    `compute` returns `<part>_loss`, `<part>_error` and, if `top5` is True, `<part>_top5_error` as Python numbers.
-
-    Args:
-        part: Prefix of the names.
-        top5: Whether to count images whose class is not among the five best guesses, too.
+    `compute` returns `<part>_loss`, `<part>_error` and, if `top5` is True, `<part>_top5_error`, the share of images
+    whose class is not among the five best guesses, as Python numbers.
     """
 
     full_state_update = False
@@ -71,13 +68,7 @@ def precision_plugin(precision: str, device: torch.device) -> Precision:
 
 
 def predict(net: nn.Module, images: Tensor, precision: str) -> Tensor:
-    """Return logits (B, num_classes) in fp32, or in fp64 from a net in fp64.
-
-    Args:
-        net: Net to evaluate.
-        images: Normalized images float32 (B, 3, H, W).
-        precision: `"fp64"`, `"fp32"` or `"bf16"`.
-    """
+    """Return logits (B, num_classes) of normalized images (B, 3, H, W), in fp32, or in fp64 from a net in fp64."""
     with precision_plugin(precision, images.device).forward_context():
         logits = net(images.to(next(net.parameters()).dtype))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -85,16 +76,9 @@ def predict(net: nn.Module, images: Tensor, precision: str) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(net: nn.Module, data: StudyData, part: str, precision: str) -> dict[str, float]:
-    """Evaluate a net once on every image of a part, in evaluation mode.
+    """Return `<part>_loss`, and `<part>_error` in percent, of a net in evaluation mode on every image of a part.
 
-    Args:
-        net: Net, whose mode is restored. The images are moved to its device.
-        data: Data module after `setup`. Several processes divide the images.
-        part: `"train"`, `"test"` or `"val"`.
-        precision: `"fp64"`, `"fp32"` or `"bf16"`.
-
-    Returns:
-        `<part>_loss`, and `<part>_error` in percent.
+    The mode of the net is restored. The images are moved to its device. Several processes divide them.
     """
     was_training, device = net.training, next(net.parameters()).device
     net.eval()

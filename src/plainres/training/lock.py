@@ -21,10 +21,7 @@ class Busy(UserError):
 
 @contextmanager
 def exclusive_writer(results: Path, config: RunConfig) -> Iterator[None]:
-    """Hold the lock of a run.
-
-    The operating system keeps the lock, on a file in `results/.locks`, and releases it when the process ends for
-    whatever reason.
+    """Hold the lock of a run, a file in `results/.locks` that the system unlocks if the process ends in whatever way.
 
     Raises:
         Busy: If another process holds the lock. The message names the process, its host and its start.

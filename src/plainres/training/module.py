@@ -43,7 +43,6 @@ class ClassificationModule(pl.LightningModule):
         settings: Fields of a `RunConfig` instead, for example `depth=56, shortcut=None`.
 
     Attributes:
-        config: Configuration of the run.
         net: Net that maps images (B, 3, H, W) to logits (B, num_classes), initialized with the seed of the run.
         train_forward: Function that training calls instead of `net`, for example a faster implementation of it.
         warmup_end: Iteration at which the warm-up ended. 0 if there is none, and None while it lasts.
@@ -126,7 +125,7 @@ class ClassificationModule(pl.LightningModule):
             self._end_row(iteration, optimizer.param_groups[0]["lr"])
 
     def _update_warmup(self, iteration: int) -> None:
-        """End the warm-up once the error of the last 100 iterations is below 80%, or at its limit (section 4.2)."""
+        # It ends once the error of the last 100 iterations is below 80%, or at its limit (section 4.2).
         full = iteration % WARMUP_WINDOW == 0
         learned = full and self.since_window.compute()["train_error"] < WARMUP_ERROR
         if learned or iteration >= warmup_limit(self.config):
@@ -141,8 +140,7 @@ class ClassificationModule(pl.LightningModule):
         self.row_errors.append(errors["train_error"])
         speed = images / (self.row_seconds + self._lap())
         self.row_seconds = 0.0
-        timing = {"images_per_second": speed, "seconds": self.seconds}
-        row = {"iteration": iteration, "lr": lr} | errors | timing
+        row = {"iteration": iteration, "lr": lr, **errors, "images_per_second": speed, "seconds": self.seconds}
         # Callbacks get the row from `self.log`, but loggers directly: from it, they would get it again, rounded to
         # fp32, every `log_every_n_steps`.
         self._log(row, logger=False)
@@ -157,6 +155,7 @@ class ClassificationModule(pl.LightningModule):
             self.log(name, exact, logger=logger, prog_bar=name.endswith("_error"), sync_dist=True)
 
     def on_train_batch_end(self, *_: object) -> None:
+        # A Trainer with default flags would go on: its limit counts epochs.
         if self.trainer.global_step >= self.config.iterations:
             self.trainer.should_stop = True
 
@@ -199,13 +198,12 @@ class ClassificationModule(pl.LightningModule):
         self._log(values)
 
     def on_validation_end(self) -> None:
-        self._lap()
+        self._lap()  # the time since `on_validation_start` is not part of a row
 
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
 
     def predict_step(self, batch: Batch) -> Tensor:
-        """Return logits (B, num_classes)."""
         return self(batch[0])
 
     # Checkpoints

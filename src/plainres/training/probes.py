@@ -90,14 +90,7 @@ def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration
     """Measure every 3x3 layer of a net. Gradients, BN statistics and mode of the net are left as they were.
 
     The gradient pass computes activations again, because its images may be more than fit into memory when a run
-    divides its batches among devices or into micro-batches.
-
-    Args:
-        net: Net, to whose device the images are moved.
-        initial: Initial weights of its 3x3 layers.
-        data: Data module after `setup`, which shows the same training images each time, without augmentation.
-        iteration: Number of iterations so far.
-        precision: Precision of the forward passes.
+    divides its batches among devices or into micro-batches. `initial` holds the initial weights of the 3x3 layers.
 
     Returns:
         Rows of probes.csv: one dict per layer with `iteration`, `layer`, `name` and the columns `PROBES`.
@@ -165,11 +158,7 @@ def write_probes(folder: Path, rows: list[dict]) -> None:
 
 
 class Prober(pl.Callback):
-    """Probes a run at `probe_points` and writes probes.csv. Its state in the checkpoint holds the rows so far.
-
-    Args:
-        record: Record of the run.
-    """
+    """Probes a run at `probe_points` and writes probes.csv. Its state in the checkpoint holds the rows so far."""
 
     def __init__(self, record: Record):
         self.record = record

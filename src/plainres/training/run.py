@@ -26,8 +26,7 @@ from plainres.nets.weights import weights_bytes
 from plainres.records.files import RunInfo
 from plainres.training.accelerate import CudaGraphs
 from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
-from plainres.training.callbacks import Checkpointer
-from plainres.training.checkpoints import AtomicCheckpointIO, iteration_of, latest_usable
+from plainres.training.checkpoints import AtomicCheckpointIO, Checkpointer, iteration_of, latest_usable
 from plainres.training.config import PRECISIONS, RunConfig
 from plainres.training.device import describe_hardware, describe_software
 from plainres.training.distributed import (
@@ -51,21 +50,13 @@ NOT_COMPARED = ("data_md5", "earlier", "until")  # parts of a provenance that do
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """Where and how runs are computed. Nothing here changes their results.
-
-    Attributes:
-        data_dir: Folder that holds the data sets.
-        results: Results folder. The record of a run goes to `results / config.folder`.
-        device: Device to train on.
-        compile: Whether to compile nets and train them with CUDA graphs where that is possible.
-        checkpoint_seconds: Shortest time between two checkpoints, in seconds.
-    """
+    """Where and how runs are computed. Nothing here changes their results."""
 
     data_dir: Path
-    results: Path
+    results: Path  # the record of a run goes to `results / config.folder`
     device: torch.device
-    compile: bool = True
-    checkpoint_seconds: float = 30.0
+    compile: bool = True  # train with CUDA graphs where that is possible
+    checkpoint_seconds: float = 30.0  # shortest time between two checkpoints
 
 
 def train_run(
@@ -74,13 +65,7 @@ def train_run(
     """Train one net, resuming where an earlier start stopped, and write its record.
 
     Several processes that were started together (see `plainres.training.distributed`) train the net together if each
-    of them calls this function.
-
-    Args:
-        config: Configuration of the run.
-        context: Where and how the run is computed.
-        callbacks: Additional Lightning callbacks.
-        loggers: Additional Lightning loggers.
+    of them calls this function. The callbacks and loggers are added to those that write the record.
 
     Returns:
         The contents of run.json. `outcome` is `"finished"`, or `"diverged"` if the loss was no longer finite.
@@ -107,7 +92,7 @@ def train_run(
             shutil.rmtree(record.checkpoints, ignore_errors=True)
             return recorded
         try:
-            ended = _Run(config, context, record, device, ranks, stop).train(callbacks, loggers)
+            ended = _Run(config, context, record, device, ranks, stop, callbacks, loggers).train()
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: use a "
@@ -148,8 +133,10 @@ class _Run:
     device: torch.device
     ranks: RankInfo
     stop: StopRequest
+    callbacks: Sequence[pl.Callback]
+    loggers: Sequence[Logger]
 
-    def train(self, callbacks: Sequence[pl.Callback], loggers: Sequence[Logger]) -> RunInfo:
+    def train(self) -> RunInfo:
         """Train to the last iteration, evaluate, and write the record; return the contents of run.json."""
         config, record = self.config, self.record
         data = make_data(config, self.context.data_dir, record.folder)
@@ -158,15 +145,14 @@ class _Run:
         module = ClassificationModule(config)
         # With BN that sees the images of all processes, recomputing activations communicates: all do it, or none.
         needed = needs_activation_checkpointing(module.net, config, self.device, self.ranks.size)
-        (checkpointing,) = all_reduce_max(int(needed))
-        cast(CifarNet | ImageNetNet, module.net).checkpointing = bool(checkpointing)
+        cast(CifarNet | ImageNetNet, module.net).checkpointing = any(all_reduce_max(int(needed)))
         checkpoint = on_rank_zero(lambda: latest_usable(record.checkpoints, config.hash))
         # On rank 0 first: the first record that is written says that the run has begun.
         facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
         metrics = RecordLogger(record, len(data.parts["train"]))
         diverged = None
         try:
-            self._fit(module, data, metrics, checkpoint, callbacks, loggers)
+            self._fit(module, data, metrics, checkpoint)
         except Diverged as error:
             diverged = str(error)
         finally:  # only now it is known whether the graphs could be captured
@@ -184,11 +170,7 @@ class _Run:
         return on_rank_zero(lambda: self._end("finished", facts))
 
     def _begin(self, module: ClassificationModule, data: StudyData, checkpoint: Path | None) -> dict:
-        """Write the first run.json, and return what is known about the run before its next iteration.
-
-        Raises:
-            UserError: If the run is to resume on other data than it began on.
-        """
+        """Write the first run.json, and return what is known about the run before its next iteration."""
         before = (self.record.read() or {}).get("provenance", {})
         here: dict = {
             **describe_software(),
@@ -219,15 +201,8 @@ class _Run:
         return self.context.compile and alone and c.family == "cifar" and not c.micro_batch
 
     def _fit(
-        self,
-        module: ClassificationModule,
-        data: StudyData,
-        metrics: RecordLogger,
-        checkpoint: Path | None,
-        callbacks: Sequence[pl.Callback],
-        loggers: Sequence[Logger],
+        self, module: ClassificationModule, data: StudyData, metrics: RecordLogger, checkpoint: Path | None
     ) -> None:
-        """Run Lightning's Trainer from a checkpoint, or from the start, to the last iteration."""
         config, ranks = self.config, self.ranks
         share = config.batch_size // ranks.size
         micro_batches = share // (config.micro_batch or share)
@@ -257,12 +232,12 @@ class _Run:
                 check_val_every_n_epoch=None,
                 num_sanity_val_steps=0,
                 log_every_n_steps=1,
-                logger=[metrics, *loggers],
+                logger=[metrics, *self.loggers],
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 plugins=[AtomicCheckpointIO(), cluster_environment()],
-                callbacks=[*own, *callbacks],
+                callbacks=[*own, *self.callbacks],
             )
             trainer.fit(module, data, ckpt_path=checkpoint)
 
@@ -299,16 +274,14 @@ class _Run:
 
 
 def _earlier_starts(before: dict, here: dict, iteration: int) -> list[dict]:
-    """Return what computed the iterations before a resumed run's checkpoint, where it differs from this start.
+    """Return the software and hardware of each earlier start, each with the iteration `until` which it computed.
+
+    Starts that followed one another and computed alike count as one.
 
     Args:
         before: Provenance in the record so far.
         here: Provenance of this start.
         iteration: Iteration of the checkpoint.
-
-    Returns:
-        Software and hardware of each earlier start, each with the iteration `until` which it computed. Starts that
-        followed one another and computed alike count as one.
     """
 
     def compared(provenance: dict) -> dict:

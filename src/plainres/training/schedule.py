@@ -29,13 +29,9 @@ def plateau_drops(errors: Sequence[float]) -> int:
 def learning_rate_factor(
     config: RunConfig, iteration: int, warming_up: bool = False, errors: Sequence[float] = ()
 ) -> float:
-    """Return the learning rate of one iteration relative to the initial one: 1, or a power of 1/10.
+    """Return the learning rate of one iteration, counted from 0, relative to the initial one: a power of 1/10.
 
-    Args:
-        config: Configuration of the run, whose `schedule` decides where the drops are.
-        iteration: Iteration, counted from 0. After the last one, the rate stays as it is.
-        warming_up: Whether the warm-up lasts.
-        errors: Training errors of the rows of metrics before this iteration, which decide on a plateau.
+    A plateau is decided by the training errors of the rows of metrics before this iteration.
     """
     n = config.iterations
     if config.schedule == "plateau":

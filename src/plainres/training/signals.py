@@ -12,11 +12,7 @@ SHOW_CURSOR = b"\x1b[?25h"  # to a terminal
 
 
 class Stopped(Exception):
-    """A signal ended a run early. Its checkpoint has been written.
-
-    Attributes:
-        exit_status: Exit status for the process, 128 plus the number of the signal.
-    """
+    """A signal ended a run early. Its checkpoint has been written."""
 
     def __init__(self, message: str, signum: int):
         super().__init__(message)
@@ -27,10 +23,7 @@ class StopRequest:
     """A context manager that remembers the first SIGINT, SIGTERM or SIGUSR1 instead of ending the process.
 
     SLURM can send SIGUSR1 before it ends a job. A second SIGINT ends the process at once. Outside the main thread,
-    where Python handles no signals, the context manager has no effect.
-
-    Args:
-        forward: Function that is called with the number of each signal that arrives, to pass it on.
+    where Python handles no signals, the context manager has no effect. `forward` is called with each signal.
 
     Attributes:
         signum: Number of the first signal that arrived, or None.
