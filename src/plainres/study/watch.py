@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -123,8 +124,8 @@ def _curve(rows: list[dict], width: int) -> str:
     """Return the training error as a row of bars between 0 and 100%, each of them the mean of several rows."""
     per_bar = ROWS // width
     errors = [row["train_error"] for row in rows]
-    means = [sum(part) / len(part) for part in (errors[i : i + per_bar] for i in range(0, len(errors), per_bar))]
-    return "".join(BARS[min(int(mean / 100 * len(BARS)), len(BARS) - 1)] for mean in means)
+    means = [mean(errors[first : first + per_bar]) for first in range(0, len(errors), per_bar)]
+    return "".join(BARS[min(int(error / 100 * len(BARS)), len(BARS) - 1)] for error in means)
 
 
 def _cells(config: RunConfig, row: dict, resumed_after: int = 0) -> list[str]:

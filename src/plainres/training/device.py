@@ -90,10 +90,9 @@ def keep_freed_memory() -> None:
 
 def describe_hardware(device: torch.device) -> dict:
     """Return the hardware of a run, JSON-compatible."""
-    cpuinfo = Path("/proc/cpuinfo")
-    name = re.search(
-        r"^model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else "", re.MULTILINE
-    )
+    path = Path("/proc/cpuinfo")
+    cpuinfo = path.read_text(encoding="utf-8") if path.exists() else ""
+    name = re.search(r"^model name\s*: (.*)", cpuinfo, re.MULTILINE)
     cpu = name[1].strip() if name else platform.processor() or platform.machine()
     hardware = {"device": device.type, "cpu": cpu, "cpu_cores": available_cores(), "threads": torch.get_num_threads()}
     if device.type == "cuda":

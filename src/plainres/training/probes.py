@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -160,19 +159,16 @@ def write_probes(folder: Path, rows: list[dict]) -> None:
 class Prober(pl.Callback):
     """Probes a run at `probe_points` and writes probes.csv. Its state in the checkpoint holds the rows so far."""
 
-    def __init__(self, record: Record):
-        self.record = record
+    def __init__(self, record: Record, data: StudyData):
+        self.record, self.data = record, data
         self.rows: list[dict] = []
-        self.points = probe_points(record.config)
+        self.points, self.initial = probe_points(record.config), initial_weights(record.config)
 
     def state_dict(self) -> dict:
         return {"rows": self.rows}
 
     def load_state_dict(self, state: dict) -> None:
         self.rows = state["rows"]
-
-    def on_fit_start(self, *_: object) -> None:
-        self.initial = initial_weights(self.record.config)
 
     def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         self._probe(trainer, module)
@@ -184,8 +180,7 @@ class Prober(pl.Callback):
         done, iteration = self.rows[-1]["iteration"] if self.rows else -1, trainer.global_step
         if iteration not in self.points or iteration <= done:
             return
-        data, precision = cast(StudyData, cast(Any, trainer).datamodule), module.config.precision
         with module.outside_rows():
-            self.rows += probe(module.net, self.initial, data, iteration, precision)
+            self.rows += probe(module.net, self.initial, self.data, iteration, self.record.config.precision)
         if trainer.is_global_zero:
             write_probes(self.record.folder, self.rows)

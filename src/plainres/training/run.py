@@ -206,7 +206,7 @@ class _Run:
         config, ranks = self.config, self.ranks
         share = config.batch_size // ranks.size
         micro_batches = share // (config.micro_batch or share)
-        own = [Prober(self.record), Checkpointer(metrics, self.context.checkpoint_seconds, self.stop)]
+        own = [Prober(self.record, data), Checkpointer(metrics, self.context.checkpoint_seconds, self.stop)]
         if self._uses_graphs():
             own.append(CudaGraphs())
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
