@@ -173,7 +173,8 @@ def run_places(devices: list[str], runs_per_device: int, devices_per_run: int) -
             f"--devices-per-run {devices_per_run} requires as many GPUs, but PyTorch can use {len(devices)}: "
             "use a smaller number"
         )
-    return list(zip(*[iter(devices)] * devices_per_run, strict=False))  # GPUs that are left over stay idle
+    firsts = range(0, len(devices) - devices_per_run + 1, devices_per_run)  # GPUs that are left over stay idle
+    return [tuple(devices[first : first + devices_per_run]) for first in firsts]
 
 
 def require_writable(results: Path) -> None:
