@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "error: plainres requires Python 3.11 or later: choose one with PYTHON="; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,terminal]'
+		--constraint constraints.txt --editable '.[report,dev,notebooks,dashboard,terminal]'
 	@touch $@
 
 reproduce-cifar: setup ## train plain and residual nets on CIFAR-10, draw figures and Table 6 (ARGS=: options; STRICT=1: fail without CIFAR-10)
@@ -72,7 +72,7 @@ test-faults: setup ## kill a training 40 times and inject every other fault (`ma
 
 test-cluster: setup ## run the tests of the Ray launcher on a local cluster (installs the extra `cluster`)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,terminal,cluster]'
+		--constraint constraints.txt --editable '.[report,dev,notebooks,dashboard,terminal,cluster]'
 	@$(BIN)/python -m pytest -q -m cluster $(ARGS)
 
 test-gpu: setup ## run the tests that require a GPU

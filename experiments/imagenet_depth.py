@@ -14,37 +14,8 @@ Expected from the paper: plain-34 has a higher training and validation error tha
 than ResNet-18, and the errors of the bottleneck nets decrease with depth.
 """
 
-from dataclasses import dataclass
-
-from plainres.cli import parse_options, run_command
-from plainres.experiment import run_experiment
-from plainres.study.imagenet import ImageNetOptions
-from plainres.training import RunConfig
-
-PAIRED = (18, 34)
-BOTTLENECKS = (50, 101, 152)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(ImageNetOptions):
-    """Train the paper's plain and residual ImageNet nets, and draw Figure 4."""
-
-    depths: tuple[int, ...] = ()
-    """Depths of the nets: 18, 34, 50, 101, 152. Default: all, or 18 and 34 with --check."""
-
-
-def main() -> int:
-    options = parse_options(Options, description=__doc__)
-    device, common = options.resolve_imagenet()
-    depths = options.depths or (PAIRED if options.check else PAIRED + BOTTLENECKS)
-    configs = [
-        RunConfig(depth=depth, shortcut=shortcut, seed=seed, **common)
-        for seed in options.seeds
-        for depth in depths
-        for shortcut in ((None, "A") if depth in PAIRED else ("B",))
-    ]
-    return run_experiment(configs, options, device)
-
+from plainres.cli import run_command
+from plainres.experiments.imagenet_depth import main
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: main(__doc__))

@@ -11,43 +11,8 @@ of ResNet-20 took 34 minutes, and those of ResNet-56 took 184 minutes beside oth
 of metrics.csv, results/cifar10-8k-bf16).
 """
 
-import re
-from dataclasses import MISSING, field, fields, make_dataclass
-from typing import Annotated, Any
-
-import tyro
-
-from plainres.cli import parse_options, run_command
-from plainres.experiment import run_experiment
-from plainres.study import StudyOptions
-from plainres.training import RunConfig
-
-CPU_ITERATIONS = 1_000
-# Options of every study, and what only photographs have: see imagenet_depth.py.
-NOT_HERE = {f.name for f in fields(StudyOptions)} | {"seed", "num_classes", "image_size", "stride_in", "schedule"}
-SETTINGS = [f for f in fields(RunConfig) if f.name not in NOT_HERE]
-
-
-def options_class() -> Any:
-    """Return the options of every study, extended by the fields of `RunConfig` with their types, defaults and help."""
-    descriptions = dict(re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", RunConfig.__doc__ or "", re.MULTILINE))
-    changed = {"depth": (int, 20), "shortcut": (str, "A")}  # `none` is the plain net
-    settings = []
-    for setting in SETTINGS:
-        kind, default = changed.get(setting.name, (setting.type, setting.default))
-        assert default is not MISSING
-        help_text = " ".join(descriptions[setting.name].replace("`", "").split())
-        settings.append((setting.name, Annotated[kind, tyro.conf.arg(help=help_text)], field(default=default)))
-    return make_dataclass("Options", settings, bases=(StudyOptions,), frozen=True, kw_only=True)
-
-
-def main() -> int:
-    options = parse_options(options_class(), description=__doc__)
-    device, common = options.resolve(CPU_ITERATIONS, batch_size=options.batch_size)
-    settings = {setting.name: getattr(options, setting.name) for setting in SETTINGS}
-    settings["shortcut"] = None if options.shortcut == "none" else options.shortcut
-    return run_experiment([RunConfig(seed=seed, **settings, **common) for seed in options.seeds], options, device)
-
+from plainres.cli import run_command
+from plainres.experiments.train import main
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: main(__doc__))

@@ -1,12 +1,13 @@
 """What all commands have in common: paths among their options, messages of errors."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, one_line
 
-from plainres import report
+from plainres import commands, report
 from plainres.cli import parse_options
 from plainres.data import CifarData, default_data_dir
 from plainres.errors import UserError, first_line
@@ -71,6 +72,62 @@ def test_paths_in_the_environment_and_in_python_have_a_home_folder_too(home, mon
 def test_every_command_reads_its_options_in_the_same_way():
     files = [path for folder in ("src", "experiments") for path in (ROOT / folder).rglob("*.py")]
     assert [path.name for path in files if "tyro.cli(" in path.read_text()] == ["cli.py"]
+
+
+def run_plainres(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["plainres", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        commands.main()
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_help_lists_every_command_without_importing_torch():
+    code = "import sys; from plainres.commands import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: "
+    code += "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in commands.COMMANDS)
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_every_command_has_a_help(name, monkeypatch, capsys):
+    status, out, _ = run_plainres(monkeypatch, capsys, name, "--help")
+    assert status == 0 and out.startswith(f"usage: plainres {name} ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"]])
+def test_unknown_command_is_a_usage_error(arguments, monkeypatch, capsys):
+    status, _, err = run_plainres(monkeypatch, capsys, *arguments)
+    assert status == 2 and "cifar10-depth" in err
+
+
+def test_commands_pass_on_options_and_status(tmp_path, monkeypatch, capsys):
+    for name in ("report", "claims", "verify"):
+        option = ["--results"] if name == "verify" else []
+        status, _, err = run_plainres(monkeypatch, capsys, name, *option, str(tmp_path))
+        assert status == 2 and one_line(err) and f"no records below {tmp_path}" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "extra"),
+    [("train", "altair", "report"), ("claims", "vl_convert", "report"), ("dashboard", "wandb_workspaces", "dashboard")],
+)
+def test_missing_extra_is_one_line_that_names_it(name, missing, extra, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    status, _, err = run_plainres(monkeypatch, capsys, name, "--help")
+    assert status == 2 and one_line(err)
+    assert missing.replace("_", "-") in err and f"pip install 'plainres[{extra}]'" in err
+
+
+def test_package_that_is_installed_but_broken_is_not_called_missing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "wandb_workspaces").mkdir()
+    (tmp_path / "wandb_workspaces" / "__init__.py").write_text("import wandb_gql_of_nobody")
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = ("wandb_workspaces", "plainres.tracking.dashboard")
+    for name in [name for name in sys.modules if name.startswith(loaded)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "argv", ["plainres", "dashboard"])
+    with pytest.raises(ModuleNotFoundError, match="wandb_gql_of_nobody"):
+        commands.main()
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,6 @@ def test_interrupted_study_writes_checkpoints(tmp_path):
 
 def test_missing_ray_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ValueError, match="requires Ray: pip install") as refused:
+    with pytest.raises(ValueError, match="requires ray, not installed") as refused:
         cluster.train_on_cluster([], StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU), 1, None)
     assert one_line(f"error: {refused.value}\n")

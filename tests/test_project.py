@@ -14,6 +14,7 @@ import yaml
 from helpers import ROOT
 from packaging.specifiers import SpecifierSet
 
+import plainres.extras
 from plainres.data.cifar_files import load_cifar
 from plainres.nets import load_net
 from plainres.report import find_studies
@@ -36,7 +37,8 @@ def split(requirement):
 
 
 def requirements():
-    installed = [line for extra in ("dev", "notebooks", "dashboard", "terminal") for line in EXTRAS[extra]]
+    installed = ("report", "dev", "notebooks", "dashboard", "terminal")
+    installed = [line for extra in installed for line in EXTRAS[extra]]
     return dict(map(split, PROJECT["dependencies"] + installed))
 
 
@@ -90,8 +92,12 @@ def test_conda_environment_has_the_same_ranges():
 
 
 def test_installed_packages_support_every_release_of_python_3_11():
-    """Distributions of Linux have early releases: Debian 12 has 3.11.2."""
-    needs = {package.name: package.metadata.get("Requires-Python") for package in distributions()}
+    """Distributions of Linux have early releases: Debian 12 has 3.11.2. Only the pinned versions are ours to judge."""
+    pinned = dict(map(split, (ROOT / "constraints.txt").read_text().splitlines()[1:]))
+    installed = [package for package in distributions() if package.name.lower() in pinned]
+    if not all(SpecifierSet(pinned[package.name.lower()]).contains(package.version) for package in installed):
+        pytest.skip("the installed versions are not those of constraints.txt")
+    needs = {package.name: package.metadata.get("Requires-Python") for package in installed}
     assert needs
     assert not [name for name, python in needs.items() if python and "3.11.0" not in SpecifierSet(python)]
 
@@ -113,6 +119,14 @@ def test_every_imported_package_is_declared():
         module for module, names in packages.items() if declared.isdisjoint(n.lower().replace("_", "-") for n in names)
     ]
     assert not missing
+
+
+def test_every_extra_of_a_command_is_declared_with_its_packages():
+    distributions = packages_distributions()
+    for extra, modules in plainres.extras.EXTRAS.items():
+        declared = {re.split(r"[\[>]", line)[0].replace("-", "_") for line in EXTRAS[extra]}
+        names = {distributions.get(module, [module])[0].replace("-", "_").lower() for module in modules}
+        assert names == declared
 
 
 def test_make_help_names_every_target():

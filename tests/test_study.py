@@ -14,6 +14,7 @@ from helpers import ROOT, one_line
 
 from plainres.cli import run_command
 from plainres.errors import UserError
+from plainres.experiments import cifar10_depth
 from plainres.files import write_atomic
 from plainres.nets import cifar_net
 from plainres.nets.weights import weights_bytes
@@ -49,8 +50,8 @@ def run_script(module, arguments, monkeypatch, capsys):
 def experiment(monkeypatch, capsys, tmp_path):
     """A function that runs experiments/cifar10_depth.py with nets and budgets that take seconds."""
     module = load_script("cifar10_depth", monkeypatch)
-    monkeypatch.setattr(module, "DEMO", {"plain": (8,), "residual": (8,)})
-    monkeypatch.setattr(module, "DEMO_ITERATIONS", 64)
+    monkeypatch.setattr(cifar10_depth, "DEMO", {"plain": (8,), "residual": (8,)})
+    monkeypatch.setattr(cifar10_depth, "DEMO_ITERATIONS", 64)
     common = ["--device", "cpu", "--runs-per-device", "1", "--results", str(tmp_path)]
     return lambda *arguments: run_script(module, [*common, *arguments], monkeypatch, capsys)
 

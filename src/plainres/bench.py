@@ -74,7 +74,7 @@ class Options:
 
 def main() -> int:
     """Run the benchmark with the options of the command line."""
-    options = parse_options(Options, prog="python -m plainres.bench")
+    options = parse_options(Options, prog="plainres bench")
     for name in ("rounds", "timed"):
         value = getattr(options, name)
         if value is not None and value < 1:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -16,11 +17,11 @@ def show_figure(path: Path) -> bool:
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty() and os.get_terminal_size().columns):
         return False
-    logging.getLogger("textual_image").setLevel(logging.ERROR)
-    try:
-        from textual_image.renderable import Image, SixelImage, TGPImage
-    except ImportError:
+    if find_spec("textual_image") is None:
         return False
+    logging.getLogger("textual_image").setLevel(logging.ERROR)
+    from textual_image.renderable import Image, SixelImage, TGPImage
+
     if Image not in (SixelImage, TGPImage):
         return False
     Console().print(Image(path))

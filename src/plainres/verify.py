@@ -71,5 +71,10 @@ def verify(options: Verify) -> int:
     return stopped or int(counts["failed"] > 0)
 
 
+def main() -> int:
+    """Run the command line; see `verify`."""
+    return verify(parse_options(Verify, prog="plainres verify", description=Verify.__doc__))
+
+
 if __name__ == "__main__":
-    run_command(lambda: verify(parse_options(Verify, prog="python -m plainres.verify", description=Verify.__doc__)))
+    run_command(main)

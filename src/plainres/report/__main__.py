@@ -1,4 +1,4 @@
-"""Command line of the report: `python -m plainres.report [RESULTS]` redraws everything from records."""
+"""Command line of the report: `plainres report [RESULTS]` redraws everything from records."""
 
 import sys
 from dataclasses import dataclass
@@ -44,6 +44,14 @@ class Redraw:
     """Only judge the paper's claims and print the verdicts."""
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Judge the paper's claims on the records, and print the verdicts. Fails if a claim has lost its level."""
+
+    results: tyro.conf.Positional[Path] = Path("results")
+    """Results folder."""
+
+
 def main() -> int:
     """Run the command line.
 
@@ -53,7 +61,18 @@ def main() -> int:
     Raises:
         UserError: If there are no records.
     """
-    options = parse_options(Redraw, prog="python -m plainres.report")
+    options = parse_options(Redraw, prog="plainres report")
+    return redraw(options)
+
+
+def claims_main() -> int:
+    """Run the command line of `plainres claims`; see `main`."""
+    options = parse_options(Judge, prog="plainres claims")
+    return redraw(Redraw(options.results, claims=True))
+
+
+def redraw(options: Redraw) -> int:
+    """Redraw what the options say; see `main`."""
     studies = write_all(options.results, draw=not options.claims)
     if not studies and not read_scores(options.results):
         raise UserError(f"no records below {options.results.absolute()}: train some with `make demo`")

@@ -171,5 +171,15 @@ def main() -> int:
     return score_command(command) if isinstance(command, Score) else adopt_command(command)
 
 
+def score_main() -> int:
+    """Run the command line of `plainres score`."""
+    return score_command(parse_options(Score, prog="plainres score"))
+
+
+def adopt_main() -> int:
+    """Run the command line of `plainres adopt`."""
+    return adopt_command(parse_options(Adopt, prog="plainres adopt"))
+
+
 if __name__ == "__main__":
     run_command(main)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from plainres.errors import UserError, first_line
+from plainres.extras import require_extra
 from plainres.study.context import StudyContext
 from plainres.training import RunConfig
 from plainres.training.device import choose_device
@@ -44,13 +45,10 @@ def train_on_cluster(
         Stopped: If a signal arrived. Every run has written its checkpoint.
         UserError: If Ray is not installed, or there is no cluster at the address.
     """
-    try:
-        import ray
-        from ray.exceptions import RayError
-    except ImportError:
-        raise UserError(
-            "--launcher ray requires Ray: pip install --constraint constraints.txt --editable '.[cluster]'"
-        ) from None
+    require_extra("cluster", "--launcher ray")
+    import ray
+    from ray.exceptions import RayError
+
     start_cluster = not ray.is_initialized()
     if start_cluster:
         try:

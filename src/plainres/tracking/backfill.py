@@ -65,7 +65,7 @@ def track_report(study: Study, mode: str, folder: Path) -> bool:
 
 def main() -> int:
     """Send all records of a results folder; return 1 if W&B did not accept all of them."""
-    options = parse_options(Options, prog="python -m plainres.tracking.backfill")
+    options = parse_options(Options, prog="plainres backfill")
     mode = resolve_mode(options.wandb)
     if mode == "off":
         raise UserError("wandb is off (WANDB_MODE) or not installed: use --wandb online or --wandb offline")

@@ -7,17 +7,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
+from wandb_workspaces import expr
+
 from plainres.cli import parse_options, run_command
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.tracking.runs import PROJECT
-
-try:
-    import wandb_workspaces.reports.v2 as wr
-    import wandb_workspaces.workspaces as ws
-    from wandb_workspaces import expr
-except ImportError:
-    wr = ws = expr = None
 
 TITLE = "Plain against residual nets"
 KINDS = {"plain": "Plain nets: deeper is worse", "residual": "Residual nets: deeper is better"}
@@ -120,11 +117,7 @@ class Options:
 
 def main() -> int:
     """Save the dashboards to W&B, or write their specifications to a file."""
-    options = parse_options(Options, prog="python -m plainres.tracking.dashboard")
-    if ws is None:
-        raise UserError(
-            "dashboards require wandb-workspaces: pip install 'plainres[dashboard]' or use `make dashboard`"
-        )
+    options = parse_options(Options, prog="plainres dashboard")
     if not options.entity:
         raise UserError("--entity is missing: give a W&B user or team, or use `make dashboard ENTITY=...`")
     where = (options.entity, options.project, options.study)

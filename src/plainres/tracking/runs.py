@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,13 +42,13 @@ def resolve_mode(mode: str) -> str:
     require_one_of("--wandb", mode, MODES)
     if mode == "off":
         return "off"
-    try:
-        import wandb
-    except ImportError:
+    if find_spec("wandb") is None:
         if mode != "auto":
-            raise UserError(f"--wandb {mode} requires wandb, which is not installed: pip install wandb") from None
+            raise UserError(f"--wandb {mode} requires wandb, which is not installed: pip install wandb")
         print("wandb is not installed: records are written to local files only", file=sys.stderr)
         return "off"
+    import wandb
+
     _require_home()
     if mode != "auto":
         return mode
