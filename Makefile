@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims verify dashboard notebooks bench test test-all test-faults test-cluster test-gpu lint clean
+.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims verify dashboard notebooks bench test test-all test-lowest test-faults test-cluster test-gpu lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,13 @@ test: setup ## run the quick tests (those on CIFAR-10 itself require DATA_DIR=)
 
 test-all: setup ## run the quick and the slow tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not cluster" $(ARGS)
+
+test-lowest: ## run the quick tests on the lowest versions of pyproject.toml, in an environment that is deleted afterwards
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT INT TERM && $(PYTHON) -m venv $$folder && \
+		$$folder/bin/python -m pip install --quiet --disable-pip-version-check uv && \
+		UV_CACHE_DIR=$$folder/cache $$folder/bin/uv pip install --quiet --python $$folder/bin/python \
+			--resolution lowest-direct --editable '.[report,dev,notebooks,dashboard,terminal]' && \
+		$$folder/bin/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 test-faults: setup ## kill a training 40 times and inject every other fault (`make test-all` kills 4 times)
 	@KILLS=40 $(BIN)/python -m pytest -q -s -m "not cluster" tests/test_faults.py $(ARGS)

@@ -129,6 +129,14 @@ def test_every_extra_of_a_command_is_declared_with_its_packages():
         assert names == declared
 
 
+def test_nets_data_and_training_import_no_extra():
+    rooms = ("catalog", "nets", "data", "training", "records", "scoring")
+    files = [path for room in rooms for path in (ROOT / "src/plainres" / room).rglob("*.py")]
+    assert files
+    optional = {module for modules in plainres.extras.EXTRAS.values() for module in modules}
+    assert not [path for path in files if imported_modules(path) & optional or "plainres.report" in path.read_text()]
+
+
 def test_make_help_names_every_target():
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
