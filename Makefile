@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims verify dashboard notebooks bench test test-all test-lowest test-faults test-cluster test-gpu lint clean
+.PHONY: help setup reproduce-cifar reproduce-imagenet demo figures report claims verify dashboard notebooks docs bench test test-all test-lowest test-faults test-cluster test-gpu lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="
 notebooks: setup ## run the analysis notebooks on the records, in place
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
+docs: setup ## build the documentation site into docs/_build/html (installs the extra `docs`)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,terminal,docs]'
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+
 bench: setup ## compare speed with a stock Lightning loop, into results/local/bench
 	@$(BIN)/python -m plainres.bench $(ARGS)
 
@@ -90,4 +95,4 @@ lint: setup ## check style and types
 	@$(BIN)/mypy
 
 clean: ## remove the environment and all caches, but no records
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis docs/_build docs/notebooks
