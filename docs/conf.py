@@ -15,16 +15,18 @@ REPOSITORY = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/blob/{GITHUB_SHA}"
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\((\.\./[^)\s#]+)(#[^)\s]+)?\)")  # [text](../path#fragment), but no image
 
 project = "plainres"
-author = "the plainres authors"
 html_theme = "furo"
 html_title = "plainres"
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 
 nb_execution_mode = "off"  # `make notebooks` executes them
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_inherit_docstrings = False  # those of Lightning refer to its own pages
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
