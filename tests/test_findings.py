@@ -111,7 +111,7 @@ def test_smaller_first_updates(studies):
         columns = [norms(run, 31) for run in runs], *(error(study, runs[0].net) for error in (TRAINING, TEST))
         cells = [", ".join(f"{value:.1f}" for value in column) for column in columns]
         says(" | ".join(cells))
-    says(f"{mean(study, 'plain-20'):.1f}%")
+    says(*(f"{mean(study, net):.1f}%" for net in ("plain-20", "plain-20-small-classifier")))
     bounded = studies["cifar10-2k-bf16"]
     gap = {"plain-56": 1, "plain-20": -1}
     less = difference(bounded, gap | {"plain-56-clip1": -1, "plain-20-clip1": 1}, TRAINING)
