@@ -159,13 +159,15 @@ def test_probes_see_a_fixed_sample_of_mixed_classes(folder):
     assert torch.equal(torch.cat([rows.labels for rows in data_of(folder).first(7)]), labels[:7])
 
 
-def test_hidden_and_system_folders_are_neither_classes_nor_hold_images(folder):
+def test_hidden_and_system_folders_are_neither_classes_nor_hold_images(folder, capsys):
     before = data_of(folder)
     for name in (".ipynb_checkpoints", "__MACOSX", "n01/.thumbnails", "n01/@eaDir"):
         (folder / "train" / name).mkdir()
         shutil.copy(next((folder / "train" / "n01").glob("*.JPEG")), folder / "train" / name / "a.jpg")
     after = data_of(folder)
     assert after.class_names == before.class_names and len(after.parts["train"]) == len(before.parts["train"])
+    data_of(folder)
+    assert capsys.readouterr().err.count("train: 2 hidden or system folders are not classes\n") == 1
 
 
 # Files
@@ -181,6 +183,9 @@ def test_all_formats_are_decoded_as_by_pil(tmp_path):
         "palette.png": photo.convert("P"),
         "bits.png": photo.convert("1"),
         "still.gif": photo,
+        "bitmap.bmp": photo,
+        "scan.tiff": photo,
+        "map.ppm": photo,
     }
     for name, image in formats.items():
         path = tmp_path / name
@@ -208,6 +213,29 @@ def test_damaged_files_are_bad_images(folder, how):
     damage(path, how)
     with pytest.raises(BadImage):
         decode(path)
+
+
+@pytest.mark.parametrize("name", ["scan.tiff", "bitmap.bmp", "map.ppm"])
+def test_damaged_files_of_other_formats_are_bad_images(tmp_path, name):
+    draw_photo(0, 0).save(tmp_path / name)
+    damage(tmp_path / name, "truncated")
+    with pytest.raises(BadImage):
+        decode(tmp_path / name)
+
+
+def test_images_whose_values_would_be_clipped_are_bad_images(tmp_path):
+    deep = np.asarray(draw_photo(0, 0).convert("L")).astype(np.uint16) * 257
+    for values in (deep, deep.astype(np.float32) / 65_535):
+        Image.fromarray(values).save(tmp_path / "deep.tiff")
+        with pytest.raises(BadImage, match="only 8 bits per value"):
+            decode(tmp_path / "deep.tiff")
+
+
+def test_header_of_a_huge_image_is_a_bad_image(tmp_path, monkeypatch):
+    draw_photo(0, 0).save(tmp_path / "huge.bmp")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(BadImage, match="exceeds limit"):
+        decode(tmp_path / "huge.bmp")
 
 
 def test_unreadable_images_are_replaced_and_reported_once_up_to_a_limit(folder, tmp_path, capsys):

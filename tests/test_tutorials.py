@@ -1,12 +1,16 @@
 """The tutorials of the documentation do what they say: their code runs, and their outputs are those of the records."""
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from helpers import ROOT
 
 from plainres import report
+from plainres.experiments import cifar10_depth
 from plainres.report import write
 
 TUTORIALS = sorted((ROOT / "docs").glob("tutorial_*.md"))
@@ -38,9 +42,6 @@ def test_outputs_are_those_of_the_records(path, monkeypatch):
 def test_demo_writes_what_the_tutorial_opens(tmp_path, monkeypatch, small_demo, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(write, "FIGURES", {"figure6": write.FIGURES["figure6"]})
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-    import cifar10_depth
-
     short = {
         "iterations": 64,
         "depths": (8,),
@@ -58,14 +59,14 @@ def test_demo_writes_what_the_tutorial_opens(tmp_path, monkeypatch, small_demo, 
     assert "```sh\nmake demo\n```" in (ROOT / "docs" / "tutorial_degradation.md").read_text()
 
 
-@pytest.mark.filterwarnings("ignore:.*(does not have many workers|smaller than the logging interval):")
-@pytest.mark.filterwarnings("ignore:GPU available but not used")
-def test_twins_are_trained_and_tracked_offline(tmp_path, monkeypatch, small_demo):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    short = run(code("lightning"), depth=("depth=32", "depth=8"), budget=("1_200", "64"))
-    assert short["errors"].keys() == {"plain-32", "resnet-32"}
-    assert all(0 < error < 100 for errors in short["errors"].values() for error in errors)
+def test_twins_are_trained_and_tracked_offline(tmp_path):
+    source = code("lightning")
+    for old, new in (("depth=32", "depth=8"), ("1_200", "64")):
+        assert old in source
+        source = source.replace(old, new)
+    # In a process of its own, because W&B keeps the settings of the first run of a process.
+    command = [sys.executable, "-c", source + "\nassert errors.keys() == {'plain-32', 'resnet-32'}"]
+    subprocess.run(command, cwd=tmp_path, env=os.environ | {"WANDB_MODE": "offline"}, check=True)
     assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 2
 
 

@@ -3,21 +3,24 @@
 import hashlib
 import os
 import re
+import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.datasets.folder import has_file_allowed_extension, make_dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension, make_dataset
 from torchvision.io import ImageReadMode, decode_image, read_file
-from torchvision.transforms.v2.functional import center_crop, resize
+from torchvision.transforms.v2.functional import center_crop, pil_to_tensor, resize
 
 from plainres.errors import UserError, first_line
 
 # Published center crops are 224 pixels wide, of a shorter side of 256.
 VIEW_RATIO = 256 / 224
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".webp")  # of the formats of torchvision's decoder
+FAST_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".webp")  # of the formats of torchvision's decoder
 
 
 class BadImage(Exception):
@@ -26,8 +29,6 @@ class BadImage(Exception):
 
 class Photos:
     """The photographs of one folder, `<class>/<file>`, in the order of their names.
-
-    JPEG, PNG, GIF and WebP files are known.
 
     Attributes:
         folder: Folder `train` or `val` of ILSVRC-2012, or any folder with one subfolder of images per class.
@@ -93,7 +94,10 @@ def class_folders(folder: Path) -> list[str]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be read ({error.strerror or error})") from None
-    classes = [entry.name for entry in entries if entry.is_dir() and _is_shown(entry.name)]
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    classes = list(filter(_is_shown, folders))
+    if len(classes) < len(folders):
+        _report_hidden(folder, len(folders) - len(classes))
     if classes:
         return classes
     if any(map(_is_image, (entry.name for entry in entries))):
@@ -117,7 +121,7 @@ def center_view(image: Tensor, size: int) -> Tensor:
 
 
 def _is_image(name: str) -> bool:
-    return has_file_allowed_extension(name, EXTENSIONS)
+    return has_file_allowed_extension(name, IMG_EXTENSIONS)
 
 
 def _is_shown(name: str) -> bool:
@@ -126,12 +130,19 @@ def _is_shown(name: str) -> bool:
     return not (name.startswith((".", "__", "@")) or name in system)
 
 
+@cache
+def _report_hidden(folder: Path, count: int) -> None:
+    print(f"{folder}: {count} hidden or system folders are not classes", file=sys.stderr)
+
+
 def decode(path: Path) -> Tensor:
     """Decode an image file to RGB: uint8 (3, H, W). Of an animation, the first frame is returned.
 
     Raises:
         BadImage: If the file is truncated, empty, unreadable or not an image.
     """
+    if not has_file_allowed_extension(path.name, FAST_EXTENSIONS):
+        return _decode_slowly(path)
     try:
         with warnings.catch_warnings():
             # torchvision 0.29 deprecates its decoder in favour of torchcodec. PIL gives the same pixels, but takes
@@ -143,3 +154,14 @@ def decode(path: Path) -> Tensor:
     if image.dim() == 4:
         image = image[0]
     return (image.int() // 257).to(torch.uint8) if image.dtype == torch.uint16 else image
+
+
+def _decode_slowly(path: Path) -> Tensor:
+    """Decode a file with 8 bits per value in a format that torchvision's decoder does not have, such as BMP or TIFF."""
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":  # PIL would clip these values
+                raise BadImage(f"only 8 bits per value can be decoded in this format, not PIL's mode {image.mode}")
+            return pil_to_tensor(image.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:  # of some damaged files
+        raise BadImage(first_line(error)) from None
