@@ -22,7 +22,7 @@ from plainres.report.statistics import difference, estimate, final, weighted_sum
 from plainres.report.tables import comparisons, convergence_speed, precision_differences, summary
 from plainres.report.write import write_all
 
-VALUES = st.lists(st.floats(0, 100), min_size=2, max_size=8)
+VALUES = st.lists(st.integers(0, 1000).map(lambda tenths: tenths / 10), min_size=2, max_size=8)
 
 
 def write_study(results, plain_56=12.0, iterations=64_000, seeds=(0, 1, 2), **config):
