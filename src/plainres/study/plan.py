@@ -1,14 +1,15 @@
 """The plan of a study: its runs, the state of each, and the expected time of the rest."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch.nn.functional import cross_entropy
-from torch.utils.benchmark import Timer
 
 from plainres.errors import UserError
 from plainres.nets import count_complexity
@@ -71,14 +72,17 @@ def calibrate(config: RunConfig, device: torch.device, iterations: int = 5) -> f
     images = images.to(device, memory_format=torch.channels_last)
     labels = torch.zeros(batch_size, dtype=torch.long, device=device)
 
-    def train_step() -> None:
+    seconds = []
+    for _ in range(iterations + 1):  # the first is slower
+        start = time.perf_counter()
         loss = cross_entropy(predict(net, images, config.precision), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-
-    timer = Timer("train_step()", globals={"train_step": train_step}, num_threads=torch.get_num_threads())
-    return timer.timeit(iterations).mean / (batch_size * count_complexity(net, image_shape(config)).multiply_adds)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:]) / (batch_size * count_complexity(net, image_shape(config)).multiply_adds)
 
 
 def multiply_adds(config: RunConfig) -> int:
