@@ -8,6 +8,7 @@ import pandas as pd
 
 from plainres.files import read_json, write_atomic
 from plainres.report.claims import CLAIMS, MEANINGS
+from plainres.report.tables import markdown_table
 from plainres.report.verdicts import LEVELS, Judged, Verdict
 
 
@@ -85,7 +86,7 @@ def claims_text(verdicts: Mapping[str, Verdict]) -> str:
 def claims_markdown(verdicts: Mapping[str, Verdict]) -> str:
     """Return the meaning of the levels, the table of the claims, and all comparisons as Markdown."""
     lines = [f"- *{level}*: {MEANINGS[level]}." for level in reversed(LEVELS)]
-    lines += ["", claims_table(verdicts).to_markdown(index=False), ""]
+    lines += ["", markdown_table(claims_table(verdicts)), ""]
     for claim in CLAIMS:
         lines += [f"**{claim.name[0].upper()}{claim.name[1:]}**\n"]
         lines += [f"- {line}" for line in comparison_lines(verdicts[claim.name])] + [""]
