@@ -40,20 +40,20 @@ demo: setup ## run the same pipeline on the embedded demo set, offline, into res
 	@$(BIN)/python experiments/cifar10_depth.py --demo $(ARGS)
 
 figures: setup ## redraw all figures and tables from the records, published and local, and the README's section
-	@$(BIN)/python -m plainres.report results --readme README.md
+	@$(BIN)/plainres report results --readme README.md
 	@for folder in $(foreach f,results/local results/demo,$(if $(wildcard $f/*/*/seed-*/run.json),$f)); do \
-		$(BIN)/python -m plainres.report $$folder || exit; done
+		$(BIN)/plainres report $$folder || exit; done
 
 report: figures ## build results/REPORT.md and the self-contained page results/report.html (as `make figures` does)
 
 claims: setup ## judge the paper's claims on the records; fails if one loses its level
-	@$(BIN)/python -m plainres.report results --claims
+	@$(BIN)/plainres claims results
 
 verify: setup ## audit records: RECORD= (default: all published), ROWS= of 64 rows are trained again (0: compute nothing again)
-	@$(BIN)/python -m plainres.verify $(RECORD) --rows $(ROWS) $(ARGS)
+	@$(BIN)/plainres verify $(RECORD) --rows $(ROWS) $(ARGS)
 
 dashboard: setup ## save the W&B workspace and report (ENTITY=, PROJECT=; ARGS="--check FILE" sends nothing)
-	@$(BIN)/python -m plainres.tracking.dashboard --entity "$(ENTITY)" --project "$(PROJECT)" $(ARGS)
+	@$(BIN)/plainres dashboard --entity "$(ENTITY)" --project "$(PROJECT)" $(ARGS)
 
 notebooks: setup ## run the analysis notebooks on the records, in place
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
@@ -64,7 +64,7 @@ docs: setup ## build the documentation site into docs/_build/html (installs the 
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning docs docs/_build/html
 
 bench: setup ## compare speed with a stock Lightning loop, into results/local/bench
-	@$(BIN)/python -m plainres.bench $(ARGS)
+	@$(BIN)/plainres bench $(ARGS)
 
 test: setup ## run the quick tests (those on CIFAR-10 itself require DATA_DIR=)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)

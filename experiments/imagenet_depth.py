@@ -6,7 +6,7 @@
 
 Plain and residual nets (option A) of 18 and 34 layers, and residual nets (option B) of 50, 101 and 152 layers, are
 trained for 600,000 iterations with a batch size of 256, one net per GPU. Afterwards, score the weights with
-`python -m plainres.scoring score`. This study has not been run: --plan estimates its cost on the machine at which it is
+`plainres score`. This study has not been run: --plan estimates its cost on the machine at which it is
 called. With --check, the four shallow nets took 10 minutes in total on one core of an AMD EPYC, on ten classes
 (`seconds` in results/imagenet-10-classes-64px-plateau-256-bf16).
 

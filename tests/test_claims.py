@@ -292,7 +292,7 @@ def test_thresholds_and_changes_are_dated():
 
 def test_lost_claim_fails_the_command(tmp_path):
     def claims():
-        command = [sys.executable, "-m", "plainres.report", str(tmp_path), "--claims"]
+        command = [sys.executable, "-m", "plainres", "claims", str(tmp_path)]
         return subprocess.run(command, capture_output=True, text=True)
 
     (study,) = degraded(tmp_path, 12.0)

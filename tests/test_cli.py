@@ -1,5 +1,6 @@
 """What all commands have in common: paths among their options, messages of errors."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, one_line
 
-from plainres import commands, report
+from plainres import __main__ as commands
+from plainres import report
 from plainres.cli import parse_options
 from plainres.data import CifarData, default_data_dir
 from plainres.errors import UserError, first_line
 from plainres.nets import load_net
-from plainres.report.__main__ import Redraw
+from plainres.report.commands import Redraw
 from plainres.study.options import StudyOptions
 from plainres.verify import Verify
 
@@ -82,7 +84,7 @@ def run_plainres(monkeypatch, capsys, *arguments):
 
 
 def test_help_lists_every_command_without_importing_torch():
-    code = "import sys; from plainres.commands import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: "
+    code = "import sys; from plainres.__main__ import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: "
     code += "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in commands.COMMANDS)
@@ -108,14 +110,19 @@ def test_commands_pass_on_options_and_status(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "missing", "extra"),
-    [("train", "altair", "report"), ("claims", "vl_convert", "report"), ("dashboard", "wandb_workspaces", "dashboard")],
+    ("command", "missing", "extra"),
+    [
+        (["-m", "plainres", "claims"], "vl_convert", "report"),
+        (["-m", "plainres", "dashboard"], "wandb_workspaces", "dashboard"),
+        (["experiments/train.py", "--plan"], "altair", "report"),
+    ],
 )
-def test_missing_extra_is_one_line_that_names_it(name, missing, extra, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, missing, None)
-    status, _, err = run_plainres(monkeypatch, capsys, name, "--help")
-    assert status == 2 and one_line(err)
-    assert missing.replace("_", "-") in err and f"pip install 'plainres[{extra}]'" in err
+def test_missing_extra_is_one_line_that_names_it(command, missing, extra, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{missing!r}] = None")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 2 and one_line(done.stderr)
+    assert missing.replace("_", "-") in done.stderr and f"pip install 'plainres[{extra}]'" in done.stderr
 
 
 def test_package_that_is_installed_but_broken_is_not_called_missing(tmp_path, monkeypatch, capsys):

@@ -259,7 +259,7 @@ def test_a_study_of_partial_runs_alone_is_drawn(tmp_path):
     assert [draw(study) for name, draw in FIGURES.items() if name != "figure6"] == [None] * (len(FIGURES) - 1)
     with pytest.raises(UserError, match="no finished run on cifar10"):
         report.open(tmp_path).largest()
-    command = [sys.executable, "-m", "plainres.report", str(tmp_path)]
+    command = [sys.executable, "-m", "plainres", "report", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "0 finished, 3 partial, 0 diverged" in done.stdout
     plt.close("all")

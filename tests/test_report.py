@@ -273,7 +273,7 @@ def test_files_are_utf_8_in_every_locale(study, tmp_path):
     run_json.write_text(run_json.read_text(encoding="utf-8").replace("test CPU", "测试 CPU"), encoding="utf-8")
     readme.write_text(f"Größe ×\n{README_MARKS[0]}\n{README_MARKS[1]}\n±", encoding="utf-8")
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
-    command = [sys.executable, "-m", "plainres.report", str(tmp_path)]
+    command = [sys.executable, "-m", "plainres", "report", str(tmp_path)]
     for arguments in (["--readme", str(readme)], ["--claims"]):
         done = subprocess.run([*command, *arguments], capture_output=True, env=os.environ | locale)
         assert done.returncode == 0, done.stderr
@@ -369,7 +369,7 @@ def test_report_needs_no_torch():
 
 
 def test_no_records_is_one_clear_line(tmp_path):
-    command = [sys.executable, "-m", "plainres.report", str(tmp_path)]
+    command = [sys.executable, "-m", "plainres", "report", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: no records below") and done.stderr.count("\n") == 1
 

@@ -1,4 +1,4 @@
-"""Time a training iteration of nets of several depths: `python -m plainres.bench`, or `make bench`."""
+"""The command `plainres bench`, which times a training iteration of nets of several depths."""
 
 import gc
 import json
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from plainres.bench_stock import StockModule, stock_loader
 from plainres.catalog.datasets import CIFAR10
-from plainres.cli import parse_options, run_command
+from plainres.cli import parse_options
 from plainres.cores import available_cores
 from plainres.data import CifarData, ImageSet, default_data_dir, demo_set
 from plainres.data.cifar_files import load_cifar, require_cifar
@@ -319,7 +319,3 @@ def _time(
         )
         trainer.fit(module, data)
     return watch.seconds
-
-
-if __name__ == "__main__":
-    run_command(main)

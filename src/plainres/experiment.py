@@ -5,11 +5,8 @@ from pathlib import Path
 
 import torch
 
-from plainres.report import find_studies, read_study, write_study
-from plainres.report.write import study_markdown, write_budgets
 from plainres.study import StudyContext, StudyOptions, run_study
 from plainres.terminal import show_figure
-from plainres.tracking.backfill import send_record, track_report
 from plainres.tracking.runs import ENDED, WANDB_FOLDER, in_sweep, resolve_mode
 from plainres.training import Record, RunConfig
 from plainres.training.distributed import get_rank_info
@@ -31,6 +28,11 @@ def run_experiment(
     Returns:
         Exit status: 0, or 1 if a run diverged or failed.
     """
+    # Here, so that a missing extra is one line for the scripts, too, before anything is trained.
+    from plainres.report import find_studies, read_study, write_study
+    from plainres.report.write import study_markdown, write_budgets
+    from plainres.tracking.backfill import send_record, track_report
+
     results = results or options.results
     is_rank_zero = get_rank_info().rank == 0
     mode = resolve_mode(options.wandb) if is_rank_zero else "off"

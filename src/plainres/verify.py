@@ -1,4 +1,4 @@
-"""Audit published records: `python -m plainres.verify [RECORDS...]`, or `make verify`."""
+"""The command `plainres verify`, which audits published records."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from plainres.cli import parse_options, run_command
+from plainres.cli import parse_options
 from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.records.audit import audit_record, find_committed
@@ -74,7 +74,3 @@ def verify(options: Verify) -> int:
 def main() -> int:
     """Run the command line; see `verify`."""
     return verify(parse_options(Verify, prog="plainres verify", description=Verify.__doc__))
-
-
-if __name__ == "__main__":
-    run_command(main)

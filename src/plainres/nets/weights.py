@@ -132,7 +132,7 @@ def load_net(
     if "architecture" not in metadata:
         raise UserError(
             f"{path}: a state dict says neither what net it belongs to nor how images are normalized: pass both to "
-            "load_net, or convert it with `python -m plainres.scoring adopt`"
+            "load_net, or convert it with `plainres adopt`"
         )
     try:
         architecture = json.loads(metadata["architecture"])

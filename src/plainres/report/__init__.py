@@ -9,6 +9,11 @@ Two lines open the records in a notebook, wherever it was started:
 columns. The functions of `plainres.report.figures` and `plainres.report.layer_figures` draw a study.
 """
 
+# ruff: noqa: E402, because the modules below import what the extra installs
+from plainres.extras import require_extra
+
+require_extra("report", "drawing figures and tables")
+
 from plainres.report.records import Run, Study, find_studies, read_study
 from plainres.report.results import Results, open
 from plainres.report.write import write_all, write_study

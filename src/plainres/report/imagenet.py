@@ -22,7 +22,7 @@ from plainres.report.published import (
 from plainres.report.records import Study
 from plainres.report.tables import markdown_table, mean_and_std, not_in_the_table
 
-SCORES = "scores"  # the folder that `python -m plainres.scoring score` writes to
+SCORES = "scores"  # the folder that `plainres score` writes to
 NOTHING = "-"
 CHECK = "A check of the pipeline, not a result: nothing here can be compared with the paper."
 

@@ -232,24 +232,22 @@ def update_readme(readme: Path, study: Study, studies: Sequence[Study]) -> None:
     write_atomic(readme, f"{before}{begin}\n{readme_section(study, readme.parent, studies)}\n{end}{after}")
 
 
-def write_all(results: Path, draw: bool = True) -> list[Study]:
+def write_all(results: Path) -> list[Study]:
     """Redraw every study of a results folder that has a finished or partial run.
 
     Args:
         results: Results folder.
-        draw: Whether to write anything. If not, the studies are only read.
 
     Returns:
         All studies, ordered by name.
     """
     studies = find_studies(results)
     for study in studies:
-        if draw and (study.runs or study.partial):
+        if study.runs or study.partial:
             write_study(study)
-    if draw:
-        write_budgets(studies, results)
-        write_architecture(results)
-        write_scores(results)
-        if claims_plot := figure_claims(judge_results(studies, results)):
-            save_figure(claims_plot, results / "claims")
+    write_budgets(studies, results)
+    write_architecture(results)
+    write_scores(results)
+    if claims_plot := figure_claims(judge_results(studies, results)):
+        save_figure(claims_plot, results / "claims")
     return studies

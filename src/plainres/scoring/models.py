@@ -25,7 +25,7 @@ def load_model(path: Path) -> Normalized:
     if path.suffix in (".pt", ".pth", ".tar"):
         raise UserError(
             f"{path}: a state dict does not say how images are normalized; convert it first, see "
-            "`python -m plainres.scoring adopt --help`"
+            "`plainres adopt --help`"
         )
     model = load_net(path)
     if not isinstance(model.net, ImageNetNet):

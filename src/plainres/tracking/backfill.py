@@ -1,4 +1,4 @@
-"""Send recorded runs, their figures and their tables to W&B: `python -m plainres.tracking.backfill [RESULTS]`."""
+"""The command `plainres backfill`, which sends recorded runs, their figures and their tables to W&B."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-from plainres.cli import parse_options, run_command
+from plainres.cli import parse_options
 from plainres.errors import UserError
 from plainres.report import Study, find_studies
 from plainres.report.tables import table_6
@@ -83,7 +83,3 @@ def main() -> int:
     for name, success in accepted.items():
         print(f"{name}: {mode if success else 'failed'}")
     return 0 if all(accepted.values()) else 1
-
-
-if __name__ == "__main__":
-    run_command(main)

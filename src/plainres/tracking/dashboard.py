@@ -1,17 +1,22 @@
-"""The W&B workspace and report of the study as code: `python -m plainres.tracking.dashboard --entity ENTITY`.
+"""The command `plainres dashboard`: the W&B workspace and report of the study as code.
 
-Both are saved into a W&B project that contains runs, from training or from `plainres.tracking.backfill`.
+Both are saved into a W&B project that contains runs, from training or from `plainres backfill`.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+# ruff: noqa: E402, because the modules below import what the extra installs
+from plainres.extras import require_extra
+
+require_extra("dashboard", "plainres dashboard")
+
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
-from plainres.cli import parse_options, run_command
+from plainres.cli import parse_options
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.tracking.runs import PROJECT
@@ -137,7 +142,3 @@ def main() -> int:
         except Exception as error:  # W&B, the network and missing permissions raise many types
             raise UserError(f"W&B did not accept the {name}: {error} (is `wandb login` done?)") from None
     return 0
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,4 +1,4 @@
-"""Score checkpoints on a folder of photographs: `python -m plainres.scoring score|adopt --help`."""
+"""The commands `plainres score` and `plainres adopt`: nets and ensembles on a folder of photographs."""
 
 import hashlib
 import json
@@ -6,11 +6,11 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import tyro
 
-from plainres.cli import parse_options, run_command
+from plainres.cli import parse_options
 from plainres.data import default_data_dir
 from plainres.data.imagenet import BAD_LIMIT, BadImages
 from plainres.data.photos import Photos
@@ -161,16 +161,6 @@ def adopt_command(options: Adopt) -> int:
     return 0
 
 
-def main() -> int:
-    """Run the subcommand `score` or `adopt`."""
-    command = parse_options(
-        cast("type[Score | Adopt]", Score | Adopt),
-        prog="python -m plainres.scoring",
-        description=__doc__,
-    )
-    return score_command(command) if isinstance(command, Score) else adopt_command(command)
-
-
 def score_main() -> int:
     """Run the command line of `plainres score`."""
     return score_command(parse_options(Score, prog="plainres score"))
@@ -179,7 +169,3 @@ def score_main() -> int:
 def adopt_main() -> int:
     """Run the command line of `plainres adopt`."""
     return adopt_command(parse_options(Adopt, prog="plainres adopt"))
-
-
-if __name__ == "__main__":
-    run_command(main)

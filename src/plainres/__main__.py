@@ -1,4 +1,4 @@
-"""The console script `plainres`: one subcommand per command line of the package, imported only when it is called."""
+"""The command `plainres`, or `python -m plainres`. Each subcommand is imported only when it is called."""
 
 import sys
 from dataclasses import make_dataclass
@@ -8,7 +8,6 @@ from typing import Annotated, Any, NamedTuple, Union
 import tyro
 
 from plainres.cli import parse_options, run_command, run_report_command
-from plainres.extras import require_extra
 
 
 class Command(NamedTuple):
@@ -17,30 +16,28 @@ class Command(NamedTuple):
     Attributes:
         main: Function that reads the options from `sys.argv` and returns the exit status, as `module:function`.
         description: One line of `plainres --help`.
-        extras: Optional dependencies that it requires.
         torch: Whether it computes, so that signals and lost processes must be handled; see `plainres.cli`.
     """
 
     main: str
     description: str
-    extras: tuple[str, ...] = ()
     torch: bool = True
 
 
 COMMANDS = {
     "cifar10-depth": Command(
-        "plainres.experiments.cifar10_depth:main", "Train plain and residual nets of several depths.", ("report",)
+        "plainres.experiments.cifar10_depth:main", "Train plain and residual nets of several depths."
     ),
-    "imagenet-depth": Command("plainres.experiments.imagenet_depth:main", "The same on ImageNet.", ("report",)),
-    "train": Command("plainres.experiments.train:main", "Train one net with any settings.", ("report",)),
-    "report": Command("plainres.report.__main__:main", "Redraw figures, tables, report.", ("report",), torch=False),
-    "claims": Command("plainres.report.__main__:claims_main", "Judge the paper's claims.", ("report",), torch=False),
+    "imagenet-depth": Command("plainres.experiments.imagenet_depth:main", "The same on ImageNet."),
+    "train": Command("plainres.experiments.train:main", "Train one net with any settings."),
+    "report": Command("plainres.report.commands:report_main", "Redraw figures, tables, report.", torch=False),
+    "claims": Command("plainres.report.commands:claims_main", "Judge the paper's claims.", torch=False),
     "verify": Command("plainres.verify:main", "Audit published records."),
-    "score": Command("plainres.scoring.__main__:score_main", "Score nets on a folder of photographs."),
-    "adopt": Command("plainres.scoring.__main__:adopt_main", "Convert a checkpoint with torchvision's names."),
-    "bench": Command("plainres.bench:main", "Time a training iteration.", ("report",)),
-    "dashboard": Command("plainres.tracking.dashboard:main", "Save the W&B dashboards.", ("report", "dashboard")),
-    "backfill": Command("plainres.tracking.backfill:main", "Send records to W&B.", ("report",)),
+    "score": Command("plainres.scoring.commands:score_main", "Score nets on a folder of photographs."),
+    "adopt": Command("plainres.scoring.commands:adopt_main", "Convert a checkpoint with torchvision's names."),
+    "bench": Command("plainres.bench:main", "Time a training iteration."),
+    "dashboard": Command("plainres.tracking.dashboard:main", "Save the W&B dashboards.", torch=False),
+    "backfill": Command("plainres.tracking.backfill:main", "Send records to W&B."),
 }
 
 
@@ -63,9 +60,11 @@ def main() -> None:
     sys.argv = [f"plainres {name}", *sys.argv[2:]]
 
     def run() -> int:
-        for extra in command.extras:
-            require_extra(extra, f"plainres {name}")
         module, function = command.main.split(":")
         return getattr(import_module(module), function)()
 
     (run_command if command.torch else run_report_command)(run)
+
+
+if __name__ == "__main__":
+    main()
