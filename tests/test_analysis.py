@@ -81,7 +81,7 @@ def test_averaged_bn_over_unaugmented_images_is_not_shown(tmp_path):
     (study,) = write_study(tmp_path, seeds=(0,))
     assert summary(study).set_index("net").loc["plain-20", "averaged BN, mean"] == "9.00"
     for path in study.folder.glob("*/*/run.json"):
-        run = json.loads(path.read_text())
+        run = json.loads(path.read_text("utf-8"))
         run["final"]["exact_bn_test_error"] = run["final"].pop("averaged_bn_test_error")
         path.write_text(json.dumps(run))
     assert set(summary(find_studies(tmp_path)[0])["averaged BN, mean"]) == {"-"}
@@ -99,7 +99,7 @@ def test_precisions_are_compared_at_one_budget_and_seed(tmp_path):
     assert "## Precision" in report_markdown(studies, tmp_path)
     assert " / " not in row["hardware"]
     for path in tmp_path.glob("*-fp32/*/seed-1/run.json"):
-        run = json.loads(path.read_text())
+        run = json.loads(path.read_text("utf-8"))
         run["provenance"]["hardware"] |= {"cpu": "Another CPU", "amx": True}
         path.write_text(json.dumps(run))
     (row,) = precision_differences(find_studies(tmp_path)).to_dict("records")
@@ -129,7 +129,7 @@ def test_report_is_whole_and_needs_no_other_file(tmp_path):
     studies = write_all(tmp_path)
     paths = write_report(studies, tmp_path)
     assert [path.name for path in paths] == ["REPORT.md", "report.html"]
-    markdown, html = (path.read_text() for path in paths)
+    markdown, html = (path.read_text("utf-8") for path in paths)
     assert "cifar10-64k-fp32/figure6.png" in markdown
     assert "figure6.png" not in html and "<table" in html
     for words in ("Table 6", "Claims of the paper"):
@@ -146,7 +146,7 @@ def test_the_ledger_is_printed_whole():
 def test_committed_report_is_what_the_records_say():
     results = ROOT / "results"
     markdown = report_markdown(find_studies(results), results)
-    assert (results / "REPORT.md").read_text() == markdown
+    assert (results / "REPORT.md").read_text("utf-8") == markdown
 
 
 @pytest.mark.slow

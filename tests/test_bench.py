@@ -20,7 +20,7 @@ def test_benchmark_times_every_way_and_writes_json(tmp_path, monkeypatch, capsys
     assert bench.main() == 0
     out = capsys.readouterr().out
     (path,) = (tmp_path / "bench").glob("*.json")
-    written = json.loads(path.read_text())
+    written = json.loads(path.read_text("utf-8"))
     assert written["data"] == "drawn images" and {"cpu", "threads"} <= written["hardware"].keys()
     ways = [line["way"] for line in written["lines"]]
     assert ways == ["stock", "plainres fp32"] and all(way in out for way in ways)
@@ -61,7 +61,7 @@ def test_side_by_side_is_compared_with_in_turn_under_each_condition(tmp_path, mo
     assert bench.main() == 0
     out = capsys.readouterr().out
     (path,) = (tmp_path / "bench").glob("*-side-by-side.json")
-    written = json.loads(path.read_text())
+    written = json.loads(path.read_text("utf-8"))
     quiet, busy = written["lines"]
     assert written["start_seconds"] > 0
     assert quiet["in_turn"] == [60.0, 60.0] and quiet["side_by_side"] == [60.0, 60.0]

@@ -260,7 +260,7 @@ def test_the_cost_of_152_layers_is_judged_from_the_counted_nets(tmp_path):
         pytest.approx(4.19, abs=0.01),
         pytest.approx(8.35, abs=0.01),
     ]
-    nets = json.loads((ROOT / "results" / "complexity" / "nets.json").read_text())
+    nets = json.loads((ROOT / "results" / "complexity" / "nets.json").read_text("utf-8"))
     costly = [net | {"multiply_adds": 2e10} if net["net"] == "resnet-152-b" else net for net in nets]
     (tmp_path / "complexity").mkdir()
     (tmp_path / "complexity" / "nets.json").write_text(json.dumps(costly))
@@ -298,15 +298,15 @@ def test_lost_claim_fails_the_command(tmp_path):
     (study,) = degraded(tmp_path, 12.0)
     done = claims()
     assert done.returncode == 0 and "Degradation" in done.stdout and "cifar10-64k-fp32" in done.stdout
-    saved = json.loads((tmp_path / "claims.json").read_text())[DEGRADATION]
+    saved = json.loads((tmp_path / "claims.json").read_text("utf-8"))[DEGRADATION]
     assert saved["level"] == REPRODUCED
     (comparison,) = saved["comparisons"]
     assert comparison["study"] == "cifar10-64k-fp32" and comparison["n"] == 3 and comparison["iterations"] == 64_000
     assert comparison["low"] < comparison["effect"] < comparison["high"]
     for path in study.folder.glob("plain-56/seed-*/run.json"):
-        run = json.loads(path.read_text())
+        run = json.loads(path.read_text("utf-8"))
         run["final"]["train_error"] = 1.0
         path.write_text(json.dumps(run))
     done = claims()
     assert done.returncode == 1 and f"higher level for {DEGRADATION}" in done.stderr
-    assert json.loads((tmp_path / "claims.json").read_text())[DEGRADATION]["level"] == REPRODUCED
+    assert json.loads((tmp_path / "claims.json").read_text("utf-8"))[DEGRADATION]["level"] == REPRODUCED

@@ -73,7 +73,7 @@ def test_paths_in_the_environment_and_in_python_have_a_home_folder_too(home, mon
 
 def test_every_command_reads_its_options_in_the_same_way():
     files = [path for folder in ("src", "experiments") for path in (ROOT / folder).rglob("*.py")]
-    assert [path.name for path in files if "tyro.cli(" in path.read_text()] == ["cli.py"]
+    assert [path.name for path in files if "tyro.cli(" in path.read_text("utf-8")] == ["cli.py"]
 
 
 def run_plainres(monkeypatch, capsys, *arguments):

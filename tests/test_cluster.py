@@ -43,7 +43,7 @@ def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
 
     def kill():
         wait_for(lambda: len(record.read_rows()) > 20)
-        holder = json.loads(next((tmp_path / ".locks").glob("*resnet*.json")).read_text())
+        holder = json.loads(next((tmp_path / ".locks").glob("*resnet*.json")).read_text("utf-8"))
         os.kill(holder["process"], signal.SIGKILL)
         killed.append(holder["process"])
 

@@ -28,7 +28,7 @@ def panels(section):
 def test_specification_shows_what_runs_log(tmp_path, monkeypatch, capsys):
     sent = tmp_path / "sent.json"
     assert run_dashboard(monkeypatch, "--entity", "us", "--study", "cifar10-64k-bf16", "--check", str(sent)) == 0
-    views = json.loads(sent.read_text())
+    views = json.loads(sent.read_text("utf-8"))
     workspace, report = views["workspace"], views["report"]
     sections = workspace["spec"]["section"]["panelBankConfig"]["sections"]
     shown = [panel for section in sections for panel in panels(section)]

@@ -149,13 +149,13 @@ def test_sbatch_script_is_requeued_and_resumes(tmp_path):
 
     status, _, err = submit(warning=True)
     assert status == 128 + signal.SIGUSR1, err
-    assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
+    assert (tmp_path / "requeued").read_text("utf-8") == "requeue 1234\n"
     assert "Traceback" not in err and err.count("the same command continues from there") == 1
     assert list(tmp_path.glob("results/demo/*/*/*/checkpoints/*.ckpt"))
     status, out, err = submit(warning=False)
     assert status == 0, err
     assert out.count("Figures and tables") == 1  # only one of the two ranks draws
-    assert (tmp_path / "requeued").read_text() == "requeue 1234\n"
+    assert (tmp_path / "requeued").read_text("utf-8") == "requeue 1234\n"
     assert (tmp_path / "results/demo/demo-bn32-64-fp32/plain-8/seed-0/weights.safetensors").exists()
 
 

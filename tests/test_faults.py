@@ -241,7 +241,7 @@ def test_two_concurrent_studies_train_each_run_once(tmp_path):
     pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     outputs = [process.communicate(timeout=280)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0]
-    assert sorted((tmp_path / "trained").read_text().split("\n")) == ["", "plain-8 seed 0", "resnet-8 seed 0"]
+    assert sorted((tmp_path / "trained").read_text("utf-8").split("\n")) == ["", "plain-8 seed 0", "resnet-8 seed 0"]
     for out in outputs:  # both show the progress of all runs, whichever of them trains one
         assert len([line for line in out.splitlines() if " 64/64 " in line]) == 2
     (study,) = tmp_path.glob("demo/demo-*")
@@ -303,7 +303,7 @@ def test_failed_write_keeps_the_old_contents(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(ValueError, match=r"cannot be written \(I/O error\)"):
         write_atomic(path, "new")
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
+    assert path.read_text("utf-8") == "old" and os.listdir(tmp_path) == ["file"]
 
 
 # Damaged files
@@ -380,7 +380,7 @@ def replace_number(text):
 @pytest.mark.parametrize("edit", [cut_off, drop_column, replace_number])
 def test_damaged_metrics_are_repaired_on_resuming(crashed, uninterrupted, edit):
     path = Record(crashed, config()).folder / "metrics.csv"
-    path.write_text(edit(path.read_text()))
+    path.write_text(edit(path.read_text("utf-8")))
     train(crashed, config())
     assert_same_run(crashed, uninterrupted, config())
 

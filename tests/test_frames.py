@@ -39,9 +39,9 @@ def write_layers(folder, layers, **columns):
 def write_partial(results, done=20, **config):
     """A run that has written so many of its 64 rows."""
     folder = write_run(results, 10.0, 12.0, outcome="running", **config)
-    text = (folder / "run.json").read_text().replace('"final"', '"unused"').replace('"seconds"', '"also_unused"')
+    text = (folder / "run.json").read_text("utf-8").replace('"final"', '"unused"').replace('"seconds"', '"also_unused"')
     (folder / "run.json").write_text(text)
-    lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    lines = (folder / "metrics.csv").read_text("utf-8").splitlines(keepends=True)
     (folder / "metrics.csv").write_text("".join(lines[: done + 1]))
     return folder
 
@@ -253,7 +253,7 @@ def test_a_study_of_partial_runs_alone_is_drawn(tmp_path):
     (study,) = write_all(tmp_path)
     assert not empty.exists()
     assert {path.name for path in study.folder.glob("*.*")} == {"figure6.png", "figure6.svg", "partial.md"}
-    assert "| resnet-56 | 0      | 0 of 64,000" in (study.folder / "partial.md").read_text()
+    assert "| resnet-56 | 0      | 0 of 64,000" in (study.folder / "partial.md").read_text("utf-8")
     assert (study.iterations, study.info.name, study.dataset) == (64_000, "cifar10", "CIFAR-10")
     assert "64,000 iterations" in study.describe() and study.seeds == [] and study.finals().empty
     assert [draw(study) for name, draw in FIGURES.items() if name != "figure6"] == [None] * (len(FIGURES) - 1)
@@ -302,7 +302,7 @@ def test_hardware_names_the_instruction_set_of_a_cpu(hardware, name):
 
 def test_a_history_of_hardware_is_told_in_order(tmp_path):
     path = write_run(tmp_path, 9.0, 9.0, depth=8) / "run.json"
-    run = json.loads(path.read_text())
+    run = json.loads(path.read_text("utf-8"))
     hardware = run["provenance"]["hardware"] | {"threads": 1}
     run["provenance"]["earlier"] = [{"until": 9, "hardware": hardware}]
     path.write_text(json.dumps(run))
@@ -316,7 +316,7 @@ def test_saved_figures_are_small_and_alike(results, tmp_path):
     before = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in save_figure(figures.figure_6(study), tmp_path / "figure")] == before
     assert paths[0].suffix == ".png" and 5_000 < len(before[0]) < 60_000
-    drawing = paths[1].read_text()  # hashes of coordinates, which depend on the CPU, name nothing in it
+    drawing = paths[1].read_text("utf-8")  # hashes of coordinates, which depend on the CPU, name nothing in it
     assert 'id="m0"' in drawing and drawing.count("url(#p") > 0
     assert not re.search(r'[#"][a-z][0-9a-f]{10}[")]', drawing)
 

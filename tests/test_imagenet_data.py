@@ -248,7 +248,7 @@ def test_unreadable_images_are_replaced_and_reported_once_up_to_a_limit(folder, 
     before, after = (torch.cat([images for images, _ in run]) for run in (complete, replaced))
     different = (before != after).flatten(1).any(1).sum()
     assert 2 <= different <= 3  # 40 examples of 18 images show each image two or three times
-    assert re.fullmatch(r".*n02/3\.JPEG\t.*truncated.*\n", log.read_text())
+    assert re.fullmatch(r".*n02/3\.JPEG\t.*truncated.*\n", log.read_text("utf-8"))
     assert capsys.readouterr().err.count("skipped") == 1
     # Files in the log of an earlier start count towards the limit.
     damage(folder / "train" / "n03" / "0.JPEG", "empty")
@@ -261,7 +261,7 @@ def test_limit_of_unreadable_images_counts_those_of_all_processes(tmp_path, caps
     processes = [BadImages(5, log) for _ in range(3)]
     for number, process in enumerate(processes[:2]):
         process.add(tmp_path, tuple((f"{number}-{file}.jpg", "empty") for file in range(2)))
-    assert len(log.read_text().splitlines()) == 4
+    assert len(log.read_text("utf-8").splitlines()) == 4
     with pytest.raises(UserError, match="6 images cannot be read"):
         processes[2].add(tmp_path, (("a.jpg", "empty"), ("b.jpg", "empty")))
 

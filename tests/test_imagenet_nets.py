@@ -173,7 +173,7 @@ def test_layer_lists_of_plain_and_residual_differ_only_in_shortcuts():
 def test_committed_table_1_agrees_with_the_nets():
     folder = ROOT / "results" / "complexity"
     nets = read_nets(folder)
-    assert (folder / "table1.md").read_text() == table_1_markdown(nets)
+    assert (folder / "table1.md").read_text("utf-8") == table_1_markdown(nets)
     recorded = {net["net"]: net for net in nets}
     for shortcut, name in ((None, "plain-34"), ("A", "resnet-34")):
         net = on_meta(34, shortcut)

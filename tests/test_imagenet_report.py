@@ -153,7 +153,7 @@ def test_everything_is_redrawn_from_a_results_folder(study, tmp_path):
     write_all(tmp_path)
     assert {path.name for path in study.folder.iterdir() if path.is_file()} >= {"figure4.png", "finals.md", "runs.csv"}
     assert not (study.folder / "table6.md").exists()
-    assert "A check of the pipeline" in (tmp_path / "scores" / "tables.md").read_text()
+    assert "A check of the pipeline" in (tmp_path / "scores" / "tables.md").read_text("utf-8")
     report = report_markdown([study], tmp_path)
     assert f"]({study.name}/figure4.png)" in report and "**Table 3: 10-crop**" in report
     assert finals_markdown(study).strip() in report
@@ -214,7 +214,7 @@ def test_ensembles_are_compared_with_their_best_member(tmp_path, gains, classes,
     score([("resnet-50-b", 0), ("resnet-50-b", 1)], 9.0)  # of one depth: no part of the claim
     score([("resnet-34", 0), ("resnet-101-b", 0)], 9.0)  # a member has no score
     for path in (tmp_path / "scores").glob("*.json"):
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text("utf-8"))
         for net in record["nets"]:
             net |= {"depth": int(net["name"].split("-")[1]), "weights_sha256": f"{net['name']} {net['seed']}"}
             net["iterations"] = iterations

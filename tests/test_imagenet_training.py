@@ -77,7 +77,7 @@ def test_record_has_the_top_5_error_and_lists_unreadable_images(run):
     assert rows["test_top5_error"].dropna().tolist() == [0]  # there are only three classes
     assert rows["train_loss"].iloc[-8:].mean() < rows["train_loss"].iloc[:8].mean()
     assert rows["epoch"].iloc[-1] == pytest.approx(64 * 4 / 18, rel=1e-3)
-    (line,) = (uninterrupted / "unreadable.tsv").read_text().splitlines()
+    (line,) = (uninterrupted / "unreadable.tsv").read_text("utf-8").splitlines()
     assert "n02/1.JPEG\t" in line
 
 

@@ -49,8 +49,8 @@ def test_example_of_the_documentation(tmp_path, monkeypatch):
     best = ClassificationModule.load_from_checkpoint(trainer.checkpoint_callback.best_model_path)
     # end of the example
     assert errors["test_error"] == trainer.callback_metrics["test_error"] and best.config == module.config
-    example = Path(__file__).read_text().split("# begin of the example\n")[1].split("    # end")[0]
-    documented = (Path(__file__).parents[1] / "docs" / "lightning.md").read_text()
+    example = Path(__file__).read_text("utf-8").split("# begin of the example\n")[1].split("    # end")[0]
+    documented = (Path(__file__).parents[1] / "docs" / "lightning.md").read_text("utf-8")
     assert "\n".join(line[4:] for line in example.splitlines()) in documented
 
 

@@ -163,7 +163,7 @@ def test_demo_is_named(tmp_path):
 
 def test_text_of_records_cannot_end_the_script(results):
     path = results / "cifar10-1k-fp32" / "plain-20" / "seed-0" / "run.json"
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text("utf-8"))
     record["net"] = "</script><b>"
     path.write_text(json.dumps(record))
     page = page_html(find_studies(results), results)

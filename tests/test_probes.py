@@ -167,7 +167,7 @@ def test_additional_probe_columns_and_final_fields_are_read(copied_record):
     path = copied_record / "probes.csv"
     frame = pd.read_csv(path).assign(sharpness=0.5)
     frame.to_csv(path, index=False)
-    info = json.loads((copied_record / "run.json").read_text())
+    info = json.loads((copied_record / "run.json").read_text("utf-8"))
     info["final"]["calibration_error"] = 1.5
     (copied_record / "run.json").write_text(json.dumps(info))
     study = read_study(copied_record.parents[1])
@@ -175,7 +175,7 @@ def test_additional_probe_columns_and_final_fields_are_read(copied_record):
     assert run.probes["sharpness"].unique().tolist() == [0.5] and not study.others
     assert study.finals()["calibration_error"].tolist() == [1.5]
     assert study.folder / "figure7.png" in write_study(study)
-    assert "calibration_error" in (study.folder / "runs.csv").read_text()
+    assert "calibration_error" in (study.folder / "runs.csv").read_text("utf-8")
 
 
 @pytest.mark.parametrize("column", ["response_std", "gradient_norm", "weight_angle"])
@@ -193,13 +193,13 @@ def test_record_without_a_probe_column_is_read(copied_record, column):
 
 def test_record_without_a_final_field_is_read(copied_record):
     path = copied_record / "run.json"
-    info = json.loads(path.read_text())
+    info = json.loads(path.read_text("utf-8"))
     del info["final"]["averaged_bn_test_error"], info["final"]["clean_train_error"]
     path.write_text(json.dumps(info))
     study = read_study(copied_record.parents[1])
     assert len(study.runs) == 1 and not study.others
     write_study(study)
-    header = (study.folder / "runs.csv").read_text().splitlines()[0].split(",")
+    header = (study.folder / "runs.csv").read_text("utf-8").splitlines()[0].split(",")
     assert "test_error" in header and "averaged_bn_test_error" not in header
 
 

@@ -24,7 +24,7 @@ from plainres.report.write import README_MARKS, front_study, readme_section
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 README_WORDS = 800  # one screen, without the generated section
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # The nets that had the paper's whole budget.
 WEIGHTS = sorted((ROOT / "results").glob("cifar10-64k-*/*/seed-*/weights.safetensors"))
@@ -45,7 +45,7 @@ def requirements():
 def imported_modules(path):
     """Return the top-level modules that a file imports, also within functions."""
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -83,7 +83,7 @@ def test_no_encoding_is_left_to_the_locale():
 
 
 def test_conda_environment_has_the_same_ranges():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
     *lines, by_pip = environment["dependencies"]
     conda = dict(split(line) for line in lines + [line for line in by_pip["pip"] if not line.startswith("--")])
     expected = requirements() | {"python": PROJECT["requires-python"], "pip": ""}
@@ -93,7 +93,7 @@ def test_conda_environment_has_the_same_ranges():
 
 def test_installed_packages_support_every_release_of_python_3_11():
     """Distributions of Linux have early releases: Debian 12 has 3.11.2. Only the pinned versions are ours to judge."""
-    pinned = dict(map(split, (ROOT / "constraints.txt").read_text().splitlines()[1:]))
+    pinned = dict(map(split, (ROOT / "constraints.txt").read_text("utf-8").splitlines()[1:]))
     installed = [package for package in distributions() if package.name.lower() in pinned]
     if not all(SpecifierSet(pinned[package.name.lower()]).contains(package.version) for package in installed):
         pytest.skip("the installed versions are not those of constraints.txt")
@@ -103,7 +103,7 @@ def test_installed_packages_support_every_release_of_python_3_11():
 
 
 def test_every_dependency_has_an_exact_tested_version():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     exact = {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     assert requirements().keys() | dict(map(split, EXTRAS["docs"])).keys() <= exact
 
@@ -134,11 +134,12 @@ def test_nets_data_and_training_import_no_extra():
     files = [path for room in rooms for path in (ROOT / "src/plainres" / room).rglob("*.py")]
     assert files
     optional = {module for modules in plainres.extras.EXTRAS.values() for module in modules}
-    assert not [path for path in files if imported_modules(path) & optional or "plainres.report" in path.read_text()]
+    for path in files:
+        assert not imported_modules(path) & optional and "plainres.report" not in path.read_text("utf-8"), path
 
 
 def test_make_help_names_every_target():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text("utf-8")
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
     assert phony == re.findall(r"^([a-z-]+):.*## ", makefile, re.M)
 
@@ -149,8 +150,8 @@ def test_committed_evidence_exists():
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_committed_tables_are_what_the_records_say(study):
-    assert (study.folder / "table6.md").read_text() == table_6_markdown(study)
-    assert (study.folder / "verdict.md").read_text() == verdict(study)
+    assert (study.folder / "table6.md").read_text("utf-8") == table_6_markdown(study)
+    assert (study.folder / "verdict.md").read_text("utf-8") == verdict(study)
     assert (study.folder / "figure6.png").exists()
 
 
@@ -163,24 +164,24 @@ def test_published_weights_give_the_recorded_test_error(path, real_data_dir):
     with torch.inference_mode():
         predicted = torch.cat([net(batch).argmax(1) for batch in images.split(500)])
     error = 100 * (predicted != labels).float().mean().item()
-    recorded = json.loads((path.parent / "run.json").read_text())["final"]["test_error"]
+    recorded = json.loads((path.parent / "run.json").read_text("utf-8"))["final"]["test_error"]
     assert error == pytest.approx(recorded, abs=0.15), "computed in fp32, recorded in bf16"
 
 
 def test_readme_shows_the_best_study_as_the_records_say():
-    assert readme_section(front_study(STUDIES), ROOT, STUDIES) in (ROOT / "README.md").read_text()
+    assert readme_section(front_study(STUDIES), ROOT, STUDIES) in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_readme_fits_one_screen():
     begin, end = README_MARKS
-    before, _, rest = (ROOT / "README.md").read_text().partition(begin)
+    before, _, rest = (ROOT / "README.md").read_text("utf-8").partition(begin)
     _, mark, after = rest.partition(end)
     assert mark and len((before + after).split()) <= README_WORDS
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_relative_links_point_to_existing_files(path):
-    links = re.findall(r"\]\(([^)\s]+)\)", path.read_text())
+    links = re.findall(r"\]\(([^)\s]+)\)", path.read_text("utf-8"))
     relative = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
     assert not [link for link in relative if not (path.parent / link).exists()]
 

@@ -222,11 +222,11 @@ def damaged(study):
     write_run(results, 90.0, 90.0, outcome="diverged", depth=44, shortcut=None)
     (write_run(results, 5.0, 5.0, depth=32) / "run.json").write_text('{"outcome": "finis')
     metrics = write_run(results, 5.0, 5.0, depth=44) / "metrics.csv"
-    metrics.write_text(metrics.read_text().replace("train_error", "error"))
+    metrics.write_text(metrics.read_text("utf-8").replace("train_error", "error"))
     metrics = write_run(results, 5.0, 5.0, depth=44, seed=1) / "metrics.csv"
-    metrics.write_text(metrics.read_text().replace("\n1000,", "\none thousand,"))
+    metrics.write_text(metrics.read_text("utf-8").replace("\n1000,", "\none thousand,"))
     metrics = write_run(results, 5.0, 5.0, depth=44, seed=2) / "metrics.csv"
-    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
+    metrics.write_text("".join(metrics.read_text("utf-8").splitlines(keepends=True)[:-1]))
     return read_study(study.folder)
 
 
@@ -259,7 +259,7 @@ def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
     readme.write_text(f"before\n{README_MARKS[0]}\nstale\n{README_MARKS[1]}\nafter\n")
     for _ in range(2):
         update_readme(readme, study, [study])
-    text = readme.read_text()
+    text = readme.read_text("utf-8")
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     assert text.count("cifar10-64k-fp32/figure6.png") == 1
     readme.write_bytes(text.replace("before", "vorher: für").encode("latin-1", errors="ignore"))
@@ -273,9 +273,9 @@ def test_files_are_utf_8_in_every_locale(study, tmp_path):
     run_json.write_text(run_json.read_text(encoding="utf-8").replace("test CPU", "测试 CPU"), encoding="utf-8")
     readme.write_text(f"Größe ×\n{README_MARKS[0]}\n{README_MARKS[1]}\n±", encoding="utf-8")
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
-    command = [sys.executable, "-m", "plainres", "report", str(tmp_path)]
-    for arguments in (["--readme", str(readme)], ["--claims"]):
-        done = subprocess.run([*command, *arguments], capture_output=True, env=os.environ | locale)
+    for arguments in (["report", "--readme", str(readme)], ["claims"]):
+        command = [sys.executable, "-m", "plainres", *arguments, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, env=os.environ | locale)
         assert done.returncode == 0, done.stderr
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("Größe ×\n") and text.endswith("\n±") and "cifar10-64k-fp32/figure6.png" in text
@@ -305,7 +305,7 @@ def test_readme_without_both_marks_stays_as_it_is(study, tmp_path):
         readme.write_text(text)
         with pytest.raises(UserError, match="once and in this order"):
             update_readme(readme, study, [study])
-        assert readme.read_text() == text
+        assert readme.read_text("utf-8") == text
     elsewhere = tmp_path / "docs" / "README.md"
     elsewhere.parent.mkdir()
     elsewhere.write_text(f"{begin}\n{end}\n")
@@ -346,7 +346,7 @@ def test_study_without_results_does_not_stop_the_report(study, tmp_path):
     studies = write_all(tmp_path)
     for path in write_report(studies, tmp_path):
         assert path.exists()
-    text = (tmp_path / "REPORT.md").read_text()
+    text = (tmp_path / "REPORT.md").read_text("utf-8")
     assert "- cifar10-320-fp32/resnet-20/seed-0: unreadable, JSONDecodeError" in text
     assert "- cifar10-640-fp32/resnet-20/seed-0: diverged" in text
     assert "## cifar10-64k-fp32" in text and "## cifar10-640-fp32" not in text
@@ -426,6 +426,6 @@ def test_budgets_join_runs_of_one_seed_on_the_same_hardware_alone(tmp_path):
             folder = write_run(tmp_path, error + seed, error, depth=56, iterations=iterations, seed=seed)
             if (iterations, seed) in ((2_000, 0), (4_000, 1)):
                 run_json = folder / "run.json"
-                run_json.write_text(run_json.read_text().replace("test CPU", "other CPU"))
+                run_json.write_text(run_json.read_text("utf-8").replace("test CPU", "other CPU"))
     lines = joined(figure_budgets(find_studies(tmp_path)))
     assert sorted(lines) == [[41.0], [50.0], [60.0, 40.0], [61.0, 51.0]]

@@ -182,7 +182,7 @@ def test_torchvision_weights_are_scored_as_torchvision_would(folder, state_file,
     results = tmp_path / "results"
     command = ("score", weights, weights, "--data-dir", folder, "--results", results, "--workers", 0)
     assert run(monkeypatch, *command, "--views", "center", "10-crop") == 0
-    records = {r["way"]: r for r in (json.loads(p.read_text()) for p in (results / "scores").glob("*.json"))}
+    records = {r["way"]: r for r in (json.loads(p.read_text("utf-8")) for p in (results / "scores").glob("*.json"))}
     assert records.keys() == {"center", "10-crop"}
     assert records["center"]["top1_error"] == 100 * count_wrong(expected, photos.labels, 1) / 12
     assert records["center"]["images"] == 12 and records["center"]["size"] == 32
@@ -190,7 +190,7 @@ def test_torchvision_weights_are_scored_as_torchvision_would(folder, state_file,
     assert "top-1" in capsys.readouterr().out
     for other in (("--part", "train"), ("--precision", "bf16")):  # beside the first score, not in its place
         assert run(monkeypatch, *command, "--views", "center", *other) == 0
-    scores = [json.loads(path.read_text()) for path in (results / "scores").glob("*-center.json")]
+    scores = [json.loads(path.read_text("utf-8")) for path in (results / "scores").glob("*-center.json")]
     assert {(score["data"]["part"], score["precision"]) for score in scores} == {
         ("val", "fp32"),
         ("train", "fp32"),

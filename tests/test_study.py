@@ -291,7 +291,7 @@ def test_gradient_precision_without_nets_leaves_its_table_alone(option, monkeypa
     path.write_text("as before")
     script = load_script("gradient_precision", monkeypatch)
     status, _, err = run_script(script, [option, "--results", str(tmp_path)], monkeypatch, capsys)
-    assert status == 2 and one_line(err) and "no nets were chosen" in err and path.read_text() == "as before"
+    assert status == 2 and one_line(err) and "no nets were chosen" in err and path.read_text("utf-8") == "as before"
 
 
 def test_gradient_precision_keeps_rows_of_other_hardware(monkeypatch, capsys, tmp_path):

@@ -17,7 +17,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 ROOT = Path(__file__).parents[1]
 SWEEPS = sorted((ROOT / "experiments/sweeps").glob("*.yaml"))
-SCHEMA = json.loads((ROOT / "tests/data/wandb_sweep_schema.json").read_text())
+SCHEMA = json.loads((ROOT / "tests/data/wandb_sweep_schema.json").read_text("utf-8"))
 
 
 def grid(sweep):
@@ -37,7 +37,7 @@ def arguments(sweep, parameters):
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_sweep_is_valid_and_each_of_its_runs_can_be_planned(path, monkeypatch, capsys, tmp_path):
-    sweep = yaml.safe_load(path.read_text())
+    sweep = yaml.safe_load(path.read_text("utf-8"))
     jsonschema.validate(sweep, SCHEMA)
     assert sweep["name"] == path.stem and (ROOT / sweep["program"]).is_file()
     monkeypatch.setattr("plainres.study.launch.calibrate", lambda *_: 1e-12)

@@ -51,7 +51,7 @@ def test_record_is_complete(finished):
     results, run = finished
     folder = results / "demo-64-fp32" / "resnet-8-batch32" / "seed-0"
     assert {path.name for path in folder.iterdir()} == {"run.json", "metrics.csv", "probes.csv", "weights.safetensors"}
-    assert json.loads((folder / "run.json").read_text()) == run
+    assert json.loads((folder / "run.json").read_text("utf-8")) == run
     assert run["outcome"] == "finished" and run["config_hash"] == config().hash
     assert run["complexity"]["parameters"] == 75_290
     assert run["final"]["iteration"] == 64
@@ -225,7 +225,7 @@ def test_record_of_another_configuration_is_an_error(finished, tmp_path):
     results, _ = finished
     folder = tmp_path / config().folder
     folder.mkdir(parents=True)
-    recorded = json.loads((results / config().folder / "run.json").read_text())
+    recorded = json.loads((results / config().folder / "run.json").read_text("utf-8"))
     recorded["config"]["momentum"] = 0.5
     recorded["config_hash"] = "0" * 12
     (folder / "run.json").write_text(json.dumps(recorded))

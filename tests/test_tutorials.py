@@ -18,7 +18,9 @@ TUTORIALS = sorted((ROOT / "docs").glob("tutorial_*.md"))
 
 def code(name):
     """Return the Python of a tutorial that is no doctest."""
-    (block,) = re.findall(r"```python\n((?!>>>).*?)```", (ROOT / "docs" / f"tutorial_{name}.md").read_text(), re.S)
+    (block,) = re.findall(
+        r"```python\n((?!>>>).*?)```", (ROOT / "docs" / f"tutorial_{name}.md").read_text("utf-8"), re.S
+    )
     return block
 
 
@@ -54,9 +56,9 @@ def test_demo_writes_what_the_tutorial_opens(tmp_path, monkeypatch, small_demo, 
     study = report.open(tmp_path / "results" / "demo")["demo-64-fp32"]
     assert list(study.overview["net"]) == ["plain-8"]
     assert (study.folder / "figure6.png").exists()
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text("utf-8")
     assert "experiments/cifar10_depth.py --demo" in makefile
-    assert "```sh\nmake demo\n```" in (ROOT / "docs" / "tutorial_degradation.md").read_text()
+    assert "```sh\nmake demo\n```" in (ROOT / "docs" / "tutorial_degradation.md").read_text("utf-8")
 
 
 def test_twins_are_trained_and_tracked_offline(tmp_path):

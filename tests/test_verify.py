@@ -58,7 +58,7 @@ def problems(results: Path, rows: int = 1) -> list[str]:
 
 
 def alter(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
+    text = path.read_text("utf-8")
     assert text.count(old) >= 1
     path.write_text(text.replace(old, new, 1))
 
@@ -123,7 +123,7 @@ def test_runs_in_progress_are_skipped(results, capsys):
 @pytest.mark.parametrize(("row", "column"), [(30, "iteration"), (30, "train_error"), (63, "train_error")])
 def test_altered_row_is_found(results, row, column):
     metrics = results / RECORD / "metrics.csv"
-    header, *rows = metrics.read_text().splitlines()
+    header, *rows = metrics.read_text("utf-8").splitlines()
     cells = rows[row].split(",")
     place = header.split(",").index(column)
     cells[place] = other_digit(cells[place])
@@ -143,7 +143,7 @@ def test_altered_loss_is_found_by_training_again(results):
 @pytest.mark.parametrize("name", ["train_loss", "test_error", "best_test_error", "clean_train_error"])
 def test_altered_final_figure_is_found(results, name):
     path = results / RECORD / "run.json"
-    value = str(json.loads(path.read_text())["final"][name])
+    value = str(json.loads(path.read_text("utf-8"))["final"][name])
     alter(path, f'"{name}": {value}', f'"{name}": {other_digit(value)}')
     found = problems(results, rows=0)
     assert "final in weights.safetensors is not that of run.json" in found
@@ -196,7 +196,7 @@ def test_altered_byte_of_weights_is_found(results):
 def on_cifar10(results):
     """The folder of a record that says it was trained on CIFAR-10."""
     other = config(dataset="cifar10")
-    run = json.loads((results / RECORD / "run.json").read_text())
+    run = json.loads((results / RECORD / "run.json").read_text("utf-8"))
     run |= {"config": asdict(other), "config_hash": other.hash, "study": other.study, "net": other.net}
     shutil.copytree(results / RECORD, results / other.folder)
     (results / other.folder / "run.json").write_text(json.dumps(run))
@@ -253,7 +253,7 @@ def test_bf16_records_are_evaluated_in_fp32_on_a_cpu_without_bf16_kernels(result
     in_bf16 = config(precision="bf16")
     shutil.copytree(results / RECORD, results / in_bf16.folder)
     path = results / in_bf16.folder / "run.json"
-    run = json.loads(path.read_text())
+    run = json.loads(path.read_text("utf-8"))
     run |= {"config": asdict(in_bf16), "config_hash": in_bf16.hash, "study": in_bf16.study}
     path.write_text(json.dumps(run))
     evaluate, load_net = audit_module.evaluate, audit_module.load_net

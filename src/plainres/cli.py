@@ -37,20 +37,17 @@ def _path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None
 def parse_options(options: type[T], prog: str | None = None, description: str | None = None) -> T:
     """Read the options of the command line, and exit with status 2 if they are wrong.
 
-    A `~` at the beginning of a path is the user's home folder.
+    A `~` at the beginning of a path is the user's home folder. From here on, characters that the locale's encoding
+    lacks are printed as question marks; by default, they are errors.
 
     Args:
         options: Dataclass of the options, or a union of them, one per subcommand.
         prog: Name of the command in its help. Default: that of the script.
         description: Description in its help. Default: the docstring of the class.
     """
-    return tyro.cli(options, prog=prog, description=description, registry=_registry)
-
-
-def _print_in_any_locale() -> None:
-    """Let characters that the locale's encoding lacks be printed as question marks; by default, they are errors."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+    return tyro.cli(options, prog=prog, description=description, registry=_registry)
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
@@ -65,7 +62,6 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     from plainres.training.distributed import exit_process, get_rank_info, report_lost_rank
     from plainres.training.signals import Stopped
 
-    _print_in_any_locale()
     status = USAGE_ERROR
     try:
         with report_lost_rank():
@@ -95,7 +91,6 @@ def run_report_command(main: Callable[[], int]) -> NoReturn:
     Args:
         main: Function that returns the exit status.
     """
-    _print_in_any_locale()
     status = USAGE_ERROR
     try:
         status = main()

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import MISSING, field, fields, make_dataclass
+from inspect import getdoc
 from typing import Annotated, Any
 
 import tyro
@@ -19,7 +20,8 @@ SETTINGS = [f for f in fields(RunConfig) if f.name not in NOT_HERE]
 
 def options_class() -> Any:
     """Return the options of every study, extended by the fields of `RunConfig` with their types, defaults and help."""
-    descriptions = dict(re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", RunConfig.__doc__ or "", re.MULTILINE))
+    # Python 3.13 removes the indentation of docstrings, and `getdoc` that of earlier versions.
+    descriptions = dict(re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", getdoc(RunConfig) or "", re.MULTILINE))
     changed = {"depth": (int, 20), "shortcut": (str, "A")}  # `none` is the plain net
     settings = []
     for setting in SETTINGS:

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from plainres.data import StudyData
 from plainres.data.base import Part
 from plainres.data.cifar_files import SOURCES
 from plainres.errors import UserError
+from plainres.files import git
 from plainres.nets import load_net
 from plainres.nets.weights import Normalized
 from plainres.records.files import RUNS, RecordFiles, RunInfo
@@ -117,7 +117,8 @@ class Machine:
 def find_committed(results: Path) -> list[Path]:
     """Return the folders of all records that are committed, or of all records if none is committed."""
     # The asterisks of git match slashes too.
-    committed = [Path(line) for line in _git(results, "ls-files", "--", RUNS) or [] if line.count("/") == 3]
+    listed = (git(results, "ls-files", "--", RUNS) or "").splitlines()
+    committed = [Path(line) for line in listed if line.count("/") == 3]
     return [path.parent for path in [results / path for path in committed] or sorted(results.glob(RUNS))]
 
 
@@ -176,23 +177,15 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
     return RecordFiles(folder).read_metrics(dtype=str, keep_default_na=False).to_dict("records")
 
 
-def _git(folder: Path, *command: str) -> list[str] | None:
-    """Return the lines that git prints in a folder, or None if it is not in a repository, or there is no git."""
-    try:
-        done = subprocess.run(["git", "-C", folder, *command], capture_output=True, encoding="utf-8", check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.splitlines()
-
-
 def _check_files(audit: Audit, folder: Path) -> None:
     """Check that the files are the committed ones, by git's hashes. Only this finds every altered digit."""
-    committed = _git(folder, "ls-files", "--", ".")
-    changed = _git(folder, "diff", "--name-only", "--relative", "HEAD", "--", ".")
+    committed = git(folder, "ls-files", "--", ".")
+    changed = git(folder, "diff", "--name-only", "--relative", "HEAD", "--", ".")
     if not committed or changed is None:
         audit.left_out.append("files (not committed)")
     else:
-        audit.add(f"{len(committed)} files as committed", [f"{name} is not the committed one" for name in changed])
+        problems = [f"{name} is not the committed one" for name in changed.splitlines()]
+        audit.add(f"{len(committed.splitlines())} files as committed", problems)
 
 
 def _check_names(audit: Audit, run: RunInfo, config: RunConfig) -> bool:

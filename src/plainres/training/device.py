@@ -4,7 +4,6 @@ import ctypes
 import os
 import platform
 import re
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ import torch
 
 from plainres.cores import available_cores, available_memory, cores_per_process
 from plainres.errors import UserError
+from plainres.files import git
 
 DEVICE_NAMES = "auto, cpu, cuda, cuda:<index> or mps"
 
@@ -116,19 +116,12 @@ def describe_software() -> dict:
 
     here = Path(__file__).parent
 
-    def git(*command: str | Path) -> str | None:
-        try:
-            done = subprocess.run(["git", *command], cwd=here, capture_output=True, encoding="utf-8", check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
     cuda = torch.cuda.is_available()
-    tracked = git("ls-files", "--error-unmatch", __file__) is not None  # not just below somebody's repository
+    tracked = git(here, "ls-files", "--error-unmatch", __file__) is not None  # not just below somebody's repository
     watched = (here.parent, here.parents[2] / "experiments")
-    changes = git("status", "--porcelain", "--untracked-files=no", "--", *watched) if tracked else None
+    changes = git(here, "status", "--porcelain", "--untracked-files=no", "--", *watched) if tracked else None
     return {
-        "commit": git("rev-parse", "HEAD") if tracked else None,
+        "commit": git(here, "rev-parse", "HEAD") if tracked else None,
         "dirty": None if changes is None else bool(changes),
         "python": platform.python_version(),
         "torch": torch.__version__,
