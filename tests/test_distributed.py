@@ -207,13 +207,18 @@ def test_options_that_exclude_each_other_are_refused(options, message):
     assert one_line(f"error: {refused.value}\n")
 
 
-def test_places_of_runs():
-    gpus = [f"cuda:{index}" for index in range(5)]
-    assert run_places(gpus, 1, 2) == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
-    assert run_places(gpus[:2], 2, 1) == [("cuda:0",), ("cuda:0",), ("cuda:1",), ("cuda:1",)]
-    assert run_places(["cpu"], 1, 3) == [("cpu",) * 3]
+def test_places_of_runs(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 5)
+    gpus = torch.device("cuda")
+    assert run_places(9, gpus, StudyOptions(devices_per_run=2)) == [("cuda:0", "cuda:1"), ("cuda:2", "cuda:3")]
+    assert run_places(9, gpus, StudyOptions()) == [(f"cuda:{index}",) for index in range(5)]
+    two_on_one = StudyOptions(runs_per_device=2)
+    assert run_places(9, torch.device("cuda:1"), two_on_one) == [("cuda:1",), ("cuda:1",)]
+    assert run_places(9, CPU, two_on_one) == [("cpu",), ("cpu",)]
+    assert run_places(9, CPU, StudyOptions(devices_per_run=3)) == [("cpu",) * 3]
+    assert run_places(9, CPU, StudyOptions(launcher="ray")) == [("cpu",)]
     with pytest.raises(UserError, match="--devices-per-run 6 requires as many GPUs, but PyTorch can use 5"):
-        run_places(gpus, 1, 6)
+        run_places(9, gpus, StudyOptions(devices_per_run=6))
 
 
 @pytest.mark.parametrize(("options", "micro_batch"), [({}, 0), ({"devices_per_run": 4}, 32), ({"micro_batch": 16}, 16)])

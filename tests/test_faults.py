@@ -28,7 +28,7 @@ from train_small import small_config, train_small
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.report import read_study
-from plainres.study import StudyContext, launch, local, run_study
+from plainres.study import StudyContext, StudyOptions, launch, local, run_study
 from plainres.study.local import WorkerPool
 from plainres.study.watch import watch
 from plainres.training import Record, record, train_run
@@ -464,7 +464,7 @@ def test_run_that_another_process_trains_waits_behind_the_others(runs_per_device
     monkeypatch.setattr(launch, "BUSY_SECONDS", 0.01)
     with ThreadPoolExecutor(1) as pool:
         with exclusive_writer(tmp_path, busy):
-            study = pool.submit(run_study, [busy, other], context, runs_per_device=runs_per_device)
+            study = pool.submit(run_study, [busy, other], context, StudyOptions(runs_per_device=runs_per_device))
             deadline = time.monotonic() + 100
             while Record(tmp_path, other).status() != "finished" and time.monotonic() < deadline:
                 time.sleep(0.1)

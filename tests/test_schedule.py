@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plainres.catalog.datasets import CIFAR10
-from plainres.training.config import RunConfig
+from plainres.records.config import RunConfig
 from plainres.training.schedule import learning_rate_factor, row_ends, validation_interval, warmup_limit
 
 

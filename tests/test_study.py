@@ -18,7 +18,7 @@ from plainres.experiments import cifar10_depth
 from plainres.files import write_atomic
 from plainres.nets import cifar_net
 from plainres.nets.weights import weights_bytes
-from plainres.study import context, launch, plan
+from plainres.study import StudyOptions, context, launch, plan
 from plainres.training import Record, RunConfig
 from plainres.training.checkpoints import checkpoint_path
 from plainres.training.device import choose_device
@@ -326,8 +326,7 @@ def test_plan_deducts_what_a_checkpoint_contains(experiment, tmp_path, monkeypat
     _, out, _ = experiment("--demo", "--plan", "--precision", "fp32")
     assert "48/64" in out and " 0/64" in out
     (run,) = plan.plan_study([plain], tmp_path / "demo")
-    no_evaluations = {"train": 0, "test": 0}
-    seconds = plan.estimate_seconds(plain, 1, no_evaluations, resumed_after=run.resumed_after)
+    seconds = plan.estimate_seconds(run, 1, {"train": 0, "test": 0})
     assert seconds == (64 - 48) * plain.batch_size * plan.multiply_adds(plain)
 
 
@@ -337,33 +336,34 @@ def test_plan_deducts_what_a_checkpoint_contains(experiment, tmp_path, monkeypat
 )
 def test_runs_at_a_time_follow_cores_runs_and_memory(runs, cores, gigabytes, expected, monkeypatch):
     monkeypatch.setattr(launch, "available_cores", lambda: cores)
-    monkeypatch.setattr(launch, "free_memory", lambda _: gigabytes * 2**30)
+    monkeypatch.setattr(launch, "available_memory", lambda: gigabytes * 2**30)
     assert launch.runs_at_a_time(runs) == expected
 
 
 def test_expected_total_of_runs_side_by_side(monkeypatch):
     monkeypatch.setattr(launch, "available_cores", lambda: 2)
-    two, cpu = [("cpu",), ("cpu",)], torch.device("cpu")
-    assert launch.expected_total([10, 10, 20, 20], 1, two, cpu) == 30
-    assert launch.expected_total([10, 50], 1, two, cpu) == 50
-    assert launch.expected_total([40], 1, [("cpu", "cpu")], cpu) == 20
-    assert launch.expected_total([10, 10, 20, 20], 1, two * 4, cpu) == 30, "eight processes share two cores"
+    two = [("cpu",), ("cpu",)]
+    assert launch.expected_total([10, 10, 20, 20], two) == 30
+    assert launch.expected_total([10, 50], two) == 50
+    assert launch.expected_total([40], [("cpu", "cpu")]) == 20
+    assert launch.expected_total([10, 10, 20, 20], two * 4) == 30, "eight processes share two cores"
     gpus = [("cuda:0",), ("cuda:1",)]
-    assert launch.expected_total([10, 20, 90], 2, gpus, torch.device("cuda")) == 90
-    assert launch.expected_total([30, 30, 60], 2, gpus, torch.device("cuda")) == 60
-    assert launch.expected_total([40], 2, [("cuda:0", "cuda:1")], torch.device("cuda")) == 20
+    assert launch.expected_total([10, 20, 90], gpus) == 90
+    assert launch.expected_total([30, 30, 60], gpus) == 60
+    assert launch.expected_total([30, 30, 60], gpus * 2) == 60, "runs on the same GPU share it"
+    assert launch.expected_total([40], [("cuda:0", "cuda:1")]) == 20
 
 
-def test_processes_that_were_started_together_have_one_place(monkeypatch, capsys, tmp_path):
+def test_processes_that_were_started_together_have_one_place(monkeypatch, tmp_path):
     monkeypatch.setattr(launch, "init_distributed", lambda _: RankInfo(0, 16, 0, 8))
     seen = []
     monkeypatch.setattr(launch, "print_expected", lambda *arguments: seen.append(arguments))
     config = RunConfig(depth=8, iterations=64, dataset="demo", batch_size=64)
-    where = context.StudyContext(data_dir=tmp_path, results=tmp_path, device=torch.device("cpu"))
-    assert launch.run_study([config], where, plan_only=True) == 0
-    ((_, _, num_devices, places, _),) = seen
-    assert num_devices == 16 and [len(place) for place in places] == [16]
-    assert launch.expected_total([1000], num_devices, places, torch.device("cuda")) == 62.5
+    where = context.StudyContext(data_dir=tmp_path, results=tmp_path, device=torch.device("cuda"))
+    assert launch.run_study([config], where, StudyOptions(plan=True)) == 0
+    ((_, _, places, _),) = seen
+    assert [len(place) for place in places] == [16]
+    assert launch.expected_total([1000], places) == 62.5
 
 
 def test_mps_asked_for_but_absent(monkeypatch):

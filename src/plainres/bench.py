@@ -31,10 +31,10 @@ from plainres.data import CifarData, ImageSet, default_data_dir, demo_set
 from plainres.data.cifar_files import load_cifar, require_cifar
 from plainres.errors import UserError
 from plainres.files import write_atomic
+from plainres.records.config import PRECISIONS
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import ClassificationModule, RunConfig
 from plainres.training.accelerate import CudaGraphs
-from plainres.training.config import PRECISIONS
 from plainres.training.device import (
     choose_device,
     describe_hardware,

@@ -40,17 +40,10 @@ def run_experiment(
         for record in (Record(results, config) for config in configs):
             if record.status() in ENDED:  # is not trained again, but the agent of the sweep waits for a run
                 send_record(record, mode)
-    status = run_study(
-        configs,
-        StudyContext(
-            data_dir=options.data_dir, results=results, device=device, wandb_mode=mode, compile=options.compile
-        ),
-        plan_only=options.plan,
-        runs_per_device=options.runs_per_device,
-        devices_per_run=options.devices_per_run,
-        launcher=options.launcher,
-        address=options.address,
+    context = StudyContext(
+        data_dir=options.data_dir, results=results, device=device, wandb_mode=mode, compile=options.compile
     )
+    status = run_study(configs, context, options)
     if not is_rank_zero:
         return 0  # rank 0 still draws, and a launcher would stop it if another rank failed
     if options.plan:

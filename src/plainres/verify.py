@@ -11,7 +11,7 @@ from plainres.cli import parse_options
 from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.records.audit import audit_record, find_committed
-from plainres.training.config import ROWS
+from plainres.records.config import ROWS
 from plainres.training.signals import Stopped
 
 COLOURS = {"passed": "green", "failed": "bold red", "skipped": "yellow"}

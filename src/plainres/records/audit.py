@@ -19,11 +19,11 @@ from plainres.errors import UserError
 from plainres.files import git
 from plainres.nets import load_net
 from plainres.nets.weights import Normalized
+from plainres.records.config import ROWS
 from plainres.records.files import RUNS, RecordFiles, RunInfo
 from plainres.records.run import add_noted_hardware
 from plainres.training import RunConfig, RunContext, train_run
 from plainres.training.build import make_data
-from plainres.training.config import ROWS
 from plainres.training.device import choose_device, describe_hardware, has_bf16_kernels
 from plainres.training.evaluation import evaluate
 from plainres.training.record import UNFINISHED

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from plainres.records.run import CONFIG_DEFAULTS, Run, hardware_name
+from plainres.records.config import CONFIG_DEFAULTS
+from plainres.records.run import Run, hardware_name
 
 IDENTITY = {
     "study": "Name of the study, for example cifar10-64k-bf16.",

@@ -13,16 +13,6 @@ from plainres.records.files import RecordFiles, RunInfo
 
 METRICS_REQUIRED = ("iteration", "train_error")
 PROBES_REQUIRED = ("iteration", "layer")
-# Fields of the configuration that older records lack, with the values that their runs were trained with.
-CONFIG_DEFAULTS = {
-    "norm": "batch",
-    "init": "he",
-    "clip": 0.0,
-    "stride_in": "1x1",
-    "schedule": "halves",
-    "micro_batch": 0,
-    "warmup": "auto",
-}
 # Records that were begun before `provenance.earlier` existed, by path and commit: the iteration until which other
 # hardware computed them, and what that was. The commit tells them from records of the same name in other folders.
 NOTED_HARDWARE = {

@@ -24,7 +24,7 @@ def train_task(context: StudyContext, config: RunConfig) -> str:
     """
     try:
         # Ray makes only the GPU of the task visible to it.
-        context.on(str(choose_device(context.device.type))).train(config)
+        replace(context, device=choose_device(context.device.type)).train(config)
     except Busy:  # no failure: the study asks again
         return ""
     except (UserError, Stopped) as error:

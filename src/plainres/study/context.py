@@ -1,8 +1,6 @@
 """Where and how the runs of a study are trained. Other processes and machines receive it pickled."""
 
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import dataclass
 
 from plainres.records.files import RunInfo
 from plainres.tracking.runs import tracked
@@ -19,7 +17,3 @@ class StudyContext(RunContext):
         """Train one run in this process and track it with W&B; see `train_run`."""
         with tracked(Record(self.results, config), self.wandb_mode) as loggers:
             return train_run(config, self, loggers=loggers)
-
-    def on(self, device: str) -> "StudyContext":
-        """Return the same context on another device. `"cuda"` without an index means all GPUs."""
-        return replace(self, device=torch.device(device))

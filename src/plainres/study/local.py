@@ -8,8 +8,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
 from queue import SimpleQueue
 from tempfile import TemporaryFile
+from typing import TypeAlias
 
 import torch
 from rich.console import Console
@@ -22,6 +24,8 @@ from plainres.training.distributed import get_rank_info, rank_environments
 from plainres.training.lock import Busy
 from plainres.training.signals import Stopped, StopRequest
 
+# The devices of a run, one per process: `("cpu",)`, `("cuda:0", "cuda:1")` and so on. Runs may share them.
+Place: TypeAlias = tuple[str, ...]
 GRACE_SECONDS = 10.0  # time for the other processes of a run to exit after one of them has failed
 
 
@@ -45,18 +49,10 @@ def train_in_turn(configs: Sequence[RunConfig], context: StudyContext) -> dict[R
     return failures
 
 
-class WorkerFailed(Exception):
-    """A worker process has exited with a non-zero status. The message says why."""
-
-
 class WorkerPool:
-    """Trains several runs at a time in worker processes, and shows what they write to stderr.
+    """Trains as many runs at a time as there are places, in worker processes, and shows what they write to stderr."""
 
-    The places are the devices of each of these runs, one device per process: `("cpu",)`, `("cuda:0", "cuda:1")`, and so
-    on. A device may belong to several places.
-    """
-
-    def __init__(self, context: StudyContext, places: Sequence[tuple[str, ...]], console: Console):
+    def __init__(self, context: StudyContext, places: Sequence[Place], console: Console):
         self.context, self.places, self.console = context, places, console
         self.running: set[subprocess.Popen] = set()
         self.stop = StopRequest(self._forward)
@@ -69,7 +65,7 @@ class WorkerPool:
         Raises:
             Stopped: If a signal arrived.
         """
-        free: SimpleQueue[tuple[str, ...]] = SimpleQueue()
+        free: SimpleQueue[Place] = SimpleQueue()
         for place in self.places:
             free.put(place)
 
@@ -98,7 +94,7 @@ class WorkerPool:
         for process in list(self.running):
             process.send_signal(signum)
 
-    def _train(self, config: RunConfig, place: tuple[str, ...]) -> str:
+    def _train(self, config: RunConfig, place: Place) -> str:
         """Start the processes of a run and wait for them; return why the first of them failed, or an empty string."""
         processes = [self._start(config, place, variables) for variables in rank_environments(len(place))]
         self.running.update(processes)
@@ -113,7 +109,7 @@ class WorkerPool:
         self.running.difference_update(processes)
         return next((str(error) for future in ended if (error := future.exception())), "")
 
-    def _start(self, config: RunConfig, place: tuple[str, ...], variables: dict[str, str]) -> subprocess.Popen:
+    def _start(self, config: RunConfig, place: Place, variables: dict[str, str]) -> subprocess.Popen:
         """Start one process of a run, with the environment variables of its rank."""
         devices = [torch.device(name) for name in place]
         threads = cores_per_process(sum(map(len, self.places)))
@@ -125,7 +121,7 @@ class WorkerPool:
             names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[device.index] for device in devices)
         with TemporaryFile() as task:
-            pickle.dump((self.context.on(devices[0].type), config), task)
+            pickle.dump((replace(self.context, device=torch.device(devices[0].type)), config), task)
             task.seek(0)
             # In a session of its own, a worker receives a terminal's Ctrl-C only from `_forward`, and only once.
             return subprocess.Popen(
@@ -140,7 +136,7 @@ class WorkerPool:
             )
 
     def _follow(self, config: RunConfig, process: subprocess.Popen) -> None:
-        """Print what a process writes to stderr until it exits, and raise `WorkerFailed` if its status is not 0."""
+        """Print what a process writes to stderr until it exits, and raise an error if its status is not 0."""
         last_line = ""
         assert process.stderr is not None
         with process:
@@ -148,6 +144,6 @@ class WorkerPool:
                 self.console.print(f"{config.name}: {line.rstrip()}", markup=False, highlight=False, soft_wrap=True)
                 last_line = line.strip() or last_line
         if process.returncode < 0:
-            raise WorkerFailed(f"the process was killed by {signal.Signals(-process.returncode).name}")
+            raise ChildProcessError(f"the process was killed by {signal.Signals(-process.returncode).name}")
         if process.returncode:
-            raise WorkerFailed(last_line.removeprefix("error: ") or f"exit status {process.returncode}")
+            raise ChildProcessError(last_line.removeprefix("error: ") or f"exit status {process.returncode}")

@@ -8,7 +8,7 @@ import torch
 
 from plainres.data import default_data_dir
 from plainres.errors import UserError
-from plainres.training.config import PAPER_ITERATIONS, RunConfig
+from plainres.records.config import PAPER_ITERATIONS, RunConfig
 from plainres.training.device import choose_device, fast_precision
 from plainres.training.distributed import get_rank_info
 

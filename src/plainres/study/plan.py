@@ -91,17 +91,15 @@ def multiply_adds(config: RunConfig) -> int:
         return count_complexity(make_net(config), image_shape(config)).multiply_adds
 
 
-def estimate_seconds(
-    config: RunConfig, seconds_per_multiply_add: float, sizes: dict[str, int], resumed_after: int = 0
-) -> float:
-    """Return the expected duration of a run in seconds after some of its iterations, including all evaluations.
+def estimate_seconds(run: PlannedRun, seconds_per_multiply_add: float, sizes: dict[str, int]) -> float:
+    """Return the expected duration of what is left of a run in seconds, including all evaluations.
 
     `sizes` are the numbers of images in the parts `"train"` and `"test"`, and the speed is that of `calibrate`.
     """
-    interval = validation_interval(config)
-    evaluated = (config.iterations // interval - resumed_after // interval) * sizes["test"]
+    config, interval = run.config, validation_interval(run.config)
+    evaluated = (config.iterations // interval - run.resumed_after // interval) * sizes["test"]
     evaluated += sizes["train"] + min(BN_IMAGES, sizes["train"]) + sizes["test"]
-    images = (config.iterations - resumed_after) * config.batch_size + evaluated * FORWARD_SHARE
+    images = (config.iterations - run.resumed_after) * config.batch_size + evaluated * FORWARD_SHARE
     return images * multiply_adds(config) * seconds_per_multiply_add
 
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from plainres.records.config import ROWS
 from plainres.study.plan import format_seconds, plan_study
 from plainres.training import Record, RunConfig
-from plainres.training.config import ROWS
 
 REFRESH_SECONDS = 2.0
 LINES_PER_RUN = 8  # outside a terminal
@@ -47,31 +47,29 @@ def watch(
         return
 
     # What earlier starts have done is no progress of this one.
-    printed = {config: _lines_due(config, _last_row(results, config)) for config in configs}
+    printed = {config: _lines_due(config, _rows(results, config)) for config in configs}
     ended = threading.Event()
 
     def print_lines() -> None:
-        for config in configs:
-            row = _last_row(results, config)
-            if (due := _lines_due(config, row)) > printed[config]:
-                printed[config] = due
-                iteration, train_error, test_error, speed, left = _cells(config, row)
-                test = f"  test {test_error}" if test_error else ""
-                line = f"{config.name}  {iteration}  train {train_error}{test}  {speed} images/s  {left} left"
-                console.print(line, highlight=False, soft_wrap=True)
+        last = False
+        while not last:
+            last = ended.wait(REFRESH_SECONDS)
+            for config in configs:
+                rows = _rows(results, config)
+                if (due := _lines_due(config, rows)) > printed[config]:
+                    printed[config] = due
+                    iteration, train_error, test_error, speed, left = _cells(config, rows)
+                    test = f"  test {test_error}" if test_error else ""
+                    line = f"{config.name}  {iteration}  train {train_error}{test}  {speed} images/s  {left} left"
+                    console.print(line, highlight=False, soft_wrap=True)
 
-    def follow() -> None:
-        while not ended.wait(REFRESH_SECONDS):
-            print_lines()
-
-    thread = threading.Thread(target=follow, daemon=True)
+    thread = threading.Thread(target=print_lines, daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        print_lines()
 
 
 def progress_table(
@@ -91,11 +89,11 @@ def progress_table(
         table.add_column(name, justify=justify, no_wrap=name != "net", overflow="fold")  # type: ignore[arg-type]
     runs = plan_study(sorted(configs, key=lambda config: (config.seed, config.depth)), results)
     for run in runs:
-        record = Record(results, run.config)
+        record, rows = Record(results, run.config), _rows(results, run.config)
         cells = [f"{run.resumed_after:,}/{run.config.iterations:,}", "", "", "", "", ""]
-        if row := _last_row(results, run.config):
-            iteration, *errors, speed, left = _cells(run.config, row, run.resumed_after)
-            cells = [iteration, _curve(record.read_rows(), curve_width), *errors, speed, left if run.to_do else ""]
+        if rows:
+            iteration, *errors, speed, left = _cells(run.config, rows, run.resumed_after)
+            cells = [iteration, _curve(rows, curve_width), *errors, speed, left if run.to_do else ""]
         state = run.status
         if run.to_do:
             files = (record.run_json, record.metrics_csv)
@@ -108,16 +106,13 @@ def progress_table(
     return table
 
 
-def _last_row(results: Path, config: RunConfig) -> dict:
-    """Return the last row of metrics.csv, with the last known test error or None, or {} if there is no row yet."""
-    rows = Record(results, config).read_rows()
-    tested = [row["test_error"] for row in rows if row.get("test_error", float("nan")) >= 0]
-    return rows[-1] | {"test_error": tested[-1] if tested else None} if rows else {}
+def _rows(results: Path, config: RunConfig) -> list[dict]:
+    return Record(results, config).read_rows()
 
 
-def _lines_due(config: RunConfig, row: dict) -> int:
+def _lines_due(config: RunConfig, rows: list[dict]) -> int:
     """Return how many of its lines a run has reached."""
-    return int(row.get("iteration", 0) * LINES_PER_RUN // config.iterations)
+    return int(rows[-1]["iteration"] * LINES_PER_RUN // config.iterations) if rows else 0
 
 
 def _curve(rows: list[dict], width: int) -> str:
@@ -128,13 +123,15 @@ def _curve(rows: list[dict], width: int) -> str:
     return "".join(BARS[min(int(error / 100 * len(BARS)), len(BARS) - 1)] for error in means)
 
 
-def _cells(config: RunConfig, row: dict, resumed_after: int = 0) -> list[str]:
-    """Return iterations done, training error, test error, images per second and time left."""
+def _cells(config: RunConfig, rows: list[dict], resumed_after: int = 0) -> list[str]:
+    """Return iterations done, training error, last known test error, images per second and time left."""
+    row = rows[-1]
+    tested = [row["test_error"] for row in rows if row.get("test_error", float("nan")) >= 0]
     done, speed = max(row["iteration"], resumed_after), row["images_per_second"]
     return [
         f"{done:,.0f}/{config.iterations:,}",
         f"{row['train_error']:.1f}%",
-        "" if row["test_error"] is None else f"{row['test_error']:.1f}%",
+        f"{tested[-1]:.1f}%" if tested else "",
         f"{speed:,.0f}",
         format_seconds((config.iterations - done) * config.batch_size / speed),
     ]

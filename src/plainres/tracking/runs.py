@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytorch_lightning.loggers import WandbLogger
 
 from plainres.errors import UserError, first_line, require_one_of
-from plainres.training.config import RunConfig
+from plainres.records.config import RunConfig
 from plainres.training.distributed import get_rank_info
 from plainres.training.record import UNFINISHED, Record
 

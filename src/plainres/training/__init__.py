@@ -1,6 +1,6 @@
 """Training one net: the LightningModule, the paper's schedule, and the record of a run."""
 
-from plainres.training.config import RunConfig
+from plainres.records.config import RunConfig
 from plainres.training.module import ClassificationModule
 from plainres.training.record import Record
 from plainres.training.run import RunContext, train_run

@@ -9,7 +9,7 @@ from plainres.data import CifarData, ImageNetData, StudyData
 from plainres.errors import UserError
 from plainres.nets.activation_checkpointing import preserve_buffers
 from plainres.nets.weights import ARCHITECTURES, Normalized, load_net
-from plainres.training.config import RunConfig
+from plainres.records.config import RunConfig
 from plainres.training.device import free_memory
 from plainres.training.evaluation import predict
 

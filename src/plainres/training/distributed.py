@@ -25,7 +25,7 @@ from pytorch_lightning.plugins.environments import (
 from torch import distributed
 
 from plainres.errors import UserError
-from plainres.training.config import RunConfig
+from plainres.records.config import RunConfig
 
 Value = TypeVar("Value")
 

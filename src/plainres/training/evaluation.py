@@ -10,7 +10,7 @@ from torch.optim.swa_utils import update_bn
 from torchmetrics import Metric
 
 from plainres.data import BatchLoader, StudyData
-from plainres.training.config import PRECISIONS, RunConfig
+from plainres.records.config import PRECISIONS, RunConfig
 
 BN_IMAGES = 10_000
 # Sums of a row are exact in double precision. MPS has none.

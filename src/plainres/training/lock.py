@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from plainres.errors import UserError
 from plainres.files import write_atomic
-from plainres.training.config import RunConfig
+from plainres.records.config import RunConfig
 
 
 class Busy(UserError):

@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from plainres.nets.activation_checkpointing import freeze_bn_statistics
+from plainres.records.config import RunConfig
 from plainres.training.build import make_net
-from plainres.training.config import RunConfig
 from plainres.training.device import keep_freed_memory
 from plainres.training.evaluation import SUM_DTYPE, Errors
 from plainres.training.schedule import WARMUP_ERROR, WARMUP_WINDOW, learning_rate_factor, row_ends, warmup_limit

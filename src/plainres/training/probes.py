@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from plainres.data import StudyData
 from plainres.nets.activation_checkpointing import activation_checkpointing, preserve_buffers
+from plainres.records.config import RunConfig
 from plainres.records.files import RecordFiles
 from plainres.training.build import make_net
-from plainres.training.config import RunConfig
 from plainres.training.evaluation import predict
 from plainres.training.module import ClassificationModule
 from plainres.training.record import Record

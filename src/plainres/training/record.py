@@ -11,8 +11,8 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from plainres.errors import UserError
+from plainres.records.config import RunConfig
 from plainres.records.files import RecordFiles, RunInfo
-from plainres.training.config import RunConfig
 
 COLUMNS = ["iteration", "epoch", "lr", "train_loss", "train_error", "images_per_second", "seconds"]
 UNFINISHED = "running"
@@ -115,18 +115,12 @@ class RecordLogger(Logger):
         rows: Contents of metrics.csv, one dict per row.
     """
 
+    name, version = "record", ""  # which Lightning asks of every logger
+
     def __init__(self, record: Record, train_images: int):
         super().__init__()
         self.record, self.train_images = record, train_images
         self.rows: list[dict] = []
-
-    @property
-    def name(self) -> str:
-        return f"{self.record.config.study}/{self.record.config.net}"
-
-    @property
-    def version(self) -> str:
-        return f"seed-{self.record.config.seed}"
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing import active_children
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -23,11 +23,11 @@ from plainres.nets import count_complexity
 from plainres.nets.cifar import CifarNet
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import weights_bytes
+from plainres.records.config import PRECISIONS, RunConfig
 from plainres.records.files import RunInfo
 from plainres.training.accelerate import CudaGraphs
 from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
 from plainres.training.checkpoints import AtomicCheckpointIO, Checkpointer, iteration_of, latest_usable
-from plainres.training.config import PRECISIONS, RunConfig
 from plainres.training.device import describe_hardware, describe_software
 from plainres.training.distributed import (
     RankInfo,
@@ -150,24 +150,25 @@ class _Run:
         # On rank 0 first: the first record that is written says that the run has begun.
         facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
         metrics = RecordLogger(record, len(data.parts["train"]))
-        diverged = None
+        outcome, results = "finished", dict[str, Any]()
         try:
             self._fit(module, data, metrics, checkpoint)
         except Diverged as error:
-            diverged = str(error)
-        finally:  # only now it is known whether the graphs could be captured
-            facts["provenance"]["cuda_graphs"] = module.train_forward != module.net.__call__
-        final = on_rank_zero(lambda: _last_figures(metrics.rows))
-        if diverged is not None:
-            return on_rank_zero(lambda: self._end("diverged", {"reason": diverged, "final": final, **facts}))
-        net = make_net(config)  # the module's own net may have BN layers that communicate
-        # PyTorch's stub of `to` has no memory format beside a device.
-        net.to(self.device, next(module.net.parameters()).dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        net.load_state_dict(module.net.state_dict())
-        final |= self._final_errors(net, data)
-        facts = {"final": final, "warmup_end": module.warmup_end, "seconds": module.seconds, **facts}
-        on_rank_zero(lambda: self._write_weights(net, data, facts))
-        return on_rank_zero(lambda: self._end("finished", facts))
+            outcome, results["reason"] = "diverged", str(error)
+        # Only now it is known whether the graphs could be captured.
+        facts["provenance"]["cuda_graphs"] = module.train_forward != module.net.__call__
+        results["final"] = on_rank_zero(lambda: _last_figures(metrics.rows))
+        if outcome == "finished":
+            net = make_net(config)  # the module's own net may have BN layers that communicate
+            # PyTorch's stub of `to` has no memory format beside a device.
+            net.to(self.device, module.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net.load_state_dict(module.net.state_dict())
+            results["final"] |= self._final_errors(net, data)
+            results |= {"warmup_end": module.warmup_end, "seconds": module.seconds}
+            on_rank_zero(lambda: self._write_weights(net, data, results["final"], facts["provenance"]))
+        run = on_rank_zero(lambda: record.write(outcome, results | facts))
+        shutil.rmtree(record.checkpoints, ignore_errors=True)
+        return run
 
     def _begin(self, module: ClassificationModule, data: StudyData, checkpoint: Path | None) -> dict:
         """Write the first run.json, and return what is known about the run before its next iteration."""
@@ -258,30 +259,19 @@ class _Run:
             "averaged_bn_images": images,
         }
 
-    def _write_weights(self, net: nn.Module, data: StudyData, facts: dict) -> None:
-        recipe = {"config": asdict(self.config), "final": facts["final"], "provenance": facts["provenance"]}
+    def _write_weights(self, net: nn.Module, data: StudyData, final: dict, provenance: dict) -> None:
+        recipe = {"config": asdict(self.config), "final": final, "provenance": provenance}
         if data.class_names is not None:
             recipe |= {"classes": data.class_names}
         architecture = {"family": self.config.family} | self.config.architecture()
-        weights = weights_bytes(net.cpu(), data.mean, architecture, recipe)
-        write_atomic(self.record.weights, weights)
-
-    def _end(self, outcome: str, facts: dict) -> RunInfo:
-        """Write the final run.json, and remove the checkpoints."""
-        run = self.record.write(outcome, facts)
-        shutil.rmtree(self.record.checkpoints, ignore_errors=True)
-        return run
+        write_atomic(self.record.weights, weights_bytes(net.cpu(), data.mean, architecture, recipe))
 
 
 def _earlier_starts(before: dict, here: dict, iteration: int) -> list[dict]:
     """Return the software and hardware of each earlier start, each with the iteration `until` which it computed.
 
-    Starts that followed one another and computed alike count as one.
-
-    Args:
-        before: Provenance in the record so far.
-        here: Provenance of this start.
-        iteration: Iteration of the checkpoint.
+    Starts that followed one another and computed alike count as one. `before` is the provenance in the record so far,
+    `here` that of this start, and `iteration` that of the checkpoint.
     """
 
     def compared(provenance: dict) -> dict:

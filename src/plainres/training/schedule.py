@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from plainres.training.config import ROWS, RunConfig
+from plainres.records.config import ROWS, RunConfig
 
 WARMUP_WINDOW = 100  # number of iterations over which the training error is averaged
 WARMUP_ERROR = 80.0  # percent; the warm-up ends below it

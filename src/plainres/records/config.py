@@ -1,4 +1,7 @@
-"""The configuration of one run, and the names that follow from it."""
+"""The configuration of one run, and the names that follow from it.
+
+`run.json` holds it. Its defaults are known without PyTorch. Making one imports the nets, which check their arguments.
+"""
 
 import hashlib
 import json
@@ -10,8 +13,6 @@ from typing import Literal
 from plainres.catalog import DATASETS, SHORTCUTS, DatasetInfo
 from plainres.catalog.datasets import TRAIN_SETS
 from plainres.errors import UserError, require_one_of
-from plainres.nets.imagenet import BOTTLENECK_DEPTH, DOWNSAMPLING
-from plainres.nets.weights import CHECKS
 
 # Precisions, and what Lightning's Trainer calls them.
 PRECISIONS: dict[str, Literal["64-true", "32-true", "bf16-mixed"]] = {
@@ -91,14 +92,11 @@ class RunConfig:
         require_one_of("schedule", self.schedule, SCHEDULES)
         require_one_of("training set", self.train_set, TRAIN_SETS)
         require_one_of("warm-up", self.warmup, WARMUPS)
-        for name in HASHED_DEFAULTS:
-            if not getattr(self, name):
-                object.__setattr__(self, name, getattr(self.info, name))
-        CHECKS[self.family](**{name: value for name, value in self.architecture().items() if name != "num_classes"})
-        if self.family != "imagenet" or self.depth < BOTTLENECK_DEPTH:
-            # Without bottlenecks it has no effect, and equal runs must have equal hashes.
-            object.__setattr__(self, "stride_in", type(self).stride_in)
-        self._check_data()
+        if self.train_set not in self.info.train_sets:
+            raise UserError(f"the {self.info.title} has no validation split: use the training set 50k")
+        self._check_net()
+        if self.warmup == "on" and self.schedule != "halves":
+            raise UserError("a warm-up is part of the schedule 'halves' only")
         if not ROWS <= self.iterations <= MOST_ITERATIONS:
             raise UserError(f"iterations must be between {ROWS} and {MOST_ITERATIONS:,}, not {self.iterations:,}")
         if self.batch_size < 1:
@@ -113,20 +111,25 @@ class RunConfig:
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed must be between 0 and 2^63 - 1, not {self.seed}")
 
-    def _check_data(self) -> None:
-        info = self.info
-        if self.train_set not in info.train_sets:
-            raise UserError(f"the {info.title} has no validation split: use the training set 50k")
-        if info.has_fixed_format:
-            for name, title in (("num_classes", "classes"), ("image_size", "pixels per side")):
-                if getattr(self, name) != getattr(info, name):
-                    raise UserError(f"{info.title} has {getattr(info, name)} {title}, not {getattr(self, name)}")
-        elif self.image_size < DOWNSAMPLING:
-            raise UserError(f"image size must be {DOWNSAMPLING} or more, not {self.image_size}")
-        if info.family == "imagenet" and (self.norm, self.init) != ("batch", "he"):
-            raise UserError("ImageNet nets have batch normalization and He initialization")
-        if self.warmup == "on" and self.schedule != "halves":
-            raise UserError("a warm-up is part of the schedule 'halves' only")
+    def _check_net(self) -> None:
+        from plainres.nets.imagenet import BOTTLENECK_DEPTH, DOWNSAMPLING
+        from plainres.nets.weights import CHECKS
+
+        for name, title in (("num_classes", "classes"), ("image_size", "pixels per side")):
+            default = getattr(self.info, name)
+            if not getattr(self, name):
+                object.__setattr__(self, name, default)
+            if self.info.has_fixed_format and getattr(self, name) != default:
+                raise UserError(f"{self.info.title} has {default} {title}, not {getattr(self, name)}")
+        CHECKS[self.family](**{name: value for name, value in self.architecture().items() if name != "num_classes"})
+        if self.family == "imagenet":
+            if self.image_size < DOWNSAMPLING:
+                raise UserError(f"image size must be {DOWNSAMPLING} or more, not {self.image_size}")
+            if (self.norm, self.init) != ("batch", "he"):
+                raise UserError("ImageNet nets have batch normalization and He initialization")
+        if self.family != "imagenet" or self.depth < BOTTLENECK_DEPTH:
+            # Without bottlenecks it has no effect, and equal runs must have equal hashes.
+            object.__setattr__(self, "stride_in", type(self).stride_in)
 
     @property
     def info(self) -> DatasetInfo:
@@ -203,3 +206,7 @@ class RunConfig:
         defaults = {f.name: f.default for f in fields(self)} | HASHED_DEFAULTS
         chosen = {name: getattr(self, name) for name in defaults if getattr(self, name) != defaults[name]}
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+
+
+# What older records that lack a field were trained with. Their data set decides the format of their images.
+CONFIG_DEFAULTS = {f.name: f.default for f in fields(RunConfig) if f.name not in {"depth", *HASHED_DEFAULTS}}
