@@ -18,11 +18,11 @@ from plainres.errors import UserError
 from plainres.report import find_studies, read_study, write_study
 from plainres.report.claims import judge_results
 from plainres.report.degradation import verdict
-from plainres.report.document import write_report
+from plainres.report.document import README_MARKS, readme_section, update_readme, write_report
 from plainres.report.figures import figure_1, figure_6, figure_budgets
-from plainres.report.records import budget_series
+from plainres.report.records import budget_series, largest_study
 from plainres.report.tables import table_6, table_6_markdown
-from plainres.report.write import README_MARKS, front_study, readme_section, save_figure, update_readme, write_all
+from plainres.report.write import save_figure, write_all
 from plainres.training import RunConfig
 
 
@@ -179,7 +179,7 @@ def test_demo_is_named_everywhere(tmp_path):
     assert "not CIFAR-10" in table_6_markdown(study) and "demo set" in verdict(study)
     for figure in (figure_1(study), figure_6(study)):
         assert "DEMO SET, not CIFAR-10" in figure.get_suptitle()
-    assert front_study([study]) is None
+    assert largest_study([study]) is None
 
 
 def test_title_and_caption_fit_into_a_figure_of_one_panel(tmp_path):
@@ -249,9 +249,9 @@ def test_studies_are_found_and_the_largest_budget_is_shown_first(study, tmp_path
     write_run(tmp_path, 40.0, 40.0, depth=20, iterations=1_000)
     studies = find_studies(tmp_path)
     assert [found.name for found in studies] == ["cifar10-1k-fp32", "cifar10-64k-fp32"]
-    assert front_study(studies).name == "cifar10-64k-fp32"
+    assert largest_study(studies).name == "cifar10-64k-fp32"
     write_run(tmp_path, 10.0, 10.0, depth=20, shortcut=None, iterations=128_000)
-    assert front_study(find_studies(tmp_path)).name == "cifar10-64k-fp32", "one depth shows no degradation"
+    assert largest_study(find_studies(tmp_path)).name == "cifar10-64k-fp32", "one depth shows no degradation"
 
 
 def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
@@ -290,7 +290,7 @@ def test_readme_shows_both_budgets_and_the_verdicts(tmp_path):
             more = {"iterations": 8_000, "seed": seed}
             write_run(tmp_path, 3 * error + seed, 3 * error + seed, depth=depth, shortcut=shortcut, **more)
     studies = find_studies(tmp_path)
-    text = readme_section(front_study(studies), tmp_path, studies)
+    text = readme_section(largest_study(studies), tmp_path, studies)
     row = "| degradation, training error | +3.00 (n = 1) | +9.00 ± 2.27 (n = 3) | direction reproduced |"
     assert row in text, text
     assert "Test error minus that of the paper's Table 6: resnet-20 -0.25 points." in text
@@ -358,7 +358,7 @@ def test_held_out_images_come_after_the_whole_training_set(tmp_path):
             for seed in seeds:
                 write_run(tmp_path, 5.0, 9.0, depth=depth, train_set=train_set, seed=seed)
     studies = find_studies(tmp_path)
-    assert front_study(studies).name == "cifar10-64k-fp32"
+    assert largest_study(studies).name == "cifar10-64k-fp32"
     verdict = judge_results(studies, tmp_path)["better with depth"]
     assert [effect.study for effect in verdict.parts[0].effects] == ["cifar10-64k-fp32"]
 

@@ -13,7 +13,7 @@ from plainres.data import CifarData, demo_set
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.records.audit import first_start
-from plainres.report.records import hardware_name
+from plainres.records.run import hardware_name
 from plainres.training import Record, RunConfig, evaluation, module, run
 from plainres.training.build import make_net
 from plainres.training.device import describe_software

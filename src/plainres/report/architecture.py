@@ -26,20 +26,13 @@ GAP = 0.06  # between the end of a shortcut and the beginning of the next one
 
 
 def read_nets(folder: Path) -> list[dict]:
-    """Read the nets that `experiments/complexity.py` wrote, one dictionary per net.
-
-    Args:
-        folder: Folder that holds `nets.json`.
-    """
-    return read_json(folder / "nets.json")
+    """Read the nets that `experiments/complexity.py` wrote into a folder, one dictionary each, if it did."""
+    path = folder / "nets.json"
+    return read_json(path) if path.exists() else []
 
 
 def table_1(nets: list[dict]) -> pd.DataFrame:
-    """Return the exact parameters and multiply-adds of each net beside the paper's rounded multiply-adds.
-
-    Args:
-        nets: Nets from `read_nets`.
-    """
+    """Return the exact parameters and multiply-adds of each net beside the paper's rounded multiply-adds."""
     rows = []
     for net in nets:
         paper = TABLE_1[str(net.get("depth", net["net"]))]
@@ -60,16 +53,11 @@ def table_1(nets: list[dict]) -> pd.DataFrame:
 
 
 def table_1_markdown(nets: list[dict]) -> str:
-    """Return Table 1 as Markdown, with a description of what is counted.
-
-    Args:
-        nets: Nets from `read_nets`.
-    """
-    table = markdown_table(table_1(nets))
+    """Return Table 1 as Markdown, with a description of what is counted."""
     return (
         "**Table 1: parameters and multiply-adds for a 224x224 image.** Convolutions and linear layers, biases left "
         'out, as the paper counts; residual nets with option A are named without a letter. "Stride in" is the '
-        f"convolution of a bottleneck that subsamples.\n\n{table}\n"
+        f"convolution of a bottleneck that subsamples.\n\n{markdown_table(table_1(nets))}\n"
     )
 
 
@@ -80,9 +68,7 @@ def _label(layer: dict) -> str:
             return f"{layer['kernel']}x{layer['kernel']} conv, {layer['channels']}{half}"
         case "fc":
             return f"fc {layer['channels']}"
-        case "max pool":
-            return f"max pool{half}"
-    return "average pool"
+    return f"{layer['op']}{half}"
 
 
 def _first_rows(nets: list[dict]) -> dict[int, int]:
@@ -123,11 +109,15 @@ def figure_3(nets: list[dict], axes: AxesLike = None) -> Figure:
 
     Args:
         nets: Nets from `read_nets`.
-        axes: One Axes to draw into, about 8 inches wide and 13.5 high. The title and the caption are left out then.
+        axes: One Axes to draw into, about 8 inches wide and 13.5 high.
     """
     chosen = [net for name in FIGURE_3 for net in nets if net["net"] == name]
     first_rows = _first_rows(chosen)
-    figure, (panel,) = make_panels(axes, 1, 1, figsize=(8, 13.5))
+    titles = (
+        "VGG-19, a plain net, and the same net with shortcuts (Figure 3)",
+        "Dotted shortcuts: zero padding (option A).",
+    )
+    figure, (panel,) = make_panels(axes, 1, 1, titles, figsize=(8, 13.5))
     left = -1.3 - WIDTH
     for size, row in first_rows.items():
         panel.axhline(row - 0.5, color="0.85", lw=0.8, zorder=0)
@@ -140,7 +130,4 @@ def figure_3(nets: list[dict], axes: AxesLike = None) -> Figure:
     panel.set_xlim(left - 0.2, COLUMN * (len(chosen) - 1) + WIDTH)
     panel.set_ylim(max(first_rows.values()) + 2.8, -2.6)
     panel.axis("off")
-    if axes is None:
-        figure.suptitle("VGG-19, a plain net, and the same net with shortcuts (Figure 3)")
-        figure.supxlabel("Dotted shortcuts: zero padding (option A).", fontsize=8, color="0.35")
     return figure

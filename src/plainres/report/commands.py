@@ -10,10 +10,10 @@ from plainres.cli import parse_options
 from plainres.errors import UserError
 from plainres.report.claims import judge_results
 from plainres.report.claims_tables import claims_text, lost_claims, save_claims
-from plainres.report.document import write_report
+from plainres.report.document import update_readme, write_report
 from plainres.report.imagenet import read_scores
-from plainres.report.records import Study, find_studies
-from plainres.report.write import front_study, update_readme, write_all
+from plainres.report.records import Study, find_studies, largest_study
+from plainres.report.write import write_all
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def report_main() -> int:
             print(f"  {name}: {outcome} {reason}".rstrip())
     for path in write_report(studies, options.results):
         print(path)
-    front = front_study(studies)
+    front = largest_study(studies)
     if options.readme and front:
         update_readme(options.readme, front, studies)
     return 0

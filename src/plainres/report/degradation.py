@@ -1,24 +1,17 @@
 """What one study says about degradation and its cure, in a paragraph, from the errors at its own depths."""
 
+from plainres.report.figures import PREFIXES, paper_depths
 from plainres.report.records import Study
 from plainres.report.statistics import Interval, difference, final
 from plainres.report.verdicts import LEAST_SHARE
 
-PREFIXES = {"plain": "plain", "residual": "resnet"}
 TRY = "Try another seed (--seeds 1) or more iterations (--iterations)"
 ERRORS = {"training": "train_error", "test": "test_error"}
 
 
-def _depths(study: Study, kind: str) -> list[int]:
-    """The depths of a kind's nets that follow the paper, shallowest first."""
-    finals = study.finals()
-    named = finals["net"] == PREFIXES[kind] + "-" + finals["depth"].astype(str)
-    return sorted(set(finals[named]["depth"]))
-
-
 def _apart(study: Study, net: str, other: str, column: str = "train_error") -> Interval:
     apart = difference(study, {net: 1, other: -1}, final(column))
-    assert apart is not None  # both nets come from `_depths`, which lists nets with finished runs
+    assert apart is not None  # both nets have finished runs
     return apart
 
 
@@ -49,14 +42,13 @@ def _plain(study: Study, depths: list[int]) -> str:
         return "Fewer than two plain nets have finished: this study cannot show degradation."
     shallow, deep = (f"plain-{depth}" for depth in (depths[0], depths[-1]))
     apart = _apart(study, deep, shallow)
-    share = study.iterations / study.info.paper_iterations
-    at = "" if share >= 1 else " at this budget"
+    at = "" if study.share >= 1 else " at this budget"
     if apart.mean <= 0:
         finding = (
             f"the deeper plain net does not have the higher training error{at}{_doubt(apart)}: degradation is not seen "
             f"here. {TRY}"
         )
-    elif share < LEAST_SHARE:
+    elif study.share < LEAST_SHARE:
         finding = (
             f"the deeper plain net is behind on its own training set{_doubt(apart)}, which is consistent with "
             "degradation; a budget this short cannot tell a worse end from a slower start"
@@ -75,7 +67,7 @@ def _residual(study: Study, depths: list[int]) -> str:
         return ""
     shallow, deep = (f"resnet-{depth}" for depth in (depths[0], depths[-1]))
     apart = _apart(study, shallow, deep)
-    at = "" if study.iterations >= study.info.paper_iterations else " at this budget"
+    at = "" if study.share >= 1 else " at this budget"
     has = "has the lower training error" if apart.mean > 0 else f"does not have the lower training error{at}"
     return f"{_change(study, shallow, deep)} the deeper residual net {has}{_doubt(apart)}."
 
@@ -83,22 +75,19 @@ def _residual(study: Study, depths: list[int]) -> str:
 def _twins(study: Study, depths: list[int]) -> str:
     if not depths:
         return ""
-    gaps = ", ".join(
-        " and ".join(
-            f"{_apart(study, f'plain-{depth}', f'resnet-{depth}', column).mean:+.1f}" for column in ERRORS.values()
-        )
-        + f" at {depth} layers"
-        for depth in depths
-    )
+    gaps = []
+    for depth in depths:
+        apart = [_apart(study, f"plain-{depth}", f"resnet-{depth}", column).mean for column in ERRORS.values()]
+        gaps.append(f"{apart[0]:+.1f} and {apart[1]:+.1f} at {depth} layers")
     deepest = depths[-1]
     helps = _apart(study, f"plain-{deepest}", f"resnet-{deepest}").mean > 0
     seen = "" if helps else f" At {deepest} layers, shortcuts do not help here. {TRY}."
-    return f"Plain minus residual twin, in points of training and test error: {gaps}.{seen}"
+    return f"Plain minus residual twin, in points of training and test error: {', '.join(gaps)}.{seen}"
 
 
 def finding(study: Study) -> list[str]:
     """Return one sentence on the plain nets of a study and, if two residual nets have finished, one on those."""
-    plain, residual = (_depths(study, kind) for kind in PREFIXES)
+    plain, residual = (paper_depths(study.runs, kind) for kind in PREFIXES)
     return [sentence for sentence in (_plain(study, plain), _residual(study, residual)) if sentence]
 
 
@@ -121,18 +110,17 @@ def verdict(study: Study, described: bool = True) -> str:
         study: Study with finished runs.
         described: Whether the paragraph begins with data, budget, precision, seeds and hardware.
     """
-    plain, residual = (_depths(study, kind) for kind in PREFIXES)
+    plain, residual = (paper_depths(study.runs, kind) for kind in PREFIXES)
     parts = [
         f"{study.describe()}." if described else "",
         _plain(study, plain),
         _twins(study, sorted({*plain} & {*residual})),
         _residual(study, residual),
     ]
-    paper = study.info.paper_iterations
-    if study.iterations < paper and not study.info.warning:
+    if study.share < 1 and not study.info.warning:
         parts.append(
-            f"This is {study.iterations / paper:.1%} of the paper's {paper:,} iterations, so the figures cannot be "
-            "compared with its final errors."
+            f"This is {study.share:.1%} of the paper's {study.info.paper_iterations:,} iterations, so the figures "
+            "cannot be compared with its final errors."
         )
     parts.append(about_seeds(study))
     if study.info.warning:

@@ -1,28 +1,22 @@
-"""The whole report as one Markdown file, beside the page of `plainres.report.page`."""
+"""Texts from templates: the report as one Markdown file, beside the page of `report.page`, and the README's section."""
 
+import re
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
+import jinja2
 import pandas as pd
 
+from plainres.errors import UserError
 from plainres.files import write_atomic
-from plainres.report import architecture, imagenet
+from plainres.report import architecture, imagenet, ledger, tables
 from plainres.report.claims import judge_results
 from plainres.report.claims_tables import claims_markdown
-from plainres.report.degradation import verdict
-from plainres.report.ledger import TABLES
+from plainres.report.degradation import finding, verdict
 from plainres.report.page import write_page
-from plainres.report.partial import partial_markdown
 from plainres.report.records import Study
-from plainres.report.tables import (
-    PRECISION_NOTE,
-    comparisons,
-    convergence_speed,
-    markdown_table,
-    precision_differences,
-    summary,
-    table_6_markdown,
-)
+from plainres.report.verdicts import Judged
 
 CAPTIONS = {
     "figure1": "Figure 1: training and test error of the shallowest and deepest plain net.",
@@ -32,144 +26,38 @@ CAPTIONS = {
     "weights": "Norms of weights relative to their initial norms, and angles to the initial weights, layer by layer.",
     "convergence_problem": "Plain nets with and without BN and He initialization.",
 }
+README_MARKS = ("<!-- study: drawn by `make figures` -->", "<!-- end of study -->")
 
 
-def provenance(study: Study) -> pd.DataFrame:
-    """One row per finished run: hardware, versions, commit and duration."""
-    finals = study.finals()
-    return pd.DataFrame(
-        {
-            "net": finals["net"],
-            "seed": finals["seed"],
-            "hardware": finals["hardware"],
-            "torch": [run.info["provenance"]["torch"] for run in study.runs],
-            "commit": [(run.info["provenance"]["commit"] or "unknown")[:12] for run in study.runs],
-            "altered since": ["yes" if run.info["provenance"]["dirty"] else "no" for run in study.runs],
-            "minutes": [f"{seconds / 60:.1f}" for seconds in finals["seconds"]],
-        }
-    )
-
-
-def study_section(study: Study, root: Path) -> str:
-    """Return the section on one study as Markdown: figures, Table 6, statistics, convergence and provenance.
-
-    A study without finished runs has figures and the table of its runs in progress only.
-    """
-    folder = study.folder.relative_to(root).as_posix()
-    parts = [f"## {study.name}", *([verdict(study).strip()] if study.runs else [])]
-    for name, caption in CAPTIONS.items():
-        if (study.folder / f"{name}.png").exists():
-            parts.append(f"![{caption}]({folder}/{name}.png)")
-    if study.partial:
-        parts.append(partial_markdown(study).strip())
-    if not study.runs:
-        return "\n\n".join(parts)
-    parts += [table_6_markdown(study).strip()]
-    parts += ["### Statistics", markdown_table(summary(study))]
-    pairs = comparisons(study)
-    if len(pairs):
-        parts += ["Differences in points with 95% intervals:", markdown_table(pairs)]
-    if study.info.paper_tables:
-        parts += [
-            "Iterations until the training error is first under a threshold (mean over seeds; - if a seed never is):",
-            markdown_table(convergence_speed(study)),
-        ]
-    parts += ["### Provenance", markdown_table(provenance(study))]
-    return "\n\n".join(parts)
-
-
-def _budget_section(root: Path) -> list[str]:
-    """The figures of error against budget, where several budgets were trained."""
-    figures = sorted(root.glob("budgets-cifar10-*.png"))
-    if not figures:
-        return []
-    images = [
-        f"![Final error against the length of the training: {path.stem.removeprefix('budgets-')}]({path.name})"
-        for path in figures
-    ]
-    return [
-        "## Is it only slow?",
-        "The same nets at growing budgets, the learning rate falling at N/2 and 3N/4.",
-        *images,
-    ]
-
-
-def _precision_section(studies: Sequence[Study]) -> list[str]:
-    """bf16 compared with fp32, where nets were trained in both."""
-    table = precision_differences(studies)
-    if table.empty:
-        return []
-    return ["## Precision", PRECISION_NOTE, markdown_table(table)]
-
-
-def _imagenet_section(studies: Sequence[Study], root: Path) -> list[str]:
-    """What the ImageNet nets cost and, where there are records, their errors and scores."""
-    costs, scores = root / architecture.FOLDER, imagenet.read_scores(root)
-    parts = []
-    if (costs / "nets.json").exists():
-        parts += ["## ImageNet nets", architecture.table_1_markdown(architecture.read_nets(costs)).strip()]
-        parts += [f"![Figure 3: VGG-19, plain-34 and ResNet-34.]({architecture.FOLDER}/figure3.png)"]
-    for study in studies:
-        if study.runs and study.is_imagenet:
-            folder = study.folder.relative_to(root).as_posix()
-            parts.append(f"## {study.name}")
-            if (study.folder / "figure4.png").exists():
-                parts.append(f"![Figure 4: training and validation error.]({folder}/figure4.png)")
-            parts += [imagenet.finals_markdown(study).strip(), "### Provenance", markdown_table(provenance(study))]
-    return [*parts, imagenet.tables_markdown(scores).strip()] if scores else parts
-
-
-def _unshown_section(studies: Sequence[Study], root: Path) -> list[str]:
-    """The records of studies in which no run has finished or is in progress."""
-    lines = [
-        f"- {study.folder.relative_to(root).as_posix()}/{name}: {outcome}, {reason}"
-        for study in studies
-        if not (study.runs or study.partial)
-        for name, outcome, reason in study.others
-    ]
-    return ["## Studies without results", "\n".join(lines)] if lines else []
-
-
-def _claims_figure(root: Path) -> list[str]:
-    """The forest plot of the claims' effects, where it has been drawn."""
-    if not (root / "claims.png").exists():
-        return []
-    return ["![Effects of the claims with their 95% intervals, beside the published figures.](claims.png)"]
-
-
-def ledger_sections() -> list[str]:
-    """Deviations from the paper, notes on records, dated thresholds and changes of the claims' tests, as Markdown."""
-    parts = []
-    for title, entries, columns in TABLES:
-        parts += [f"### {title}", markdown_table(pd.DataFrame(entries, columns=columns))]
-    return parts
+def _render(template: str, **content: object) -> str:
+    """Fill in a Markdown template of this folder. Parts that stay empty leave one empty line."""
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"table": tables.markdown_table, "thousands": "{:,}".format}
+    text = environment.from_string((files(__package__) / template).read_text(encoding="utf-8")).render(content)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def report_markdown(studies: Sequence[Study], root: Path) -> str:
     """The report on all studies of CIFAR-10, largest budget first, and on ImageNet; paths are relative to `root`."""
-    real = sorted(
-        (s for s in studies if (s.runs or s.partial) and s.info.family == "cifar" and not s.info.warning),
-        key=lambda s: -s.iterations,
-    )
-    verdicts = judge_results(studies, root)
-    return (
-        "\n\n".join(
-            [
-                "# plainres: what the records say",
-                "Drawn by `make report` from the records in this folder; errors are in percent, at the last iteration.",
-                "## Claims of the paper",
-                claims_markdown(verdicts),
-                *_claims_figure(root),
-                *(study_section(study, root) for study in real),
-                *_budget_section(root),
-                *_precision_section([study for study in real if study.runs]),
-                *_imagenet_section(studies, root),
-                *_unshown_section(studies, root),
-                "## Ledger",
-                *ledger_sections(),
-            ]
-        )
-        + "\n"
+    cifar = [study for study in studies if study.shown and not study.is_imagenet and not study.info.warning]
+    cifar.sort(key=lambda study: -study.iterations)
+    return _render(
+        "report.md.jinja",
+        tables=tables,
+        architecture=architecture,
+        imagenet=imagenet,
+        root=root,
+        claims=claims_markdown(judge_results(studies, root)),
+        cifar=cifar,
+        captions=CAPTIONS,
+        verdict=verdict,
+        budgets=[path.stem for path in sorted(root.glob("budgets-cifar10-*.png"))],
+        precisions=tables.precision_differences([study for study in cifar if study.runs]),
+        nets=architecture.read_nets(root / architecture.FOLDER),
+        photographs=[study for study in studies if study.runs and study.is_imagenet],
+        scores=imagenet.tables_markdown(imagenet.read_scores(root)),
+        unshown=[(study.name, *other) for study in studies if not study.shown for other in study.others],
+        ledger=[(title, pd.DataFrame(entries, columns=columns)) for title, entries, columns in ledger.TABLES],
     )
 
 
@@ -178,3 +66,64 @@ def write_report(studies: Sequence[Study], root: Path) -> list[Path]:
     markdown = root / "REPORT.md"
     write_atomic(markdown, report_markdown(studies, root))
     return [markdown, write_page(studies, root)]
+
+
+def _effect(part: Judged, full: bool) -> str:
+    """Return the effect at the paper's budget, or that of most seeds below it. Empty if there is none."""
+    effects = [effect for effect in part.effects if (effect.share >= 1) is full]
+    best = max(effects, key=lambda effect: (effect.interval.n, effect.iterations), default=None)
+    if best is None:
+        return ""
+    return str(best.interval) if best.runs else f"{best.interval.mean:+.2f} (exact)"
+
+
+def readme_section(study: Study, root: Path, studies: Sequence[Study]) -> str:
+    """Return the README's section on what was found.
+
+    Args:
+        study: Study to show, from `largest_study`.
+        root: Folder of the README. Paths in the section are relative to it.
+        studies: All studies.
+    """
+    folder = study.folder.resolve().relative_to(root.resolve())
+    verdicts = judge_results(studies, study.folder.resolve().parent)
+    rows = []
+    for name, judged in verdicts.items():
+        part = next((part for part in judged.parts if part.effects), None)
+        if part:
+            unit = "" if part.unit == "points" else f" ({part.unit})"
+            effects = {"full": _effect(part, True), "shorter": _effect(part, False)}
+            rows.append({"claim": f"{name}{unit}", "level": judged.level, **effects})
+    table = tables.table_6(study)
+    compared = table[table["difference"] != "-"]
+    return _render(
+        "readme.md.jinja",
+        study=study,
+        folder=folder.as_posix(),
+        report=(folder.parent / "REPORT.md").as_posix(),
+        findings=finding(study),
+        deviations=[f"{row.net} {row.difference}" for row in compared.itertuples()],
+        rows=rows,
+        untested=len(verdicts) - len(rows),
+    )
+
+
+def update_readme(readme: Path, study: Study, studies: Sequence[Study]) -> None:
+    """Replace what is between the marks of a README by the section on a study, see `readme_section`.
+
+    Raises:
+        UserError: If there is no such file, if it is not encoded in UTF-8, if it does not have both marks once and in
+            order, or if the study is not below its folder.
+    """
+    begin, end = README_MARKS
+    try:
+        text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise UserError(f"{readme}: must be encoded in UTF-8 ({error})") from None
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise UserError(f"{readme}: must have the lines {begin!r} and {end!r} once and in this order")
+    if not study.folder.resolve().is_relative_to(readme.parent.resolve()):
+        raise UserError(f"{readme}: must be in a folder above the records, which are in {study.folder}")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    write_atomic(readme, f"{before}{begin}\n{readme_section(study, readme.parent, studies)}{end}{after}")

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from plainres.report.records import Run, Study, describe_runs
+from plainres.records.run import Run
+from plainres.report.records import Study
 
 AxesLike = Axes | np.ndarray | Sequence[Axes] | None
 STYLE = {
@@ -36,40 +37,41 @@ TEST: dict[str, Any] = {"ls": "-", "lw": 2.2}
 FEW = 4  # so many values get markers, because a line through them would be short or invisible
 
 
-def make_panels(axes: AxesLike, rows: int, columns: int, **options) -> tuple[Figure, list[Axes]]:
+def make_panels(
+    axes: AxesLike, rows: int, columns: int, titles: tuple[str, str], **options
+) -> tuple[Figure, list[Axes]]:
     """Return a figure and its axes to draw into, row by row: those that are given, or those of a new figure.
 
     Args:
         axes: One Axes or an array of them, or None for a new figure.
         rows: Number of rows of the new figure.
         columns: Number of columns of the new figure.
+        titles: Title above the new figure, and caption of one or two lines below it. See `describe_figure`.
         options: Further arguments of `matplotlib.pyplot.subplots`.
 
     Raises:
         ValueError: If the number of axes is not `rows * columns`.
     """
     if axes is None:
-        axes = plt.subplots(rows, columns, squeeze=False, **options)[1]
+        figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
+        figure.suptitle(titles[0])
+        figure.supxlabel(titles[1], fontsize=8, color="0.35", wrap=True)
     panels = list(np.asarray(axes, dtype=object).flat)
     if len(panels) != rows * columns:
         raise ValueError(f"this figure has {rows * columns} panels, but `axes` holds {len(panels)}")
     return panels[0].figure, panels
 
 
-def add_titles(figure: Figure, title: str, runs: Sequence[Run], note: str = "") -> None:
-    """Add a title above a figure, and below it a caption that says what the runs were trained on.
-
-    The caption is one line, or two where a figure is narrow.
+def describe_figure(study: Study, title: str, runs: Sequence[Run], note: str = "") -> tuple[str, str]:
+    """Return the title of a figure, with the warning of the data set, and a caption that says what the runs are.
 
     Args:
-        figure: Figure without titles.
+        study: Study of the runs, or one of several on the same data.
         title: Title, of one or several lines.
         runs: Runs that the figure shows.
         note: One short sentence that follows the description of the runs.
     """
-    warning = Study(runs[0].folder.parents[1], list(runs)).info.warning
-    figure.suptitle("\n".join(filter(None, [title, warning])))
-    figure.supxlabel(f"{describe_runs(runs)}. {note}".strip(), fontsize=8, color="0.35", wrap=True)
+    return "\n".join(filter(None, [title, study.info.warning])), f"{study.describe(runs)}. {note}".strip()
 
 
 def thousands(x: float, _: float = 0) -> str:
@@ -86,9 +88,8 @@ def by_depth(depths: Sequence[int]) -> dict[int, tuple]:
 
 def net_colours(study: Study) -> dict[str, tuple]:
     """Return the colour of each net: one per depth of the study, the same for plain and residual nets."""
-    runs = [*study.runs, *study.partial]
-    colours = by_depth([run.depth for run in runs])
-    return {run.net: colours[run.depth] for run in runs}
+    colours = by_depth([run.depth for run in study.shown])
+    return {run.net: colours[run.depth] for run in study.shown}
 
 
 def curves(study: Study, net: str, column: str) -> pd.DataFrame:
@@ -96,6 +97,13 @@ def curves(study: Study, net: str, column: str) -> pd.DataFrame:
     frame = study.metrics
     rows = frame[(frame["net"] == net) & (frame["outcome"] == "finished")].dropna(subset=column)
     return rows.groupby("iteration")[column].agg(["mean", "min", "max"])
+
+
+def draw_seeds(axes: Axes, study: Study, net: str, column: str, band: float, **look) -> None:
+    """Draw one column of the metrics of a net: the mean over the finished seeds, and their range as a pale band."""
+    curve = curves(study, net, column)
+    axes.fill_between(curve.index, curve["min"], curve["max"], color=look["color"], alpha=band, lw=0)
+    _draw_curve(axes, curve["mean"], **look)
 
 
 def draw_net(axes: Axes, study: Study, net: str, colour: tuple) -> list[Line2D]:
@@ -110,15 +118,13 @@ def draw_net(axes: Axes, study: Study, net: str, colour: tuple) -> list[Line2D]:
     entries = []
     if study.of_net(net):
         for column, look in looks.items():
-            curve = curves(study, net, column)
-            axes.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
-            draw_curve(axes, curve["mean"], color=colour, **look)
+            draw_seeds(axes, study, net, column, 0.15, color=colour, **look)
         entries.append(Line2D([], [], color=colour, label=net, **TEST))
     for run in (run for run in study.partial if run.net == net):
         for column, look in looks.items():
             if column in run.metrics:
                 values = run.metrics.set_index("iteration")[column].dropna()
-                draw_curve(axes, values, color=colour, alpha=0.5, **look)
+                _draw_curve(axes, values, color=colour, alpha=0.5, **look)
         done, total = (thousands(n) for n in (run.iterations_done, run.config["iterations"]))
         label = f"{net}, seed {run.seed} ({done} of {total})"
         entries.append(Line2D([], [], color=colour, alpha=0.5, label=label, **TEST))
@@ -131,15 +137,18 @@ def about_bands(runs: Sequence[Run]) -> str:
     return "Bands: lowest to highest seed." if len(set(nets)) < len(nets) else ""
 
 
-def draw_curve(axes: Axes, values: pd.Series, **look) -> None:
+def _draw_curve(axes: Axes, values: pd.Series, **look) -> None:
     """Draw values against their index, with markers if they are few."""
     axes.plot(values.index, values, marker="o" if len(values) <= FEW else "None", **look)
 
 
-def iteration_axis(axes: Axes, study: Study) -> None:
-    """Label the iterations of a study, and mark those at which the learning rate falls."""
+def error_axes(axes: Axes, study: Study, top: float, label: str) -> None:
+    """Label errors against the iterations of a study, and mark the iterations at which the learning rate falls."""
     for drop in study.drops:
         axes.axvline(drop, color="0.85", lw=1, zorder=0)
     axes.set_xlim(0, 1.03 * study.iterations)
     axes.set_xlabel("iteration")
     axes.xaxis.set_major_formatter(thousands)
+    axes.set_ylim(0, top)
+    axes.set_ylabel(label)
+    axes.tick_params(labelleft=True)

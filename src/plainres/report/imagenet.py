@@ -1,6 +1,6 @@
 """Figure 4 and Tables 2 to 5 of the paper, from the records of runs and of scores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from plainres.catalog.datasets import IMAGENET
 from plainres.files import read_json
 from plainres.report.drawing import AxesLike, in_our_style
-from plainres.report.figures import draw_panels
+from plainres.report.figures import draw_errors
 from plainres.report.published import (
     TABLE_2,
     TABLE_3,
@@ -20,15 +20,10 @@ from plainres.report.published import (
     TABLE_5,
 )
 from plainres.report.records import Study
-from plainres.report.tables import markdown_table, mean_and_std, not_in_the_table
+from plainres.report.tables import cell, markdown_table, mean_and_std, not_in_the_table
 
 SCORES = "scores"  # the folder that `plainres score` writes to
-NOTHING = "-"
 CHECK = "A check of the pipeline, not a result: nothing here can be compared with the paper."
-
-
-def _paper(error: float | None) -> str:
-    return NOTHING if error is None else f"{error:.2f}"
 
 
 @in_our_style
@@ -42,32 +37,27 @@ def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
     Returns:
         None if the study has no such nets.
     """
-    nets = {run.net: run.config["shortcut"] for run in (*study.runs, *study.partial)}
-    groups = {
-        "plain nets": [net for net, shortcut in nets.items() if shortcut is None],
-        "residual nets": [net for net, shortcut in nets.items() if shortcut == "A"],
-    }
     note = "" if is_result(study) else "\nA CHECK OF THE PIPELINE, not a result"
     title = f"Training and validation error during training (Figure 4){note}"
-    return draw_panels(study, groups, 100.0, "validation", title, axes)
+    return draw_errors(study, 100.0, "validation", title, axes)
 
 
 def is_result(study: Study) -> bool:
     """Return whether a study is the paper's, with its whole budget."""
-    return study.is_imagenet and study.is_the_papers and study.iterations >= IMAGENET.paper_iterations
+    return study.is_imagenet and study.is_the_papers and study.share >= 1
 
 
 def finals_table(study: Study) -> pd.DataFrame:
     """Return the errors at the last iteration, one row per net."""
+    columns = {
+        "training error": "train_error",
+        "clean training error": "clean_train_error",
+        "top-1": "test_error",
+        "top-5": "test_top5_error",
+    }
     rows = [
-        {
-            "net": net,
-            "parameters": f"{runs['parameters'].iloc[0] / 1e6:.1f}M",
-            "training error": mean_and_std(runs["train_error"]),
-            "clean training error": mean_and_std(runs["clean_train_error"]),
-            "top-1": mean_and_std(runs["test_error"]),
-            "top-5": mean_and_std(runs["test_top5_error"]),
-        }
+        {"net": net, "parameters": f"{runs['parameters'].iloc[0] / 1e6:.1f}M"}
+        | {title: mean_and_std(runs[column]) for title, column in columns.items()}
         for net, runs in study.finals().groupby("net", sort=False)
     ]
     return pd.DataFrame(rows)
@@ -81,39 +71,8 @@ def finals_markdown(study: Study) -> str:
 
 
 def read_scores(results: Path) -> list[dict]:
-    """Return the records of scores below a results folder, ordered by the names of their files.
-
-    Args:
-        results: Results folder.
-    """
+    """Return the records of scores below a results folder, ordered by the names of their files."""
     return [read_json(path) for path in sorted((results / SCORES).glob("*.json"))]
-
-
-def single_nets(scores: Sequence[dict], only: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return one row per score of a single net, restricted to the nets in `only` unless it is None."""
-    rows = [
-        {"net": net, "top1": score["top1_error"], "top5": score["top5_error"]}
-        for score in scores
-        for net in [score["nets"][0]["name"]]
-        if len(score["nets"]) == 1 and (only is None or net in only)
-    ]
-    return pd.DataFrame(rows, columns=["net", "top1", "top5"])
-
-
-def _table(scores: Sequence[dict], published: dict, peers: dict, only: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the paper's errors beside ours, one row per net: its peers, its own nets, then other nets of ours."""
-    known = {net: published[net] for net in only or published}
-    ours = single_nets(scores, only)
-    paper = {f"{net} (paper's table)": errors for net, errors in peers.items()} | known
-    rows = []
-    for net in dict.fromkeys([*paper, *ours["net"]]):
-        row = {"net": net}
-        for i, error in enumerate(("top1", "top5")):
-            name, values = f"top-{error[-1]}", ours.loc[ours["net"] == net, error]
-            row[f"paper {name}"] = _paper(paper[net][i]) if net in paper else NOTHING
-            row[f"our {name}"] = mean_and_std(values) if len(values) else NOTHING
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def score_is_result(score: dict) -> bool:
@@ -123,19 +82,38 @@ def score_is_result(score: dict) -> bool:
     return score["data"]["classes"] == IMAGENET.num_classes and trained
 
 
-def table_5(scores: Sequence[dict]) -> pd.DataFrame:
-    """Return the top-5 errors of ensembles: the paper's on the test set beside ours on the validation set.
+def _table(scores: Sequence[dict], paper: dict, nets: Iterable[str] | None = None) -> pd.DataFrame:
+    """Return the paper's errors beside ours, one row per net: those of the paper, then other nets of ours.
 
     Args:
-        scores: Scores of multi-scale testing.
+        scores: Scores of one way of testing. Those of ensembles are left out.
+        paper: Top-1 and top-5 error by net.
+        nets: The rows. By default all nets.
     """
-    paper, ours = "paper top-5 (test)", "our top-5 (validation)"
-    rows = [{"ensemble": name, paper: _paper(error), ours: NOTHING} for name, error in TABLE_5.items()]
+    single = [(s["nets"][0]["name"], s["top1_error"], s["top5_error"]) for s in scores if len(s["nets"]) == 1]
+    ours = pd.DataFrame(single, columns=["net", "top-1", "top-5"])
+    rows = []
+    for net in nets or dict.fromkeys([*paper, *ours["net"]]):
+        row = {"net": net}
+        for name, published in zip(("top-1", "top-5"), paper.get(net, (None, None)), strict=True):
+            values = ours.loc[ours["net"] == net, name]
+            row[f"paper {name}"] = cell(published)
+            row[f"our {name}"] = mean_and_std(values)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _ensembles(scores: Sequence[dict]) -> pd.DataFrame:
+    """Return the top-5 errors of ensembles: the paper's on the test set beside ours on the validation set."""
+    rows = [(name, cell(error), "-") for name, error in TABLE_5.items()]
     for score in scores:
         if len(score["nets"]) > 1:
-            names = ", ".join(net["name"] for net in score["nets"])
-            rows.append({"ensemble": names, paper: NOTHING, ours: f"{score['top5_error']:.2f}"})
-    return pd.DataFrame(rows)
+            rows.append((", ".join(net["name"] for net in score["nets"]), "-", cell(score["top5_error"])))
+    return pd.DataFrame(rows, columns=["ensemble", "paper top-5 (test)", "our top-5 (validation)"])
+
+
+def _with_peers(published: dict, peers: dict) -> dict:
+    return {f"{net} (paper's table)": errors for net, errors in peers.items()} | published
 
 
 @dataclass(frozen=True)
@@ -155,10 +133,6 @@ class ScoreSet:
         """Whether the scores can be compared with the paper's."""
         return all(map(score_is_result, self.scores))
 
-    def of(self, way: str) -> list[dict]:
-        """Return the scores of one way of testing, for example `"10-crop"`."""
-        return [score for score in self.scores if score["way"] == way]
-
     def describe(self) -> str:
         """Return the images, seeds and precision in one line, and whether this is a result."""
         score = self.scores[0]
@@ -168,23 +142,19 @@ class ScoreSet:
             f"{score['precision']}; seeds: {', '.join(seeds)}.{'' if self.is_result else f' {CHECK}'}"
         )
 
-    def tables(self) -> dict[str, tuple[str, pd.DataFrame]]:
-        """Return the way of testing and the table for each title: Tables 2 to 5 beside the paper's."""
-        crops, scales = self.of("10-crop"), self.of("multi-scale")
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return Tables 2 to 5 beside the paper's, by title."""
+        crops, scales = ([s for s in self.scores if s["way"] == way] for way in ("10-crop", "multi-scale"))
         return {
-            "Table 2: 10-crop, 18 and 34 layers": ("10-crop", _table(crops, TABLE_3, {}, TABLE_2)),
-            "Table 3: 10-crop": ("10-crop", _table(crops, TABLE_3, TABLE_3_PEERS)),
-            "Table 4: fully convolutional, five scales": ("multi-scale", _table(scales, TABLE_4, TABLE_4_PEERS)),
-            "Table 5: ensembles, five scales": ("multi-scale", table_5(scales)),
+            "Table 2: 10-crop, 18 and 34 layers": _table(crops, TABLE_3, TABLE_2),
+            "Table 3: 10-crop": _table(crops, _with_peers(TABLE_3, TABLE_3_PEERS)),
+            "Table 4: fully convolutional, five scales": _table(scales, _with_peers(TABLE_4, TABLE_4_PEERS)),
+            "Table 5: ensembles, five scales": _ensembles(scales),
         }
 
 
 def score_sets(scores: Sequence[dict]) -> list[ScoreSet]:
-    """Return the scores by set of images, combination of studies, and precision.
-
-    Args:
-        scores: Scores from `read_scores`.
-    """
+    """Return the scores by set of images, combination of studies, and precision."""
     sets: dict[tuple, list[dict]] = {}
     for score in scores:
         studies = sorted({net.get("study") or "weights from elsewhere" for net in score["nets"]})
@@ -193,13 +163,9 @@ def score_sets(scores: Sequence[dict]) -> list[ScoreSet]:
 
 
 def tables_markdown(scores: Sequence[dict]) -> str:
-    """Return Tables 2 to 5 beside the paper's as Markdown, once per set from `score_sets`.
-
-    Args:
-        scores: Scores from `read_scores`.
-    """
+    """Return Tables 2 to 5 beside the paper's as Markdown, once per set from `score_sets`."""
     parts = []
     for scored in score_sets(scores):
         parts.append(f"## {scored.studies}\n\n{scored.describe()}")
-        parts += [f"**{title}**\n\n{markdown_table(frame)}" for title, (_, frame) in scored.tables().items()]
+        parts += [f"**{title}**\n\n{markdown_table(frame)}" for title, frame in scored.tables().items()]
     return "\n\n".join(parts) + "\n"

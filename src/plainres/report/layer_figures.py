@@ -4,8 +4,6 @@ Every function returns a matplotlib figure, or None if the study has no records 
 existing axes, leaves out the figure's title and caption, and returns the figure of these axes.
 """
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,17 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from plainres.records.run import Run
 from plainres.report.drawing import (
     AxesLike,
-    add_titles,
     by_depth,
+    describe_figure,
     in_our_style,
     make_panels,
     net_colours,
     thousands,
 )
-from plainres.report.figures import paper_nets
-from plainres.report.records import Run, Study
+from plainres.report.figures import PREFIXES, paper_nets
+from plainres.report.records import Study
 
 PAPER_NETS = ("plain-20", "plain-56", "resnet-20", "resnet-56", "resnet-110")
 LINE_STYLES = ("-", "--", ":", "-.")
@@ -45,7 +44,7 @@ def probed_runs(study: Study, *columns: str) -> dict[str, Run]:
     probed = {run.net: run for run in reversed(study.runs) if len(run.probes) and {*columns} <= {*run.probes}}
     papers = [net for net in PAPER_NETS if net in probed]
     if len(papers) < 4:
-        papers = [net for kind in ("plain", "residual") for net in paper_nets(study, kind) if net in probed]
+        papers = [net for kind in PREFIXES for net in paper_nets(study, kind) if net in probed]
     return {net: probed[net] for net in papers or reversed([*probed])}
 
 
@@ -74,6 +73,16 @@ def _log_axis(axes: Axes, values: pd.Series) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def _draw_nets(axes: Axes, study: Study, runs: dict[str, Run], values: dict[str, pd.Series]) -> None:
+    """Draw the values of each net's layers, from the first layer to the last."""
+    colours = net_colours(study)
+    for net, of_layers in values.items():
+        ls = "--" if runs[net].kind == "plain" else "-"
+        axes.plot(range(1, len(of_layers) + 1), of_layers, color=colours[net], ls=ls, label=net)
+    _layer_axis(axes)
+    _log_axis(axes, pd.concat(values))
+
+
 @in_our_style
 def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 7: standard deviation of the response of every 3x3 layer at the end of the training.
@@ -91,22 +100,17 @@ def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
     runs = probed_runs(study, "response_std")
     if not runs:
         return None
-    colours = net_colours(study)
     responses = {net: at_end(run)["response_std"] for net, run in runs.items()}
-    figure, panels = make_panels(axes, 2, 1, figsize=(7, 6.4), sharey=True)
-    for net, std in responses.items():
-        look: dict[str, Any] = {"color": colours[net], "ls": "--" if runs[net].kind == "plain" else "-", "label": net}
-        panels[0].plot(range(1, len(std) + 1), std, **look)
-        panels[1].plot(range(1, len(std) + 1), std.sort_values(ascending=False), **look)
-    for panel, order in zip(panels, ("from the input to the output", "by size of the response"), strict=True):
-        _layer_axis(panel)
-        _log_axis(panel, pd.concat(responses))
+    by_size = {net: std.sort_values(ascending=False) for net, std in responses.items()}
+    title = "Layer responses, after BN and before ReLU or addition (Figure 7)"
+    titles = describe_figure(study, title, list(runs.values()))
+    figure, panels = make_panels(axes, 2, 1, titles, figsize=(7, 6.4), sharey=True)
+    orders = {"from the input to the output": responses, "by size of the response": by_size}
+    for panel, (order, values) in zip(panels, orders.items(), strict=True):
+        _draw_nets(panel, study, runs, values)
         panel.set_xlabel(f"layer, {order}")
         panel.set_ylabel("standard deviation")
         panel.legend(ncols=2)
-    if axes is None:
-        title = "Layer responses, after BN and before ReLU or addition (Figure 7)"
-        add_titles(figure, title, list(runs.values()))
     return figure
 
 
@@ -128,32 +132,20 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
     runs = probed_runs(study, "gradient_norm", "forward_variance")
     if not runs:
         return None
-    colours = net_colours(study)
     quantities = {
         "gradient_norm": "gradient norm of weights",
         "response_gradient_norm": "gradient norm behind BN",
         "forward_variance": "output variance before BN",
     }
     quantities = {c: name for c, name in quantities.items() if all(c in run.probes for run in runs.values())}
-    figure, panels = make_panels(axes, len(quantities), 2, figsize=(9, 3 * len(quantities)))
-    for row, (column, name) in enumerate(quantities.items()):
-        for panel, when, probe in zip(
-            panels[2 * row :], ("initialization", "the end"), (at_start, at_end), strict=False
-        ):
-            probes = {net: probe(run) for net, run in runs.items()}
-            for net, layers in probes.items():
-                look: dict[str, Any] = {
-                    "color": colours[net],
-                    "ls": "--" if runs[net].kind == "plain" else "-",
-                    "label": net,
-                }
-                panel.plot(layers["layer"], layers[column], **look)
-            panel.set_title(f"{name}, at {when}")
-            _layer_axis(panel)
-            _log_axis(panel, pd.concat(probes)[column])
+    titles = describe_figure(study, "Gradients and signals, layer by layer (section 4.1)", list(runs.values()))
+    figure, panels = make_panels(axes, len(quantities), 2, titles, figsize=(9, 3 * len(quantities)))
+    shown = [(column, when) for column in quantities for when in ("initialization", "the end")]
+    for panel, (column, when) in zip(panels, shown, strict=True):
+        probe = at_start if when == "initialization" else at_end
+        _draw_nets(panel, study, runs, {net: probe(run)[column] for net, run in runs.items()})
+        panel.set_title(f"{quantities[column]}, at {when}")
     panels[0].legend()
-    if axes is None:
-        add_titles(figure, "Gradients and signals, layer by layer (section 4.1)", list(runs.values()))
     return figure
 
 
@@ -174,7 +166,9 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     probes = pd.concat([run.probes for run in runs.values()])
     iterations = sorted(set(probes["iteration"]) - {0})
     colours = plt.get_cmap("plasma")(np.linspace(0.85, 0, len(iterations)))
-    figure, panels = make_panels(axes, 2, len(runs), figsize=(2.6 * len(runs) + 2, 5.4), sharex="col", sharey="row")
+    titles = describe_figure(study, "Norm and angle of the weights, relative to initialization", list(runs.values()))
+    size = (2.6 * len(runs) + 2, 5.4)
+    figure, panels = make_panels(axes, 2, len(runs), titles, figsize=size, sharex="col", sharey="row")
     norms, angles = panels[: len(runs)], panels[len(runs) :]
     for run, norm, angle in zip(runs.values(), norms, angles, strict=True):
         for iteration, colour in zip(iterations, colours, strict=True):
@@ -189,9 +183,6 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     norms[0].set_ylabel("relative norm")
     angles[0].set_ylabel("angle (degrees)")
     norms[-1].legend(title="iteration", loc="upper left", bbox_to_anchor=(1, 1))
-    if axes is None:
-        title = "Norm and angle of the weights, relative to initialization"
-        add_titles(figure, title, list(runs.values()))
     return figure
 
 
@@ -216,7 +207,9 @@ def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
         return None
     colours = by_depth(overview["depth"])
     rates = sorted(set(overview["lr"]), reverse=True)
-    figure, panels = make_panels(axes, 1, len(shown), figsize=(3 * len(shown), 3.6), sharey=True)
+    title = "Plain nets with and without BN and He initialization (section 1)"
+    titles = describe_figure(study, title, runs, "Dotted line: a constant prediction.")
+    figure, panels = make_panels(axes, 1, len(shown), titles, figsize=(3 * len(shown), 3.6), sharey=True)
     for panel, variant in zip(panels, shown, strict=True):
         for run in combinations[variant].itertuples():
             curve = study.metrics[(study.metrics["net"] == run.net) & (study.metrics["seed"] == run.seed)]
@@ -231,7 +224,4 @@ def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
         panel.set_ylim(0, 100)
         panel.legend(loc="lower left", fontsize=8)
     panels[0].set_ylabel("training error (%)")
-    if axes is None:
-        title = "Plain nets with and without BN and He initialization (section 1)"
-        add_titles(figure, title, runs, "Dotted line: a constant prediction.")
     return figure

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from plainres.report.records import Run, Study
+from plainres.records.run import Run
+from plainres.report.records import Study
 
 EARLY = 1_000  # iterations after which signals and gradients are judged, and over which early errors are averaged
 EARLY_SHARE = 4  # on ImageNet, the early error is that of the first quarter of the rows

@@ -1,7 +1,13 @@
-"""Reading the records of a study into pandas. The report knows nothing else about the runs."""
+"""The records of a results folder as objects and as tidy pandas frames. The report knows nothing else about the runs.
+
+from plainres import report
+
+study = report.open("results").largest("cifar10")
+study.metrics, study.probes, study.overview  # pandas frames, described in plainres.records.frames
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,18 +15,41 @@ from pathlib import Path
 import pandas as pd
 
 from plainres.catalog import DATASETS, DatasetInfo
-from plainres.catalog.datasets import CIFAR10, IMAGENET
+from plainres.catalog.datasets import CIFAR10
 from plainres.catalog.shortcuts import KINDS
 from plainres.errors import UserError
+from plainres.files import expand_user
 from plainres.records.files import RUNS
 from plainres.records.frames import metrics_frame, overview_frame, probes_frame
 from plainres.records.run import Run, hardware_name, read_run
 
-__all__ = ["Run", "Study", "budget_series", "describe_runs", "find_studies", "hardware_name", "read_study"]
+
+class Frames:
+    """The readable runs of one or several studies as frames, whose columns `plainres.records.frames` describes."""
+
+    @property
+    def readable(self) -> list[Run]:
+        """Finished, partial and diverged runs."""
+        raise NotImplementedError
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """One row per run and interval of the training."""
+        return metrics_frame(self.readable)
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """One row per run, iteration and layer."""
+        return probes_frame(self.readable)
+
+    @cached_property
+    def overview(self) -> pd.DataFrame:
+        """One row per run: configuration, final figures and provenance."""
+        return overview_frame(self.readable)
 
 
 @dataclass
-class Study:
+class Study(Frames):
     """All records below the folder of one study.
 
     Attributes:
@@ -46,41 +75,31 @@ class Study:
         """Finished, partial and diverged runs."""
         return [*self.runs, *self.partial, *self.diverged]
 
-    @cached_property
-    def metrics(self) -> pd.DataFrame:
-        """Metrics of all readable runs, one row per run and interval. See `plainres.records.frames` for the columns."""
-        return metrics_frame(self.readable)
-
-    @cached_property
-    def probes(self) -> pd.DataFrame:
-        """Probes of all readable runs, one row per run, iteration and layer. See `plainres.records.frames`."""
-        return probes_frame(self.readable)
-
-    @cached_property
-    def overview(self) -> pd.DataFrame:
-        """One row per readable run: configuration, final figures and provenance. See `plainres.records.frames`."""
-        return overview_frame(self.readable)
+    @property
+    def shown(self) -> list[Run]:
+        """Finished runs and runs in progress, which figures show."""
+        return [*self.runs, *self.partial]
 
     @property
-    def first(self) -> Run:
-        """First readable run.
+    def config(self) -> dict:
+        """Configuration of the first readable run. The runs of a study differ in net and seed only.
 
         Raises:
             UserError: If no record of the study can be read.
         """
         if not self.readable:
             raise UserError(f"{self.folder} holds no record that can be read: see the reasons in `Study.others`")
-        return self.readable[0]
-
-    @property
-    def config(self) -> dict:
-        """Configuration of the first readable run. The runs of a study differ in net and seed only."""
-        return self.first.config
+        return self.readable[0].config
 
     @property
     def iterations(self) -> int:
         """Number of iterations of each run."""
         return self.config["iterations"]
+
+    @property
+    def share(self) -> float:
+        """Number of iterations as a share of the paper's."""
+        return self.iterations / self.info.paper_iterations
 
     @property
     def dataset(self) -> str:
@@ -101,9 +120,9 @@ class Study:
     @property
     def is_the_papers(self) -> bool:
         """Whether the training set is the paper's: all of CIFAR-10, or photographs of 1,000 classes at 224 pixels."""
-        size = (self.info.num_classes, self.info.image_size)
-        photographs = self.info is IMAGENET and (self.config["num_classes"], self.config["image_size"]) == size
-        return photographs or (self.info is CIFAR10 and not self.holds_out_images)
+        if self.is_imagenet:
+            return all(self.config[key] == getattr(self.info, key) for key in ("num_classes", "image_size"))
+        return self.info is CIFAR10 and not self.holds_out_images
 
     @property
     def holds_out_images(self) -> bool:
@@ -121,17 +140,24 @@ class Study:
         """Return the finished runs of one net, by seed."""
         return [run for run in self.runs if run.net == net]
 
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds of the finished runs."""
-        return sorted({run.seed for run in self.runs})
+    def describe(self, runs: Sequence[Run] = ()) -> str:
+        """Return data, budget or budgets, precision and number of seeds in one line, for titles and captions.
 
-    def describe(self) -> str:
-        """Return data, budget, precision and number of seeds in one line, for titles and captions.
-
-        The line describes the finished runs, or all readable ones if none has finished.
+        Args:
+            runs: Runs on the study's data, in its precision. By default the finished ones, or all if none has finished.
         """
-        return describe_runs(self.runs or self.readable or [self.first])
+        config = self.config
+        runs = runs or self.runs or self.readable
+        trained_on = f", {config['train_set']} training images" if len(self.info.train_sets) > 1 else ""
+        if self.is_imagenet:
+            trained_on = f", {config['image_size']} pixels"
+        bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
+        budgets = _span(run.config["iterations"] for run in runs)
+        batches = _span(run.config["batch_size"] for run in runs)
+        seeds = Counter((run.net, run.config["iterations"]) for run in runs)
+        per_net = f"{_span(seeds.values())} seed{'s' if max(seeds.values()) > 1 else ''} per net"
+        dataset = f"{self.dataset[0].upper()}{self.dataset[1:]}"
+        return f"{dataset}{trained_on}, {budgets} iterations of {batches}{bn}, {config['precision']}, {per_net}"
 
     def finals(self) -> pd.DataFrame:
         """Return one row per finished run: net, seed, complexity, final figures, time and hardware."""
@@ -160,74 +186,125 @@ class Study:
         return f"<p>{self.name}: {self.describe()}</p>{self.overview[columns].to_html(index=False)}"
 
 
-def describe_runs(runs: Sequence[Run]) -> str:
-    """Return data, budget or budgets, precision and number of seeds of runs in one line.
-
-    Args:
-        runs: At least one run, all on one data set and in one precision.
-    """
-    study = Study(runs[0].folder.parents[1], list(runs))
-    config = study.config
-    trained_on = f", {config['train_set']} training images" if len(study.info.train_sets) > 1 else ""
-    if study.is_imagenet:
-        trained_on = f", {config['image_size']} pixels"
-    bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
-    budgets = _span(run.config["iterations"] for run in runs)
-    batches = _span(run.config["batch_size"] for run in runs)
-    seeds = Counter((run.net, run.config["iterations"]) for run in runs)
-    per_net = f"{_span(seeds.values())} seed{'s' if max(seeds.values()) > 1 else ''} per net"
-    dataset = f"{study.dataset[0].upper()}{study.dataset[1:]}"
-    return f"{dataset}{trained_on}, {budgets} iterations of {batches}{bn}, {config['precision']}, {per_net}"
-
-
 def _span(numbers: Iterable[int]) -> str:
     """Return the range of numbers, such as "1,000 to 64,000", or the number if all are alike."""
     ends = sorted(set(numbers))
     return " to ".join(f"{n:,}" for n in dict.fromkeys((ends[0], ends[-1])))
 
 
-def join(words: Sequence[str]) -> str:
-    """Return words as an enumeration: "a, b and c"."""
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
+class Results(Frames):
+    """All studies of a results folder.
 
-
-def find_studies(results: Path) -> list[Study]:
-    """Read every study below a results folder, ordered by name.
-
-    Args:
-        results: Folder that holds `<study>/<net>/seed-<seed>/run.json`.
+    Attributes:
+        folder: Results folder.
+        studies: Studies, ordered by name. `results["cifar10-8k-bf16"]` returns one of them.
     """
-    folders = sorted({path.parents[2] for path in results.glob(RUNS)})
-    return [read_study(folder) for folder in folders]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.studies = find_studies(folder)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the studies."""
+        return [study.name for study in self.studies]
+
+    @property
+    def readable(self) -> list[Run]:
+        """Finished, partial and diverged runs of all studies."""
+        return [run for study in self.studies for run in study.readable]
+
+    def __getitem__(self, name: str) -> Study:
+        """Return the study of a name.
+
+        Raises:
+            UserError: If there is no such study.
+        """
+        for study in self.studies:
+            if study.name == name:
+                return study
+        raise UserError(f"no study {name!r} in {self.folder}: there are {', '.join(self.names)}")
+
+    def __iter__(self) -> Iterator[Study]:
+        return iter(self.studies)
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.folder)!r}, studies: {', '.join(self.names)})"
+
+    def largest(self, dataset: str = CIFAR10.name) -> Study:
+        """Return the study on a data set that shows most, as the README does. See `largest_study`.
+
+        Args:
+            dataset: Key of `plainres.catalog.DATASETS`.
+
+        Raises:
+            UserError: If no run on the data set has finished.
+        """
+        study = largest_study(self.studies, dataset)
+        if study is None:
+            raise UserError(f"no finished run on {dataset} in {self.folder}: there are {', '.join(self.names)}")
+        return study
+
+
+def largest_study(studies: Sequence[Study], dataset: str = CIFAR10.name) -> Study | None:
+    """Return the study with plain nets of two depths, the largest budget, all training images and the most runs.
+
+    The criteria apply in this order. Returns None if no run on the data set has finished.
+    """
+
+    def rank(study: Study) -> tuple[bool, int, bool, int]:
+        plain_depths = {run.depth for run in study.runs if run.kind == "plain"}
+        return len(plain_depths) > 1, study.iterations, not study.holds_out_images, len(study.runs)
+
+    return max((s for s in studies if s.runs and s.config["dataset"] == dataset), key=rank, default=None)
 
 
 def budget_series(studies: Sequence[Study]) -> dict[str, list[Study]]:
     """Return the CIFAR studies with finished runs, in series that differ in the budget alone.
 
-    Args:
-        studies: Studies in any order.
-
-    Returns:
-        Studies by data set, training set, number of images that BN sees (if not the whole batch) and precision, for
-        example `cifar10-50k-bf16`.
+    The keys are data set, training set, number of images that BN sees (if not the whole batch) and precision, for
+    example `cifar10-50k-bf16`.
     """
     series: dict[str, list[Study]] = {}
     for study in studies:
         if study.runs and not study.is_imagenet:
             config = study.config
-            bn = [f"bn{config['micro_batch']}"] if config.get("micro_batch") else []
-            name = "-".join([config["dataset"], config["train_set"], *bn, config["precision"]])
+            bn = f"-bn{config['micro_batch']}" if config.get("micro_batch") else ""
+            name = f"{config['dataset']}-{config['train_set']}{bn}-{config['precision']}"
             series.setdefault(name, []).append(study)
     return series
 
 
-def read_study(folder: Path) -> Study:
-    """Read all records of one study. A record that cannot be used is listed in `Study.others` with its reason.
+def open(results: str | Path = "results") -> Results:
+    """Open a results folder.
 
     Args:
-        folder: Folder of the study.
+        results: Results folder. A relative path is looked up in the working directory, then in each folder above it,
+            then in the checkout that this package belongs to. The first folder that holds records is opened.
+
+    Raises:
+        UserError: If no folder of that name holds records.
     """
+    path = expand_user(results)
+    here, package = Path.cwd(), Path(__file__).resolve().parents[1]
+    for root in (here, *here.parents, *package.parents):
+        folder = root / path  # an absolute path stays as it is
+        if any(folder.glob(RUNS)):
+            return Results(folder)
+    where = "" if path.is_absolute() else f" in {here}, in {package.parent} or in a folder above them"
+    raise UserError(f"no records in a folder {path}{where}: train some with `make demo`, or pass another path")
+
+
+def find_studies(results: Path) -> list[Study]:
+    """Read every study below a results folder, `<results>/<study>/<net>/seed-<seed>/run.json`, ordered by name."""
+    return [read_study(folder) for folder in sorted({path.parents[2] for path in results.glob(RUNS)})]
+
+
+def read_study(folder: Path) -> Study:
+    """Read all records of one study. A record that cannot be used is listed in `Study.others` with its reason."""
     study = Study(folder)
     for path in sorted(folder.glob("*/seed-*/run.json")):
         name = str(path.parent.relative_to(folder))

@@ -18,10 +18,15 @@ PRECISION_NOTE = (
 )
 
 
+def cell(value: float | None, form: str = ".2f") -> str:
+    """A number as text, "-" if there is none."""
+    return "-" if pd.isna(value) else format(value, form)
+
+
 def mean_and_std(values: pd.Series) -> str:
     """The mean with the sample standard deviation and n. A single run has no spread."""
-    if len(values) == 1:
-        return f"{values.iloc[0]:.2f} (n = 1)"
+    if len(values) < 2:
+        return f"{values.iloc[0]:.2f} (n = 1)" if len(values) else "-"
     return f"{values.mean():.2f} ± {values.std():.2f} (n = {len(values)})"
 
 
@@ -42,30 +47,29 @@ def table_6(study: Study) -> pd.DataFrame:
     "difference" is ours minus the paper's, in points. Below the paper's budget it is left empty. Of ResNet-110 it is
     taken from the paper's mean, not its best. "reproduction" is a public one, see `published.REPRODUCTION`.
     """
-    published = study.info.paper_tables is not None
-    full = study.iterations >= study.info.paper_iterations
     rows = []
     for net, runs in study.finals().groupby("net", sort=False):
-        paper = TABLE_6_COMPARED.get(net)
-        ours = runs["test_error"]
+        error = runs["test_error"].mean()
+        apart = error - TABLE_6_COMPARED[net] if net in TABLE_6_COMPARED and study.share >= 1 else None
         rows.append(
             {
                 "net": net,
                 "parameters": f"{runs['parameters'].iloc[0] / 1e6:.2f}M",
-                "paper": TABLE_6[net] if paper is not None else "-",
+                "paper": TABLE_6.get(net, "-"),
                 "reproduction": "{:.2f} ± {:.2f}".format(*REPRODUCTION[net]) if net in REPRODUCTION else "-",
-                "ours": mean_and_std(ours),
-                "difference": f"{ours.mean() - paper:+.2f}" if paper is not None and full else "-",
+                "ours": mean_and_std(runs["test_error"]),
+                "difference": cell(apart, "+.2f"),
                 "training error": mean_and_std(runs["train_error"]),
                 "iterations": f"{study.iterations:,}",
             }
         )
-    if not published:
+    if study.info.paper_tables is None:
         return pd.DataFrame(rows).drop(columns=["paper", "reproduction", "difference"])
-    nothing = {"reproduction": "-", "ours": "-", "difference": "-", "training error": "-", "iterations": "-"}
-    for net, (parameters, error) in TABLE_6_PEERS.items():
-        rows.append({"net": f"{net} (paper's table)", "parameters": parameters, "paper": error} | nothing)
-    return pd.DataFrame(rows)
+    peers = [
+        {"net": f"{net} (paper's table)", "parameters": parameters, "paper": error}
+        for net, (parameters, error) in TABLE_6_PEERS.items()
+    ]
+    return pd.DataFrame(rows + peers).fillna("-")
 
 
 def table_6_markdown(study: Study) -> str:
@@ -73,6 +77,31 @@ def table_6_markdown(study: Study) -> str:
     note = f" ({study.info.warning})" if study.info.warning else ""
     lines = [f"**Table 6{note}: test error in percent, last iteration, ± standard deviation.** {study.describe()}.", ""]
     return "\n".join([*lines, markdown_table(table_6(study)), *not_in_the_table(study)]) + "\n"
+
+
+def partial_table(study: Study) -> pd.DataFrame:
+    """One row per run in progress: net, seed, iterations done, last training and test error in percent."""
+    rows = [
+        {
+            "net": run.net,
+            "seed": str(run.seed),
+            "iterations done": f"{run.iterations_done:,} of {run.config['iterations']:,}",
+            "last training error": cell(run.last("train_error")),
+            "last test error": cell(run.last("test_error")),
+        }
+        for run in study.partial
+    ]
+    return pd.DataFrame(rows)
+
+
+def partial_markdown(study: Study) -> str:
+    """The table of runs in progress as Markdown, empty if there are none."""
+    if not study.partial:
+        return ""
+    return (
+        f"**Runs in progress: not results.** {study.describe(study.partial)}. The learning rate may still have to "
+        f"fall, so these errors say little about the final ones.\n\n{markdown_table(partial_table(study))}\n"
+    )
 
 
 def convergence_speed(study: Study) -> pd.DataFrame:
@@ -86,13 +115,19 @@ def convergence_speed(study: Study) -> pd.DataFrame:
     )
     by_run = first.groupby([metrics["net"], metrics["seed"]], sort=False).min()
     means = by_run.groupby("net", sort=False).agg(lambda iterations: iterations.mean(skipna=False))
-    return means.map(lambda mean: "-" if pd.isna(mean) else f"{mean:,.0f}").reset_index()
+    return means.map(lambda mean: cell(mean, ",.0f")).reset_index()
 
 
 def summary(study: Study) -> pd.DataFrame:
     """One row per net: test error over seeds with its interval, its best, with averaged BN, and training errors."""
+    means = {
+        "best iteration": "best_test_error",
+        "averaged BN": "averaged_bn_test_error",
+        "training error": "train_error",
+        "clean training error": "clean_train_error",
+    }
     rows = []
-    for net, runs in study.finals().groupby("net", sort=False):
+    for net, runs in study.finals().reindex(columns=["net", "test_error", *means.values()]).groupby("net", sort=False):
         test = estimate(runs["test_error"])
         row = {
             "net": net,
@@ -101,15 +136,7 @@ def summary(study: Study) -> pd.DataFrame:
             "95% interval": "-" if test.n == 1 else f"± {test.half_width:.2f}",
             "every seed": ", ".join(f"{value:.2f}" for value in runs["test_error"]),
         }
-        for name, column in (
-            ("best iteration", "best_test_error"),
-            ("averaged BN", "averaged_bn_test_error"),
-            ("training error", "train_error"),
-            ("clean training error", "clean_train_error"),
-        ):
-            mean = runs[column].mean() if column in runs else float("nan")
-            row[f"{name}, mean"] = "-" if pd.isna(mean) else f"{mean:.2f}"
-        rows.append(row)
+        rows.append(row | {f"{name}, mean": cell(runs[column].mean()) for name, column in means.items()})
     return pd.DataFrame(rows)
 
 
@@ -150,3 +177,16 @@ def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
         hardware = [", ".join(sorted(set(of_net[f"hardware_{precision}"]))) for precision in ("bf16", "fp32")]
         rows.append(row | {"hardware": " / ".join(dict.fromkeys(hardware))})
     return pd.DataFrame(rows)
+
+
+def provenance(study: Study) -> pd.DataFrame:
+    """One row per finished run: hardware, versions, commit and duration."""
+    runs = study.overview[study.overview["outcome"] == "finished"]
+    return pd.DataFrame(
+        {
+            **{column: runs[column] for column in ("net", "seed", "hardware", "torch")},
+            "commit": runs["commit"].fillna("unknown").str[:12],
+            "altered since": runs["dirty"].eq(True).map({True: "yes", False: "no"}),
+            "minutes": (runs["seconds"] / 60).map("{:.1f}".format),
+        }
+    )

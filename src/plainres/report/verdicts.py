@@ -156,15 +156,14 @@ def effects_of(comparison: Comparison, studies: Sequence[Study]) -> list[Effect]
     for study in studies:
         if not study.runs or study.info is not comparison.dataset or not study.is_the_papers:
             continue
-        share = study.iterations / study.info.paper_iterations
         values = {net: comparison.measure(study, net) for net in comparison.weights}
-        if share < comparison.least_share or any(series.empty for series in values.values()):
+        if study.share < comparison.least_share or any(series.empty for series in values.values()):
             continue
         total = weighted_sum(values, comparison.weights)
         interval = Interval(total.mean - comparison.minus, total.half_width, total.n)
         seeds = sum(weight * values[net] for net, weight in comparison.weights.items()).dropna() - comparison.minus
         runs = tuple(seeds) or (interval.mean,)
-        found.append(Effect(study.name, study.iterations, share, interval, runs, comparison.within))
+        found.append(Effect(study.name, study.iterations, study.share, interval, runs, comparison.within))
     return sorted(found, key=lambda effect: -effect.iterations)
 
 

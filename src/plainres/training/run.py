@@ -260,7 +260,7 @@ class _Run:
         }
 
     def _write_weights(self, net: nn.Module, data: StudyData, final: dict, provenance: dict) -> None:
-        recipe = {"config": asdict(self.config), "final": final, "provenance": provenance}
+        recipe: dict[str, Any] = {"config": asdict(self.config), "final": final, "provenance": provenance}
         if data.class_names is not None:
             recipe |= {"classes": data.class_names}
         architecture = {"family": self.config.family} | self.config.architecture()

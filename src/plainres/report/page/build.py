@@ -16,8 +16,7 @@ from plainres.report.claims_tables import comparison_lines
 from plainres.report.degradation import finding
 from plainres.report.page.curves import budgets_chart, curves_chart, label
 from plainres.report.page.layers import layers_chart
-from plainres.report.records import Study
-from plainres.report.results import largest_study
+from plainres.report.records import Study, largest_study
 from plainres.report.tables import PRECISION_NOTE, precision_differences, table_6
 
 HERE = files(__package__)
@@ -50,14 +49,12 @@ def tables(studies: Sequence[Study], results: Path) -> list[tuple[str, str, pd.D
             shown.append((title, f"{study.describe()}. Errors in percent at the last iteration.", frame))
     if len(precision := precision_differences(studies)):
         shown.append(("bf16 against fp32", PRECISION_NOTE, precision))
-    if (results / architecture.FOLDER / "nets.json").exists():
-        counted = architecture.table_1(architecture.read_nets(results / architecture.FOLDER))
-        shown.append(
-            ("Table 1: parameters and multiply-adds of the ImageNet nets", "For an image of 224x224.", counted)
-        )
+    if nets := architecture.read_nets(results / architecture.FOLDER):
+        title = "Table 1: parameters and multiply-adds of the ImageNet nets"
+        shown.append((title, "For an image of 224x224.", architecture.table_1(nets)))
     for scores in imagenet.score_sets(imagenet.read_scores(results)):
         if scores.is_result:
-            shown += [(title, scores.describe(), frame) for title, (_, frame) in scores.tables().items()]
+            shown += [(title, scores.describe(), frame) for title, frame in scores.tables().items()]
     return shown
 
 

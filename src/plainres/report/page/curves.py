@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from plainres.report.figures import error_top, paper_nets
+from plainres.report.figures import error_panels, error_top
 from plainres.report.records import Study, budget_series
 
 ERRORS = {"train_error": "training", "test_error": "test"}
@@ -20,15 +20,8 @@ DEPTH = alt.Color(
 
 
 def figure_nets(study: Study) -> list[str]:
-    """Return the nets that Figure 6 shows of a study, or Figure 4 if it is one on photographs.
-
-    As in the paper, plain-110, which hardly trains, is left out if there are other plain nets.
-    """
-    if study.is_imagenet:
-        papers = study.overview[study.overview["shortcut"].isin(["none", "A"])]
-        return list(papers.loc[papers["outcome"] != "diverged", "net"].unique())
-    plain = paper_nets(study, "plain")
-    return ([net for net in plain if net != "plain-110"] or plain) + paper_nets(study, "residual")
+    """Return the nets that Figure 6 shows of a study, or Figure 4 if it is one on photographs."""
+    return [net for nets in error_panels(study).values() for net in nets]
 
 
 def csv_data(frame: pd.DataFrame, numbers: Sequence[str]) -> alt.InlineData:
