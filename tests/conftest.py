@@ -23,6 +23,19 @@ def close_figures():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Write empty files in place of figures, for tests of what stands beside them."""
+
+    def save(figure, stem):
+        paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+        for path in paths:
+            path.touch()
+        return paths
+
+    monkeypatch.setattr("plainres.report.write.save_figure", save)
+
+
+@pytest.fixture
 def small_demo(monkeypatch):
     """Make the demo set so small that a run takes seconds."""
     shrink_demo(monkeypatch)

@@ -1,5 +1,6 @@
 """Helpers of several test modules: small runs on a small demo set, and comparisons of their records."""
 
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+import plainres.__main__
 from plainres.catalog.datasets import DEMO
 from plainres.nets import load_net
 from plainres.training import RunConfig, RunContext, evaluation, probes, train_run
@@ -48,6 +50,14 @@ def metrics(results: Path, run_config: RunConfig) -> pd.DataFrame:
 def one_line(text: str) -> bool:
     """Return whether an error message is a single line."""
     return text.startswith("error: ") and text.count("\n") == 1
+
+
+def run_plainres(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
+    """Run the command `plainres` in this process, and return its exit status and what it printed (stdout, stderr)."""
+    monkeypatch.setattr(sys, "argv", ["plainres", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        plainres.__main__.main()
+    return ended.value.code, *capsys.readouterr()
 
 
 class Interrupt(pl.Callback):

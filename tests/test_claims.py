@@ -2,13 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from helpers import ROOT
+from helpers import ROOT, run_plainres
 from hypothesis import given
 from hypothesis import strategies as st
 from test_report import write_run
@@ -290,14 +288,10 @@ def test_thresholds_and_changes_are_dated():
     assert all(entry[0].startswith("2026-") for entry in (*ledger.CHANGES, *ledger.RECORDS))
 
 
-def test_lost_claim_fails_the_command(tmp_path):
-    def claims():
-        command = [sys.executable, "-m", "plainres", "claims", str(tmp_path)]
-        return subprocess.run(command, capture_output=True, text=True)
-
+def test_lost_claim_fails_the_command(tmp_path, monkeypatch, capsys):
     (study,) = degraded(tmp_path, 12.0)
-    done = claims()
-    assert done.returncode == 0 and "Degradation" in done.stdout and "cifar10-64k-fp32" in done.stdout
+    status, out, _ = run_plainres(monkeypatch, capsys, "claims", str(tmp_path))
+    assert status == 0 and "Degradation" in out and "cifar10-64k-fp32" in out
     saved = json.loads((tmp_path / "claims.json").read_text("utf-8"))[DEGRADATION]
     assert saved["level"] == REPRODUCED
     (comparison,) = saved["comparisons"]
@@ -307,6 +301,6 @@ def test_lost_claim_fails_the_command(tmp_path):
         run = json.loads(path.read_text("utf-8"))
         run["final"]["train_error"] = 1.0
         path.write_text(json.dumps(run))
-    done = claims()
-    assert done.returncode == 1 and f"higher level for {DEGRADATION}" in done.stderr
+    status, _, err = run_plainres(monkeypatch, capsys, "claims", str(tmp_path))
+    assert status == 1 and f"higher level for {DEGRADATION}" in err
     assert json.loads((tmp_path / "claims.json").read_text("utf-8"))[DEGRADATION]["level"] == REPRODUCED

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, one_line
+from helpers import ROOT, one_line, run_plainres
 
 from plainres import __main__ as commands
 from plainres import report
@@ -74,13 +74,6 @@ def test_paths_in_the_environment_and_in_python_have_a_home_folder_too(home, mon
 def test_every_command_reads_its_options_in_the_same_way():
     files = [path for folder in ("src", "experiments") for path in (ROOT / folder).rglob("*.py")]
     assert [path.name for path in files if "tyro.cli(" in path.read_text("utf-8")] == ["cli.py"]
-
-
-def run_plainres(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["plainres", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        commands.main()
-    return ended.value.code, *capsys.readouterr()
 
 
 def test_help_lists_every_command_without_importing_torch():

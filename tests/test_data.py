@@ -310,6 +310,7 @@ def test_changed_file_or_folder_is_noticed_by_the_next_run(made_cifar100, tmp_pa
         run_on_cifar100(tmp_path_factory.mktemp("empty"))
 
 
+@pytest.mark.usefixtures("small_demo", "undrawn")
 def test_cifar100_run_is_reported_without_published_figures(made_cifar100, monkeypatch):
     monkeypatch.setitem(CIFAR100_INFO.sizes, "50k", {"train": 200, "test": 100})
     results = made_cifar100 / "results"

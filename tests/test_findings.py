@@ -9,6 +9,7 @@ from helpers import ROOT
 
 from plainres import report
 from plainres.report.claims import judge_results
+from plainres.report.first_updates import figure_first_updates, relative_norm
 from plainres.report.published import REPRODUCTION, TABLE_6_COMPARED
 from plainres.report.statistics import difference, final
 
@@ -30,12 +31,6 @@ def says(*sentences):
 
 def mean(study, net, measure=TRAINING):
     return measure(study, net).mean()
-
-
-def norms(run, iteration):
-    """Median relative norm of the first ten layers at a probe."""
-    probes = run.probes[(run.probes["iteration"] == iteration) & (run.probes["layer"] <= 10)]
-    return probes["relative_weight_norm"].median()
 
 
 def span(values, digits=0):
@@ -96,10 +91,10 @@ def test_gradients_and_first_updates(studies):
             largest[depth] = start[start["net"] == f"plain-{depth}"]["response_gradient_norm"].max()
     growth = [(largest[depth + 12] / largest[depth]) ** (1 / 12) for depth in (20, 32, 44)]
     says(span(growth, 2))
-    says(f"{span([norms(run, 125) for run in fp32.of_net('plain-56')])} times")
-    says(f"{span([norms(run, 125) for run in fp32.of_net('resnet-56')], 1)} times")
+    says(f"{span([relative_norm(run, 125) for run in fp32.of_net('plain-56')])} times")
+    says(f"{span([relative_norm(run, 125) for run in fp32.of_net('resnet-56')], 1)} times")
     (run,) = studies["cifar10-64k-bf16"].of_net("plain-56")
-    measured = {iteration: norms(run, iteration) for iteration in (1_000, 8_000, 16_000, 32_000)}
+    measured = {iteration: relative_norm(run, iteration) for iteration in (1_000, 8_000, 16_000, 32_000)}
     decay = {i: measured[1_000] * np.exp(-1e-4 * (i - 1_000)) for i in (8_000, 16_000, 32_000)}
     says(", ".join(f"{norm:.1f}" for norm in measured.values()), ", ".join(f"{norm:.1f}" for norm in decay.values()))
 
@@ -108,7 +103,7 @@ def test_smaller_first_updates(studies):
     study = studies["cifar10-2k-fp32"]
     for classifier in ("", "-uniform-classifier", "-small-classifier"):
         runs = study.of_net(f"plain-56{classifier}")
-        columns = [norms(run, 31) for run in runs], *(error(study, runs[0].net) for error in (TRAINING, TEST))
+        columns = [relative_norm(run, 31) for run in runs], *(error(study, runs[0].net) for error in (TRAINING, TEST))
         cells = [", ".join(f"{value:.1f}" for value in column) for column in columns]
         says(" | ".join(cells))
     says(*(f"{mean(study, net):.1f}%" for net in ("plain-20", "plain-20-small-classifier")))
@@ -116,6 +111,14 @@ def test_smaller_first_updates(studies):
     gap = {"plain-56": 1, "plain-20": -1}
     less = difference(bounded, gap | {"plain-56-clip1": -1, "plain-20-clip1": 1}, TRAINING)
     says(f"{less.mean:.1f} ± {less.half_width:.1f} of {difference(bounded, gap, TRAINING).mean:.1f} points")
+
+
+def test_first_updates_are_drawn(studies):
+    (panel,) = figure_first_updates(studies.studies).axes
+    drawn = {tuple(line.get_xydata()[0]) for line in panel.lines if len(line.get_xdata())}
+    for run in studies["cifar10-2k-fp32"].of_net("plain-56-small-classifier"):
+        assert (relative_norm(run, 31), run.info["final"]["train_error"]) in drawn
+    assert len(drawn) >= 13 and figure_first_updates([studies["cifar10-8k-fp32"]]) is None
 
 
 def test_precision(studies):

@@ -157,7 +157,7 @@ def test_probing_recorded_weights_gives_the_recorded_probes(finished, data):
 
 
 @pytest.fixture
-def copied_record(finished, tmp_path):
+def copied_record(finished, tmp_path, undrawn):
     """The folder of a copy of a finished record, to be changed."""
     results, _ = finished
     return shutil.copytree(results / config().folder, tmp_path / config().folder)

@@ -144,7 +144,7 @@ class Study(Frames):
         """Return data, budget or budgets, precision and number of seeds in one line, for titles and captions.
 
         Args:
-            runs: Runs on the study's data, in its precision. By default the finished ones, or all if none has finished.
+            runs: Runs on the study's data. By default the finished ones, or all if none has finished.
         """
         config = self.config
         runs = runs or self.runs or self.readable
@@ -156,8 +156,9 @@ class Study(Frames):
         batches = _span(run.config["batch_size"] for run in runs)
         seeds = Counter((run.net, run.config["iterations"]) for run in runs)
         per_net = f"{_span(seeds.values())} seed{'s' if max(seeds.values()) > 1 else ''} per net"
+        precisions = " and ".join(sorted({run.config["precision"] for run in runs}))
         dataset = f"{self.dataset[0].upper()}{self.dataset[1:]}"
-        return f"{dataset}{trained_on}, {budgets} iterations of {batches}{bn}, {config['precision']}, {per_net}"
+        return f"{dataset}{trained_on}, {budgets} iterations of {batches}{bn}, {precisions}, {per_net}"
 
     def finals(self) -> pd.DataFrame:
         """Return one row per finished run: net, seed, complexity, final figures, time and hardware."""

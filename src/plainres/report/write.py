@@ -15,6 +15,7 @@ from plainres.report.claims import judge_results
 from plainres.report.degradation import verdict
 from plainres.report.drawing import in_our_style
 from plainres.report.figures import figure_1, figure_6, figure_budgets
+from plainres.report.first_updates import figure_first_updates
 from plainres.report.forest import figure_claims
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients, weights
 from plainres.report.records import Study, budget_series, find_studies
@@ -46,6 +47,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     with plt.rc_context({"svg.hashsalt": stem.name}):
         pixels, reduced, drawing = io.BytesIO(), io.BytesIO(), io.BytesIO()
         figure.savefig(pixels, format="png")
+        figure.set_layout_engine("none")  # keeps the places that it has found, which takes as long as drawing
         # A palette makes the files three times smaller. Pillow's default method would drop the colors of few pixels.
         quantized = (
             Image.open(pixels).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
@@ -141,6 +143,8 @@ def write_all(results: Path) -> list[Study]:
     write_architecture(results)
     if scores := imagenet.read_scores(results):
         write_atomic(results / imagenet.SCORES / "tables.md", imagenet.tables_markdown(scores))
-    if claims_plot := figure_claims(judge_results(studies, results)):
-        save_figure(claims_plot, results / "claims")
+    drawn = {"claims": figure_claims(judge_results(studies, results)), "first_updates": figure_first_updates(studies)}
+    for name, figure in drawn.items():
+        if figure:
+            save_figure(figure, results / name)
     return studies
