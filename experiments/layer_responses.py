@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import tyro
 
 from plainres.cli import parse_options, run_command
@@ -22,7 +23,7 @@ from plainres.errors import UserError
 from plainres.records.files import RecordFiles
 from plainres.report import read_study, write_study
 from plainres.training.build import load_recorded, make_data, make_net
-from plainres.training.probes import initial_weights, probe, write_probes
+from plainres.training.probes import initial_weights, probe
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def main() -> int:
         initial = initial_weights(config)
         rows = probe(make_net(config), initial, data, 0, config.precision)
         rows += probe(recorded.net, initial, data, config.iterations, config.precision)
-        write_probes(folder, rows)
+        RecordFiles(folder).write_probes(pd.DataFrame(rows))
         print(f"{folder}/probes.csv")
     study = read_study(options.study)
     for path in write_study(study):

@@ -66,7 +66,7 @@ def test_side_by_side_is_compared_with_in_turn_under_each_condition(tmp_path, mo
     assert written["start_seconds"] > 0
     assert quiet["in_turn"] == [60.0, 60.0] and quiet["side_by_side"] == [60.0, 60.0]
     assert (quiet["ratio"], busy["condition"]) == (1.0, "beside one busy process")
-    assert "1.00 (1.00 to 1.00)" in out
+    assert "1.00 to 1.00" in out
 
 
 class FakePool(ThreadPoolExecutor):

@@ -86,8 +86,8 @@ def main() -> int:
     if data_dir:
         require_cifar(CIFAR10.name, data_dir)
     compare = compare_side_by_side if options.side_by_side else compare_ways
-    content, rows = compare(options, device, data_dir)
-    print(tabulate(rows, headers="keys", disable_numparse=True))
+    content = compare(options, device, data_dir)
+    print(tabulate(map(table_row, content["lines"]), headers="keys", floatfmt=",.2f"))
     hardware = describe_hardware(device)
     suffix = "-side-by-side" if options.side_by_side else ""
     path = options.results / "bench" / f"{file_stem(hardware)}{suffix}.json"
@@ -98,6 +98,15 @@ def main() -> int:
     return 0
 
 
+def table_row(line: dict) -> dict:
+    """Return a line of the JSON file as the printed table shows it: medians of rounds, and the range of the ratio."""
+    low, high = line["ratio_spread"]
+    row = {name: median(value) if isinstance(value, list) else value for name, value in line.items()}
+    for name in ("batch_size", "milliseconds_of_rounds"):
+        row.pop(name, None)
+    return row | {"ratio_spread": f"{low:.2f} to {high:.2f}"}
+
+
 def file_stem(hardware: dict) -> str:
     """Return the name of the JSON file for some hardware, for example `amd-epyc-2-threads` or `nvidia-h200`."""
     threads = "one thread" if hardware["threads"] == 1 else f"{hardware['threads']} threads"
@@ -105,8 +114,8 @@ def file_stem(hardware: dict) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def compare_ways(options: Options, device: torch.device, data_dir: Path | None) -> tuple[dict, list[dict]]:
-    """Time all ways of training in turn, and return the contents of the JSON file and the rows of the printed table."""
+def compare_ways(options: Options, device: torch.device, data_dir: Path | None) -> dict:
+    """Time all ways of training in turn, and return the contents of the JSON file."""
     ways: dict[str, Callable[..., float]] = {"stock": time_stock}
     for precision in dict.fromkeys(("fp32", fast_precision(device))):
         if device.type == "cuda":
@@ -124,27 +133,13 @@ def compare_ways(options: Options, device: torch.device, data_dir: Path | None) 
                     seconds[way].append(pools[way].submit(function, depth, timed, data_dir, device).result())
                     print(f"resnet-{depth} {way}: {1e3 * seconds[way][-1]:.3g} ms", file=sys.stderr, flush=True)
             lines += [summarize(way, depth, seconds[way], seconds["stock"]) for way in ways]
-    rows = [
-        {
-            "net": line["net"],
-            "way": line["way"],
-            "ms": f"{line['milliseconds']:.3g}",
-            "images/s": f"{line['images_per_second']:,.0f}",
-            "speed / stock": _with_range(line["ratio_to_stock"], line["ratio_spread"]),
-        }
-        for line in lines
-    ]
-    return {"lines": lines}, rows
+    return {"lines": lines}
 
 
 def summarize(way: str, depth: int, seconds: Sequence[float], stock: Sequence[float]) -> dict:
     """Return medians over the rounds, and the speed relative to the stock loop, round by round.
 
-    Args:
-        way: Way of training.
-        depth: Depth of the net.
-        seconds: Seconds per iteration in each round.
-        stock: Those of the stock loop in the same rounds.
+    `seconds` has the seconds per iteration in each round, and `stock` those of the stock loop in the same rounds.
     """
     ratios = [base / own for own, base in zip(seconds, stock, strict=True)]
     return {
@@ -159,11 +154,11 @@ def summarize(way: str, depth: int, seconds: Sequence[float], stock: Sequence[fl
     }
 
 
-def compare_side_by_side(options: Options, device: torch.device, data_dir: Path | None) -> tuple[dict, list[dict]]:
-    """Compare one run per core, one thread each, with runs in turn; return what `compare_ways` returns.
+def compare_side_by_side(options: Options, device: torch.device, data_dir: Path | None) -> dict:
+    """Compare one run per core, one thread each, with runs in turn; return the contents of the JSON file.
 
-    `start_seconds` is what a new process takes to import this package and to read its data. In turn, only the first
-    run has this start.
+    Their numbers are images per second of all runs together. `start_seconds` is what a new process takes to import this
+    package and to read its data. In turn, only the first run has this start.
     """
     precision, cores = fast_precision(device), available_cores()
     train = partial(time_study, SIDE_BY_SIDE_DEPTH, options.timed or SIDE_BY_SIDE_TIMED, data_dir, device, precision)
@@ -173,7 +168,6 @@ def compare_side_by_side(options: Options, device: torch.device, data_dir: Path 
         return sum(BATCH_SIZE / future.result() for future in [pool.submit(train) for pool in pools])
 
     lines: list[dict] = []
-    rows: list[dict] = []
     with ExitStack() as stack:
         in_turn = [stack.enter_context(_process(cores))]
         side_by_side = [stack.enter_context(_process(1)) for _ in range(cores)]
@@ -181,30 +175,23 @@ def compare_side_by_side(options: Options, device: torch.device, data_dir: Path 
         in_turn[0].submit(load_data, data_dir).result()
         start_seconds = time.perf_counter() - begin
         for condition, busy in CONDITIONS.items():
-            pairs = []
+            before, after = [], []
             with busy_processes(busy):
                 for _ in range(options.rounds):
-                    pairs.append((images_per_second(in_turn), images_per_second(side_by_side)))
-                    speeds = "{:.0f} and {:.0f} images/s".format(*pairs[-1])
+                    before.append(images_per_second(in_turn))
+                    after.append(images_per_second(side_by_side))
+                    speeds = f"{before[-1]:.0f} and {after[-1]:.0f} images/s"
                     print(f"{condition}: {speeds}", file=sys.stderr, flush=True)
-            ratios = [after / before for before, after in pairs]
-            spread = [min(ratios), max(ratios)]
-            speed = {"in_turn": [before for before, _ in pairs], "side_by_side": [after for _, after in pairs]}
-            lines.append({"condition": condition, "cores": cores, **speed})
-            lines[-1] |= {"ratio": median(ratios), "ratio_spread": spread}
-            rows.append({"condition": condition, "ratio": _with_range(median(ratios), spread)})
-            rows[-1] |= {f"{name}, images/s": f"{median(values):.0f}" for name, values in speed.items()}
+            ratios = [new / old for old, new in zip(before, after, strict=True)]
+            lines.append({"condition": condition, "cores": cores, "in_turn": before, "side_by_side": after})
+            lines[-1] |= {"ratio": median(ratios), "ratio_spread": [min(ratios), max(ratios)]}
     print(f"A new process takes {start_seconds:.1f} s to its first iteration.\n")
-    return {"method": f"plainres {precision}", "start_seconds": start_seconds, "lines": lines}, rows
+    return {"method": f"plainres {precision}", "start_seconds": start_seconds, "lines": lines}
 
 
 def _process(threads: int) -> ProcessPoolExecutor:
     """Return a new process that computes with this number of threads."""
     return ProcessPoolExecutor(1, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,))
-
-
-def _with_range(ratio: float, spread: Sequence[float]) -> str:
-    return f"{ratio:.2f} ({spread[0]:.2f} to {spread[1]:.2f})"
 
 
 @contextmanager
@@ -220,11 +207,7 @@ def busy_processes(count: int) -> Iterator[None]:
 
 
 class Stopwatch(pl.Callback):
-    """Callback that times a number of iterations and then ends the training.
-
-    Attributes:
-        seconds: Mean duration of a timed iteration.
-    """
+    """Callback that times a number of iterations and then ends the training. `seconds` is their mean duration."""
 
     seconds: float
 
@@ -256,13 +239,8 @@ def time_study(
 ) -> float:
     """Return the seconds per iteration of a ResNet that is trained as the experiments train it.
 
-    Args:
-        depth: Depth of the net, 6n+2.
-        timed: Number of timed iterations.
-        data_dir: Folder that holds CIFAR-10. None means drawn images of the same size, whose iterations cost the same.
-        device: Device to train on.
-        precision: `"fp32"` or `"bf16"`.
-        graphs: Whether to compile the net and to use CUDA graphs.
+    `data_dir` holds CIFAR-10. Without it, images of the same size are drawn, whose iterations cost the same. `graphs`
+    says whether to compile the net and to use CUDA graphs.
     """
     config = _config(depth, timed, precision)
     data = load_data(data_dir, config.iterations)

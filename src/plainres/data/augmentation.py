@@ -80,11 +80,8 @@ def jittered_crop(image: Tensor, crop: Tensor, size: int) -> Tensor:
     The square is cut from the original photograph and then resized, which gives the same picture, except that its
     position is rounded to whole pixels, at a lower cost.
 
-    Args:
-        image: Photograph uint8 (3, H, W).
-        crop: Scale and position of the crop, float32 (3,), see `Augmentations`.
-        size: Height and width of the crop, uint8 (3, size, size). For a size of 224, the shorter side lies between 256
-            and 480 pixels.
+    `image` is uint8 (3, H, W), the crop (3, size, size). `crop` is its scale and position, float32 (3,), see
+    `Augmentations`. For a size of 224, the shorter side lies between 256 and 480 pixels.
     """
     scale, y, x = crop.tolist()
     low, high = (round(bound * size) for bound in SHORTER_SIDE)

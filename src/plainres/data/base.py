@@ -81,9 +81,9 @@ class StudyData(pl.LightningDataModule):
     Several processes divide each batch among them. An epoch has as many whole batches as there are images for.
 
     Args:
-        data_dir: Folder that holds the data set. None means `default_data_dir()`.
+        data_dir: Folder that holds the data set. Default: the environment variable DATA_DIR, or ./data.
         seed: Seed of the batches.
-        iterations: Number of different training batches.
+        iterations: Number of different training batches. An epoch, however, is a pass over the images.
         batch_size: Number of images per iteration, over all processes.
         micro_batch: Number of images per item of the training loader, for `Trainer(accumulate_grad_batches=...)`. 0
             means the whole batch, or this process's share of it.

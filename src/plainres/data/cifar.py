@@ -103,13 +103,9 @@ class CifarData(StudyData):
     which often shares them.
 
     Args:
-        data_dir: Folder that holds, or will hold, the data set. Default: the environment variable DATA_DIR, or ./data.
+        data_dir: Folder that holds, or will hold, the data set; this and what is missing here as for `StudyData`.
         dataset: `"cifar10"`, `"cifar100"` or `"demo"`.
         train_set: `"50k"` to train on all training images, or `"45k"` to hold out 5,000 for validation.
-        seed: Seed of the batches, see `batch_table`.
-        iterations: Number of batches of the table. An epoch, however, is a pass over the images.
-        batch_size: Number of images per iteration, over all processes.
-        micro_batch: As for `StudyData`.
 
     Raises:
         UserError: If the data set or the training set is unknown.

@@ -58,10 +58,9 @@ class TrainBatches(Dataset):
 
     def __getitem__(self, item: int) -> PhotoBatch:
         iteration, micro_batch = divmod(item, self.micro_batches)
-        share = shard_range(self.stream.batch_size, self.shard)
-        own = shard_range(len(share), (micro_batch, self.micro_batches))
-        wanted = slice(share[own.start], share[own.stop - 1] + 1)
-        index, crop, flip, colour = (column[wanted] for column in self.stream.batch(iteration))
+        rank, size = self.shard
+        own = shard_range(self.stream.batch_size, (rank * self.micro_batches + micro_batch, size * self.micro_batches))
+        index, crop, flip, colour = (column[own.start : own.stop] for column in self.stream.batch(iteration))
         pixels = torch.empty(len(index), 3, self.size, self.size, dtype=torch.uint8)
         labels, bad = torch.empty_like(index), []
         for position, first in enumerate(index.tolist()):
@@ -100,15 +99,10 @@ class CenterBatches(Dataset):
 
 
 class BadImages:
-    """The unreadable files of a run. Each is reported once, on stderr and in a log, until there are too many.
+    """The unreadable files of a run. Each is reported once, on stderr and in a log, until there are more than `limit`.
 
-    Args:
-        limit: Number of unreadable files that is tolerated.
-        log: File in which to list them. Files that an earlier start of the run has listed count as well, and so do
-            those of the other processes that write into it. None to report them on stderr only.
-
-    Attributes:
-        names: Paths of all unreadable files so far.
+    Files that an earlier start of the run has listed in the log count as well, and so do those of the other processes
+    that write into it. `names` are the paths of all of them so far.
     """
 
     def __init__(self, limit: int, log: Path | None = None):
@@ -130,17 +124,14 @@ class BadImages:
                 self.names.add(path)
                 print(f"{path}: skipped ({reason})".encode(errors="backslashreplace").decode(), file=sys.stderr)
                 if self.log is not None:
-                    self._append(self.log, f"{path}\t{reason}\n")
+                    try:
+                        with self.log.open("ab", buffering=0) as file:  # other processes may write into it, too
+                            file.write(f"{path}\t{reason}\n".encode(errors="surrogateescape"))
+                    except OSError as error:
+                        raise UserError(f"{self.log}: cannot be written ({error.strerror or error})") from None
         if len(self.names) > self.limit:
             where = f", listed in {self.log}" if self.log is not None else ""
             raise UserError(f"{len(self.names)} images cannot be read{where}; at most {self.limit} are tolerated")
-
-    def _append(self, log: Path, line: str) -> None:
-        try:
-            with log.open("ab", buffering=0) as file:  # other processes may write into it at the same time
-                file.write(line.encode(errors="surrogateescape"))
-        except OSError as error:
-            raise UserError(f"{log}: cannot be written ({error.strerror or error})") from None
 
 
 class ImageNetData(StudyData):
@@ -150,13 +141,9 @@ class ImageNetData(StudyData):
     per channel, because a mean per pixel has no meaning at other image sizes. The part `"test"` is the folder `val`.
 
     Args:
-        data_dir: Folder that holds `train/<class>/*` and `val/<class>/*`. Default: the environment variable DATA_DIR,
-            or ./data.
+        data_dir: Folder that holds `train/<class>/*` and `val/<class>/*`; this and what is missing here as for
+            `StudyData`.
         size: Height and width of the crops, in pixels.
-        seed: Seed of the batches, see `AugmentationStream`.
-        iterations: Number of different training batches. An epoch, however, is a pass over the images.
-        batch_size: Number of images per iteration, over all processes.
-        micro_batch: As for `StudyData`.
         num_classes: Required number of class folders. By default, any number is accepted.
         workers: Number of processes that decode. By default, one for each core that this process may use, at most 16.
         bad_limit: Number of unreadable images that the run tolerates.

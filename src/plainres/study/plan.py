@@ -64,9 +64,7 @@ def calibrate(config: RunConfig, device: torch.device, iterations: int = 5) -> f
     config = replace(config, depth=depth, batch_size=batch_size, shortcut=None, norm="batch", init="he", micro_batch=0)
     if device.type == "cpu":
         keep_freed_memory()
-    dtype = torch.float64 if config.precision == "fp64" else torch.float32
-    # PyTorch's stub of `to` has no memory format beside a device.
-    net = make_net(config).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = make_net(config).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), fused=True)
     images = torch.rand(batch_size, *image_shape(config), generator=torch.Generator().manual_seed(0))
     images = images.to(device, memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytorch_lightning.loggers import WandbLogger
 
-from plainres.errors import UserError, first_line, require_one_of
+from plainres.errors import UserError, first_line
 from plainres.records.config import RunConfig
 from plainres.training.distributed import get_rank_info
 from plainres.training.record import UNFINISHED, Record
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import wandb
 
 ENDED = ("finished", "diverged")
-MODES = ("auto", "online", "offline", "off")
 # What W&B calls its modes, in WANDB_MODE and in its settings.
 WANDB_MODES = {"offline": "offline", "dryrun": "offline", "disabled": "off"}
 PROJECT = "plainres"
@@ -34,12 +33,11 @@ LOGIN_TIMEOUT, START_TIMEOUT, FINISH_TIMEOUT = 5, 20, 60
 
 
 def resolve_mode(mode: str) -> str:
-    """Return `"online"`, `"offline"` or `"off"` for one of `MODES`.
+    """Return `"online"`, `"offline"` or `"off"` for one of these or `"auto"`.
 
     For `"auto"`, W&B's own settings decide, such as the environment variable WANDB_MODE. Where they say online, which
     is W&B's default, this is offline if nobody is logged in or W&B cannot be reached, and off if wandb is missing.
     """
-    require_one_of("--wandb", mode, MODES)
     if mode == "off":
         return "off"
     if find_spec("wandb") is None:

@@ -35,12 +35,6 @@ def iteration_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.split("-")[1])
 
 
-def prune(folder: Path) -> None:
-    """Remove all checkpoints except the last two, and incomplete files of a process that was killed while writing."""
-    for path in [*list_checkpoints(folder)[:-KEPT], *folder.glob("*.tmp"), *folder.parent.glob("*.tmp")]:
-        path.unlink()
-
-
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
@@ -131,7 +125,10 @@ class Checkpointer(pl.Callback):
         if done or due or self.stop.agreed is not None:
             trainer.save_checkpoint(checkpoint_path(self.folder, trainer.global_step))
             if trainer.is_global_zero:
-                prune(self.folder)
+                # Incomplete files are those of a process that was killed while writing.
+                incomplete = [*self.folder.glob("*.tmp"), *self.folder.parent.glob("*.tmp")]
+                for path in list_checkpoints(self.folder)[:-KEPT] + incomplete:
+                    path.unlink()
             self.saved_at = time.monotonic()
         iterations = f"{trainer.global_step:,} of {self.config.iterations:,}"
         self.stop.raise_if_stopped(f"{self.config.name} at iteration {iterations}")

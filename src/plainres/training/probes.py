@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -13,7 +13,6 @@ from torch.nn.functional import cross_entropy
 from plainres.data import StudyData
 from plainres.nets.activation_checkpointing import activation_checkpointing, preserve_buffers
 from plainres.records.config import RunConfig
-from plainres.records.files import RecordFiles
 from plainres.training.build import make_net
 from plainres.training.evaluation import predict
 from plainres.training.module import ClassificationModule
@@ -72,17 +71,17 @@ class Variance:
     """The variance of all elements of a series of tensors, as a forward hook that sees them one after another."""
 
     def __init__(self) -> None:
-        self.sums: Tensor | float = 0.0
+        self.sums: Any = 0.0
+        self.count = 0
 
     def __call__(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> None:
         x = _to_double(output)
-        count = torch.tensor(x.numel(), dtype=x.dtype, device=x.device)
-        self.sums = self.sums + torch.stack((x.sum(), x.square().sum(), count))
+        self.sums = self.sums + torch.stack((x.sum(), x.square().sum()))
+        self.count += x.numel()
 
     def compute(self) -> float:
-        assert isinstance(self.sums, Tensor)
-        total, squares, count = self.sums.tolist()
-        return max(squares / count - (total / count) ** 2, 0.0)
+        mean, mean_square = (self.sums / self.count).tolist()
+        return max(mean_square - mean**2, 0.0)
 
 
 def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration: int, precision: str) -> list[dict]:
@@ -150,12 +149,6 @@ def _angle(weight: Tensor, start: Tensor) -> float:
     return math.degrees(math.acos(cosine.clamp(-1, 1).item()))
 
 
-def write_probes(folder: Path, rows: list[dict]) -> None:
-    """Write probes.csv into the folder of a record: one row per 3x3 layer and probed iteration."""
-    frame = pd.DataFrame(rows, columns=["iteration", "layer", "name", *PROBES])
-    RecordFiles(folder).write_probes(frame)
-
-
 class Prober(pl.Callback):
     """Probes a run at `probe_points` and writes probes.csv. Its state in the checkpoint holds the rows so far."""
 
@@ -171,16 +164,13 @@ class Prober(pl.Callback):
         self.rows = state["rows"]
 
     def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
-        self._probe(trainer, module)
+        self.on_train_batch_end(trainer, module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
-        self._probe(trainer, module)
-
-    def _probe(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
         done, iteration = self.rows[-1]["iteration"] if self.rows else -1, trainer.global_step
         if iteration not in self.points or iteration <= done:
             return
         with module.outside_rows():
             self.rows += probe(module.net, self.initial, self.data, iteration, self.record.config.precision)
         if trainer.is_global_zero:
-            write_probes(self.record.folder, self.rows)
+            self.record.write_probes(pd.DataFrame(self.rows))

@@ -19,15 +19,7 @@ UNFINISHED = "running"
 
 
 class Record(RecordFiles):
-    """The record of the run of a configuration.
-
-    Args:
-        results: Results folder.
-        config: Configuration of the run.
-
-    Attributes:
-        config: Configuration of the run.
-    """
+    """The record of the run of a configuration, in its folder below a results folder."""
 
     def __init__(self, results: Path, config: RunConfig):
         super().__init__(results / config.folder)
@@ -107,12 +99,7 @@ class Record(RecordFiles):
 class RecordLogger(Logger):
     """Lightning logger that writes metrics.csv, a row per iteration at which the module logs.
 
-    Args:
-        record: Record of the run.
-        train_images: Number of training images, which make an epoch.
-
-    Attributes:
-        rows: Contents of metrics.csv, one dict per row.
+    `train_images` make an epoch. `rows` are the contents of metrics.csv, one dict per row.
     """
 
     name, version = "record", ""  # which Lightning asks of every logger

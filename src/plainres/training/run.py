@@ -160,8 +160,7 @@ class _Run:
         results["final"] = on_rank_zero(lambda: _last_figures(metrics.rows))
         if outcome == "finished":
             net = make_net(config)  # the module's own net may have BN layers that communicate
-            # PyTorch's stub of `to` has no memory format beside a device.
-            net.to(self.device, module.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net.to(self.device, module.dtype).to(memory_format=torch.channels_last)
             net.load_state_dict(module.net.state_dict())
             results["final"] |= self._final_errors(net, data)
             results |= {"warmup_end": module.warmup_end, "seconds": module.seconds}
@@ -260,7 +259,7 @@ class _Run:
         }
 
     def _write_weights(self, net: nn.Module, data: StudyData, final: dict, provenance: dict) -> None:
-        recipe: dict[str, Any] = {"config": asdict(self.config), "final": final, "provenance": provenance}
+        recipe: dict = {"config": asdict(self.config), "final": final, "provenance": provenance}
         if data.class_names is not None:
             recipe |= {"classes": data.class_names}
         architecture = {"family": self.config.family} | self.config.architecture()
