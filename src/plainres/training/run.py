@@ -160,7 +160,7 @@ class _Run:
         results["final"] = on_rank_zero(lambda: _last_figures(metrics.rows))
         if outcome == "finished":
             net = make_net(config)  # the module's own net may have BN layers that communicate
-            net.to(self.device, module.dtype).to(memory_format=torch.channels_last)
+            net.to(self.device, next(module.net.parameters()).dtype).to(memory_format=torch.channels_last)
             net.load_state_dict(module.net.state_dict())
             results["final"] |= self._final_errors(net, data)
             results |= {"warmup_end": module.warmup_end, "seconds": module.seconds}
