@@ -60,7 +60,7 @@ notebooks: setup ## run the analysis notebooks on the records, in place
 
 docs: setup ## build the documentation site into docs/_build/html (installs the extra `docs`)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev,notebooks,dashboard,terminal,docs]'
+		--constraint constraints.txt --editable '.[report,dev,notebooks,dashboard,terminal,docs]'
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning docs docs/_build/html
 
 bench: setup ## compare speed with a stock Lightning loop, into results/local/bench
