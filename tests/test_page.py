@@ -13,11 +13,17 @@ from test_frames import write_layers, write_partial
 from test_report import write_run
 
 from plainres.report import find_studies
+from plainres.report.charts import (
+    budgets_chart,
+    curve_rows,
+    curves_chart,
+    figure_nets,
+    layer_rows,
+    layers_chart,
+)
 from plainres.report.degradation import finding
 from plainres.report.figures import figure_6
 from plainres.report.page import page_html, write_page
-from plainres.report.page.curves import budgets_chart, curve_rows, curves_chart, figure_nets
-from plainres.report.page.layers import layer_rows, layers_chart
 
 COMMITTED = ROOT / "results"
 MOST_BYTES = 4_000_000

@@ -107,17 +107,13 @@ def _draw_net(axes: Axes, net: dict, first_rows: dict[int, int], x: float) -> No
 def figure_3(nets: list[dict], axes: AxesLike = None) -> Figure:
     """Draw Figure 3: VGG-19, plain-34 and ResNet-34 side by side, layer by layer, aligned by the size of their maps.
 
-    Args:
-        nets: Nets from `read_nets`.
-        axes: One Axes to draw into, about 8 inches wide and 13.5 high.
+    The axes are about 8 inches wide and 13.5 high.
     """
     chosen = [net for name in FIGURE_3 for net in nets if net["net"] == name]
     first_rows = _first_rows(chosen)
-    titles = (
-        "VGG-19, a plain net, and the same net with shortcuts (Figure 3)",
-        "Dotted shortcuts: zero padding (option A).",
-    )
-    figure, (panel,) = make_panels(axes, 1, 1, titles, figsize=(8, 13.5))
+    title = "VGG-19, a plain net, and the same net with shortcuts (Figure 3)"
+    caption = "Dotted shortcuts: zero padding (option A)."
+    figure, (panel,) = make_panels(axes, 1, 1, title, caption, figsize=(8, 13.5))
     left = -1.3 - WIDTH
     for size, row in first_rows.items():
         panel.axhline(row - 0.5, color="0.85", lw=0.8, zorder=0)

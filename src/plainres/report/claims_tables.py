@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from plainres.files import read_json, write_atomic
-from plainres.report.claims import CLAIMS, MEANINGS
+from plainres.report.claims import CLAIMS
 from plainres.report.tables import markdown_table
-from plainres.report.verdicts import LEVELS, Judged, Verdict
+from plainres.report.verdicts import LEVELS, MEANINGS, Judged, Verdict
 
 
 def claims_frame(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
@@ -17,23 +17,14 @@ def claims_frame(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
     rows = []
     for claim in CLAIMS:
         for part in verdicts[claim.name].parts:
-            shown = part.shown
             row = {"claim": claim.name, "comparison": part.name, "level": part.level, "published": part.published}
-            if shown:
-                row |= {
-                    "effect": shown.interval.mean,
-                    "low": shown.interval.low,
-                    "high": shown.interval.high,
-                    "n": shown.interval.n,
-                    "unit": part.unit,
-                    "iterations": shown.iterations,
-                    "study": shown.study,
-                    "remark": part.remark,
-                }
+            if shown := part.shown:
+                effect = shown.interval
+                row |= {"effect": effect.mean, "low": effect.low, "high": effect.high, "n": effect.n}
+                row |= {"unit": part.unit, "iterations": shown.iterations, "study": shown.study}
             rows.append(row)
-    columns = ["claim", "comparison", "level", "effect", "low", "high", "n", "unit", "iterations", "study"]
-    frame = pd.DataFrame(rows, columns=[*columns, "published", "remark"])
-    return frame.astype({"n": "Int64", "iterations": "Int64"})
+    columns = ["claim", "comparison", "level", "effect", "low", "high", "n", "unit", "iterations", "study", "published"]
+    return pd.DataFrame(rows, columns=columns).astype({"n": "Int64", "iterations": "Int64"})
 
 
 def claims_table(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
@@ -74,9 +65,7 @@ def comparison_lines(verdict: Verdict) -> list[str]:
 def claims_text(verdicts: Mapping[str, Verdict]) -> str:
     """Return the claims that have verdicts with their levels and comparisons, for a terminal."""
     lines = []
-    for claim in CLAIMS:
-        if claim.name not in verdicts:
-            continue
+    for claim in (claim for claim in CLAIMS if claim.name in verdicts):
         verdict = verdicts[claim.name]
         lines += [f"{claim.sentence} ({claim.evidence}).", f"    {verdict.level.upper()}"]
         lines += [f"    {line}" for line in comparison_lines(verdict)] + [""]
@@ -95,17 +84,14 @@ def claims_markdown(verdicts: Mapping[str, Verdict]) -> str:
 
 def lost_claims(verdicts: Mapping[str, Verdict], path: Path) -> list[str]:
     """Return the claims that have a higher level in the file of an earlier `save_claims`."""
-    before = {name: entry["level"] for name, entry in read_json(path).items()} if path.exists() else {}
-    return [
-        name
-        for name, verdict in verdicts.items()
-        if name in before and LEVELS.index(verdict.level) < LEVELS.index(before[name])
-    ]
+    before = read_json(path) if path.exists() else {}
+    known = [name for name in verdicts if name in before]
+    return [name for name in known if LEVELS.index(verdicts[name].level) < LEVELS.index(before[name]["level"])]
 
 
 def save_claims(verdicts: Mapping[str, Verdict], path: Path) -> None:
     """Write level, effects, intervals, numbers of seeds, budgets and studies of all claims as JSON."""
-    frame = claims_frame(verdicts).drop(columns="remark")
+    frame = claims_frame(verdicts)
     content = {
         name: {
             "level": verdict.level,

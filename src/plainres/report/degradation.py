@@ -1,12 +1,12 @@
 """What one study says about degradation and its cure, in a paragraph, from the errors at its own depths."""
 
 from plainres.report.figures import PREFIXES, paper_depths
-from plainres.report.records import Study
+from plainres.report.records import ERRORS, Study
 from plainres.report.statistics import Interval, difference, final
 from plainres.report.verdicts import LEAST_SHARE
 
 TRY = "Try another seed (--seeds 1) or more iterations (--iterations)"
-ERRORS = {"training": "train_error", "test": "test_error"}
+TOO_SHORT = "a budget this short cannot tell a worse end from a slower start"
 
 
 def _apart(study: Study, net: str, other: str, column: str = "train_error") -> Interval:
@@ -27,7 +27,7 @@ def _doubt(apart: Interval) -> str:
 
 def _change(study: Study, shallow: str, deep: str) -> str:
     changes = []
-    for name, column in ERRORS.items():
+    for column, name in ERRORS.items():
         ends = [final(column)(study, net).mean() for net in (shallow, deep)]
         apart = _apart(study, deep, shallow, column)
         zero = "" if _is_sure(apart) else "; the interval includes zero"
@@ -44,22 +44,14 @@ def _plain(study: Study, depths: list[int]) -> str:
     apart = _apart(study, deep, shallow)
     at = "" if study.share >= 1 else " at this budget"
     if apart.mean <= 0:
-        finding = (
-            f"the deeper plain net does not have the higher training error{at}{_doubt(apart)}: degradation is not seen "
-            f"here. {TRY}"
-        )
+        how = f"does not have the higher training error{at}{_doubt(apart)}: degradation is not seen here. {TRY}"
     elif study.share < LEAST_SHARE:
-        finding = (
-            f"the deeper plain net is behind on its own training set{_doubt(apart)}, which is consistent with "
-            "degradation; a budget this short cannot tell a worse end from a slower start"
-        )
+        how = f"is behind on its own training set{_doubt(apart)}, which is consistent with degradation; {TOO_SHORT}"
     elif not at and _is_sure(apart):
-        finding = "the deeper plain net ends worse on its own training set, which is degradation"
+        how = "ends worse on its own training set, which is degradation"
     else:
-        finding = (
-            f"the deeper plain net ends worse on its own training set, the direction of degradation{_doubt(apart)}"
-        )
-    return f"{_change(study, shallow, deep)} {finding}."
+        how = f"ends worse on its own training set, the direction of degradation{_doubt(apart)}"
+    return f"{_change(study, shallow, deep)} the deeper plain net {how}."
 
 
 def _residual(study: Study, depths: list[int]) -> str:
@@ -77,7 +69,7 @@ def _twins(study: Study, depths: list[int]) -> str:
         return ""
     gaps = []
     for depth in depths:
-        apart = [_apart(study, f"plain-{depth}", f"resnet-{depth}", column).mean for column in ERRORS.values()]
+        apart = [_apart(study, f"plain-{depth}", f"resnet-{depth}", column).mean for column in ERRORS]
         gaps.append(f"{apart[0]:+.1f} and {apart[1]:+.1f} at {depth} layers")
     deepest = depths[-1]
     helps = _apart(study, f"plain-{deepest}", f"resnet-{deepest}").mean > 0
@@ -104,11 +96,8 @@ def about_seeds(study: Study) -> str:
 def verdict(study: Study, described: bool = True) -> str:
     """Return one paragraph on degradation and its cure, from the last iteration of the study's finished runs.
 
-    It states directions and differences. The claims judge them on all studies.
-
-    Args:
-        study: Study with finished runs.
-        described: Whether the paragraph begins with data, budget, precision, seeds and hardware.
+    It states directions and differences. The claims judge them on all studies. If `described`, it begins with data,
+    budget, precision and seeds.
     """
     plain, residual = (paper_depths(study.runs, kind) for kind in PREFIXES)
     parts = [

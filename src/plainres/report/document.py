@@ -30,11 +30,14 @@ README_MARKS = ("<!-- study: drawn by `make figures` -->", "<!-- end of study --
 
 
 def _render(template: str, **content: object) -> str:
-    """Fill in a Markdown template of this folder. Parts that stay empty leave one empty line."""
+    """Fill in a Markdown template. Parts of it that stay empty leave one empty line."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"table": tables.markdown_table, "thousands": "{:,}".format}
-    text = environment.from_string((files(__package__) / template).read_text(encoding="utf-8")).render(content)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", environment.from_string(template).render(content)).strip() + "\n"
+
+
+def _read(template: str) -> str:
+    return (files(__package__) / template).read_text(encoding="utf-8")
 
 
 def report_markdown(studies: Sequence[Study], root: Path) -> str:
@@ -42,7 +45,7 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
     cifar = [study for study in studies if study.shown and not study.is_imagenet and not study.info.warning]
     cifar.sort(key=lambda study: -study.iterations)
     return _render(
-        "report.md.jinja",
+        _read("report.md.jinja").replace("\n", "\n\n"),
         tables=tables,
         architecture=architecture,
         imagenet=imagenet,
@@ -56,7 +59,12 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
         nets=architecture.read_nets(root / architecture.FOLDER),
         photographs=[study for study in studies if study.runs and study.is_imagenet],
         scores=imagenet.tables_markdown(imagenet.read_scores(root)),
-        unshown=[(study.name, *other) for study in studies if not study.shown for other in study.others],
+        unshown="\n".join(
+            f"- {study.name}/{name}: {outcome}, {reason}"
+            for study in studies
+            if not study.shown
+            for name, outcome, reason in study.others
+        ),
         ledger=[(title, pd.DataFrame(entries, columns=columns)) for title, entries, columns in ledger.TABLES],
     )
 
@@ -78,13 +86,7 @@ def _effect(part: Judged, full: bool) -> str:
 
 
 def readme_section(study: Study, root: Path, studies: Sequence[Study]) -> str:
-    """Return the README's section on what was found.
-
-    Args:
-        study: Study to show, from `largest_study`.
-        root: Folder of the README. Paths in the section are relative to it.
-        studies: All studies.
-    """
+    """Return the README's section on what a study found, with the verdicts on all; paths are relative to `root`."""
     folder = study.folder.resolve().relative_to(root.resolve())
     verdicts = judge_results(studies, study.folder.resolve().parent)
     rows = []
@@ -97,7 +99,7 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study]) -> str:
     table = tables.table_6(study)
     compared = table[table["difference"] != "-"]
     return _render(
-        "readme.md.jinja",
+        _read("readme.md.jinja"),
         study=study,
         folder=folder.as_posix(),
         report=(folder.parent / "REPORT.md").as_posix(),

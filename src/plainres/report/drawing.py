@@ -1,6 +1,6 @@
 """What the figures have in common: style, panels, colours, curves, titles and captions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -38,40 +38,40 @@ FEW = 4  # so many values get markers, because a line through them would be shor
 
 
 def make_panels(
-    axes: AxesLike, rows: int, columns: int, titles: tuple[str, str], **options
+    axes: AxesLike, rows: int, columns: int, title: str, caption: str = "", **options
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure and its axes to draw into, row by row: those that are given, or those of a new figure.
 
-    Args:
-        axes: One Axes or an array of them, or None for a new figure.
-        rows: Number of rows of the new figure.
-        columns: Number of columns of the new figure.
-        titles: Title above the new figure, and caption of one or two lines below it. See `describe_figure`.
-        options: Further arguments of `matplotlib.pyplot.subplots`.
+    The title, the caption and further arguments of `matplotlib.pyplot.subplots` are for a new figure.
 
     Raises:
-        ValueError: If the number of axes is not `rows * columns`.
+        ValueError: If the number of given axes is not `rows * columns`.
     """
     if axes is None:
         figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
-        figure.suptitle(titles[0])
-        figure.supxlabel(titles[1], fontsize=8, color="0.35", wrap=True)
+        figure.suptitle(title)
+        figure.supxlabel(caption, fontsize=8, color="0.35", wrap=True)
     panels = list(np.asarray(axes, dtype=object).flat)
     if len(panels) != rows * columns:
         raise ValueError(f"this figure has {rows * columns} panels, but `axes` holds {len(panels)}")
     return panels[0].figure, panels
 
 
-def describe_figure(study: Study, title: str, runs: Sequence[Run], note: str = "") -> tuple[str, str]:
-    """Return the title of a figure, with the warning of the data set, and a caption that says what the runs are.
+def titles(study: Study, title: str, runs: Iterable[Run], note: str = "") -> dict[str, str]:
+    """Return title and caption of a figure for `make_panels`: the data set's warning, what the runs are, and a note.
 
     Args:
         study: Study of the runs, or one of several on the same data.
-        title: Title, of one or several lines.
+        title: Title without the warning.
         runs: Runs that the figure shows.
-        note: One short sentence that follows the description of the runs.
+        note: Short sentence. By default it says what bands are, if any net has several finished seeds.
     """
-    return "\n".join(filter(None, [title, study.info.warning])), f"{study.describe(runs)}. {note}".strip()
+    runs = [*runs]
+    finished = [run.net for run in runs if run.outcome == "finished"]
+    if not note and len(set(finished)) < len(finished):
+        note = "Bands: lowest to highest seed."
+    warned = f"{title}\n{study.info.warning}" if study.info.warning else title
+    return {"title": warned, "caption": f"{study.describe(runs)}. {note}".strip()}
 
 
 def thousands(x: float, _: float = 0) -> str:
@@ -129,12 +129,6 @@ def draw_net(axes: Axes, study: Study, net: str, colour: tuple) -> list[Line2D]:
         label = f"{net}, seed {run.seed} ({done} of {total})"
         entries.append(Line2D([], [], color=colour, alpha=0.5, label=label, **TEST))
     return entries
-
-
-def about_bands(runs: Sequence[Run]) -> str:
-    """Return what bands are, for a caption, if any net has several finished seeds."""
-    nets = [run.net for run in runs if run.outcome == "finished"]
-    return "Bands: lowest to highest seed." if len(set(nets)) < len(nets) else ""
 
 
 def _draw_curve(axes: Axes, values: pd.Series, **look) -> None:

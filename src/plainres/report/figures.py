@@ -19,9 +19,7 @@ from plainres.report.drawing import (
     TEST,
     TRAINING,
     AxesLike,
-    about_bands,
     by_depth,
-    describe_figure,
     draw_net,
     draw_seeds,
     error_axes,
@@ -29,15 +27,15 @@ from plainres.report.drawing import (
     make_panels,
     net_colours,
     thousands,
+    titles,
 )
-from plainres.report.records import Study
+from plainres.report.records import ERRORS, Study
 
 PREFIXES = {"plain": "plain", "residual": "resnet"}  # of the paper's nets, by kind
 PAPER_TOP = 20.0  # percent, the upper end of the axes in the paper
 PAPER_DEPTHS = (20, 56)  # of Figure 1
 PAPER_COLOURS = ("#d9a514", "#c1272d")  # of the shallow and the deep net
 VARIANTS = "^Dv<"  # markers of nets that depart from the paper
-PARTS = {"train_error": "training error (%)", "test_error": "test error (%)"}
 
 
 def paper_depths(runs: Sequence[Run], kind: str) -> list[int]:
@@ -61,20 +59,19 @@ def error_panels(study: Study) -> dict[str, list[str]]:
         plain, residual = ([net for net, option in nets.items() if option == wanted] for wanted in (None, "A"))
     else:
         plain, residual = paper_nets(study, "plain"), paper_nets(study, "residual")
+    deepest = ("resnet-110", "resnet-1202") if "resnet-1202" in residual else ()
     panels = {
         "plain nets": [net for net in plain if net != "plain-110"] or plain,
         "residual nets": [net for net in residual if net != "resnet-1202"],
-        "110 and 1202 layers": [net for net in residual if net in ("resnet-110", "resnet-1202")],
+        "110 and 1202 layers": [net for net in residual if net in deepest],
     }
-    if "resnet-1202" not in residual:
-        del panels["110 and 1202 layers"]
     return {title: nets for title, nets in panels.items() if nets}
 
 
 def error_top(study: Study, nets: Sequence[str]) -> float:
     """Return the upper end of the error axis: the paper's 20% if every net ends well below, else one that fits."""
     runs = [run for run in study.shown if run.net in nets]
-    highest = np.nanmax([0.0, *(run.last(column) for run in runs for column in PARTS)])
+    highest = np.nanmax([0.0, *(run.last(column) for run in runs for column in ERRORS)])
     return PAPER_TOP if highest < 0.8 * PAPER_TOP else min(100.0, 10 * math.ceil(highest / 10) + 20)
 
 
@@ -82,15 +79,8 @@ def error_top(study: Study, nets: Sequence[str]) -> float:
 def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 1: training error (left) and test error (right) of a shallow and a deep plain net.
 
-    As in the paper, the deep net is red and the shallow one yellow, and the axes end at 20% where both nets end below.
-
-    Args:
-        study: Study with finished plain nets of two depths. The nets are plain-20 and plain-56, or the shallowest and
-            the deepest one if the study lacks these.
-        axes: Two axes to draw into.
-
-    Returns:
-        None if the study has finished plain nets of fewer than two depths.
+    They are plain-20 and plain-56, or the shallowest and the deepest one if the study lacks these. As in the paper, the
+    deep net is red and the shallow one yellow, and the axes end at 20% where both nets end below. There are two axes.
     """
     depths = paper_depths(study.runs, "plain")
     if len(depths) < 2:
@@ -98,12 +88,12 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
     depths = list(PAPER_DEPTHS) if {*PAPER_DEPTHS} <= {*depths} else [depths[0], depths[-1]]
     nets = [f"plain-{depth}" for depth in depths]
     runs = [run for net in nets for run in study.of_net(net)]
-    titles = describe_figure(study, "Training and test error of plain nets (Figure 1)", runs, about_bands(runs))
-    figure, panels = make_panels(axes, 1, 2, titles, figsize=(7.2, 3.3), sharey=True)
-    for panel, (column, label) in zip(panels, PARTS.items(), strict=True):
+    above = titles(study, "Training and test error of plain nets (Figure 1)", runs)
+    figure, panels = make_panels(axes, 1, 2, **above, figsize=(7.2, 3.3), sharey=True)
+    for panel, (column, name) in zip(panels, ERRORS.items(), strict=True):
         for net, depth, colour in zip(nets, depths, PAPER_COLOURS, strict=True):
             draw_seeds(panel, study, net, column, 0.2, color=colour, lw=1.8, label=f"{depth}-layer")
-        error_axes(panel, study, error_top(study, nets), label)
+        error_axes(panel, study, error_top(study, nets), f"{name} error (%)")
         panel.legend()
     return figure
 
@@ -112,36 +102,21 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
 def figure_6(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 6: training error (dashed) and test error (bold) of plain nets and of residual nets.
 
-    Runs in progress are drawn in lighter colours.
-
-    Args:
-        study: Study with plain nets, residual nets with option A, or both, at the default settings.
-        axes: Axes to draw into: one per group of nets in `error_panels`.
-
-    Returns:
-        None if the study has no such nets.
+    Runs in progress are drawn in lighter colours. There is one axes per group of nets in `error_panels`.
     """
     top = error_top(study, [net for kind in PREFIXES for net in paper_nets(study, kind)])
     return draw_errors(study, top, "test", "Training and test error during training (Figure 6)", axes)
 
 
 def draw_errors(study: Study, top: float, tested: str, title: str, axes: AxesLike) -> Figure | None:
-    """Draw Figure 6 or 4, one panel per group of nets in `error_panels`. Returns None if there are none.
-
-    Args:
-        study: Study that has the nets.
-        top: Upper end of the error axis, in percent.
-        tested: What nets are tested on, for the legend: `"test"` or `"validation"`.
-        title: Title of the figure.
-        axes: Axes to draw into, one per group.
-    """
+    """Draw Figure 6 or 4, with errors up to `top` percent and `tested` as the name of the test error in legends."""
     groups = error_panels(study)
     if not groups:
         return None
     colours = net_colours(study)
     runs = [run for run in study.shown if any(run.net in nets for nets in groups.values())]
-    titles, width = describe_figure(study, title, runs, about_bands(runs)), max(5.2, 3.6 * len(groups))
-    figure, panels = make_panels(axes, 1, len(groups), titles, figsize=(width, 4.2), sharey=True)
+    size = (max(5.2, 3.6 * len(groups)), 4.2)
+    figure, panels = make_panels(axes, 1, len(groups), **titles(study, title, runs), figsize=size, sharey=True)
     for panel, (name, nets) in zip(panels, groups.items(), strict=True):
         entries = [entry for net in nets for entry in draw_net(panel, study, net, colours[net])]
         entries += [Line2D([], [], color="0.3", label="training", **TRAINING)]
@@ -157,15 +132,9 @@ def draw_errors(study: Study, top: float, tested: str, title: str, axes: AxesLik
 def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | None:
     """Draw the final training error (left) and test error (right) against the number of iterations.
 
-    Points are runs. A line joins the runs of one net and seed on the same hardware. Points of nets that depart from
-    the paper, such as plain-56-clip1, are hollow.
-
-    Args:
-        studies: Studies on one data set and training set, in one precision, with different budgets.
-        axes: Two axes to draw into.
-
-    Returns:
-        None if no net was trained at several budgets.
+    The studies are one series of `budget_series`, the nets those that have several budgets. Points are runs. A line
+    joins the runs of one net and seed on the same hardware. Points of nets that depart from the paper, such as
+    plain-56-clip1, are hollow. There are two axes.
     """
     runs = overview_frame([run for study in studies for run in study.runs])
     runs = runs[runs.groupby("net")["iterations"].transform("nunique") > 1]
@@ -176,9 +145,9 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
     variants = dict(zip(sorted({*runs["net"]} - papers), VARIANTS * len(runs), strict=False))
     shown = [run for study in studies for run in study.runs if run.net in set(runs["net"])]
     note = "Lines join runs of one seed on the same hardware."
-    titles = describe_figure(studies[0], "Final error against the length of the training", shown, note)
-    figure, panels = make_panels(axes, 1, 2, titles, figsize=(9.4, 3.8), sharey=True)
-    for panel, (column, label) in zip(panels, PARTS.items(), strict=True):
+    above = titles(studies[0], "Final error against the length of the training", shown, note)
+    figure, panels = make_panels(axes, 1, 2, **above, figsize=(9.4, 3.8), sharey=True)
+    for panel, (column, name) in zip(panels, ERRORS.items(), strict=True):
         for (net, kind, depth), of_net in runs.groupby(["net", "kind", "depth"]):
             look: dict[str, Any] = {"color": colours[depth], "ls": "--" if kind == "plain" else "-", "lw": 1.2, "ms": 5}
             marker = variants.get(net, "o" if kind == "plain" else "s")
@@ -191,7 +160,7 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
         panel.xaxis.set_minor_locator(plt.NullLocator())
         panel.xaxis.set_major_formatter(thousands)
         panel.set_xlabel("number of iterations of the whole training")
-        panel.set_ylabel(f"final {label}")
+        panel.set_ylabel(f"final {name} error (%)")
         panel.set_ylim(bottom=0)
         panel.tick_params(labelleft=True)
     panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))

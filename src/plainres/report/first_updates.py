@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from plainres.catalog.datasets import CIFAR10
 from plainres.records.run import Run
-from plainres.report.drawing import AxesLike, describe_figure, in_our_style, make_panels
+from plainres.report.drawing import AxesLike, in_our_style, make_panels, titles
 from plainres.report.records import Study
 
 ITERATIONS = 2_000
@@ -54,8 +54,8 @@ def figure_first_updates(studies: Sequence[Study], axes: AxesLike = None) -> Fig
     ]
     if not any(run.depth == max(MARKERS) for run in runs):
         return None
-    titles = describe_figure(chosen[0], "Smaller first updates, lower error of plain-56", runs, "Filled: bf16.")
-    figure, (panel,) = make_panels(axes, 1, 1, titles, figsize=(7.2, 4.2))
+    about = titles(chosen[0], "Smaller first updates, lower error of plain-56", runs, "Filled: bf16.")
+    figure, (panel,) = make_panels(axes, 1, 1, **about, figsize=(7.2, 4.2))
     for run in runs:
         colour = CONDITIONS[_condition(run)][1]
         fill = colour if run.config["precision"] == "bf16" else "white"

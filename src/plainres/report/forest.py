@@ -36,30 +36,22 @@ def _draw(axes: Axes, rows: pd.DataFrame, unit: str) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color="0.93")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["left"].set_visible(False)
 
 
 @in_our_style
 def figure_claims(verdicts: Mapping[str, Verdict]) -> Figure | None:
     """Draw the effect of every comparison of trained nets with its 95% interval, beside the published figure.
 
-    Effects of a single run per net have no interval and are open.
-
-    Args:
-        verdicts: Verdicts from `judge_results`.
-
-    Returns:
-        The figure, or None if no comparison has an effect.
+    Effects of a single run per net have no interval and are open. Returns None if no comparison has an effect.
     """
     frame = claims_frame(verdicts).dropna(subset="effect")
     panels = {unit: rows for unit in UNITS if len(rows := frame[(frame["unit"] == unit) & (frame["iterations"] > 0)])}
     if not panels:
         return None
     heights = [len(rows) + 2.2 for rows in panels.values()]
-    figure, axes = plt.subplots(
-        len(panels), 1, figsize=(9.5, ROW * sum(heights) + 0.6), height_ratios=heights, squeeze=False, layout="none"
-    )
+    size = (9.5, ROW * sum(heights) + 0.6)
+    figure, axes = plt.subplots(len(panels), figsize=size, height_ratios=heights, squeeze=False, layout="none")
     for panel, (unit, rows) in zip(axes[:, 0], panels.items(), strict=True):
         _draw(panel, rows, unit)
     levels = [level for level in COLOURS if level in set(frame["level"])]

@@ -11,16 +11,9 @@ from plainres.catalog.datasets import IMAGENET
 from plainres.files import read_json
 from plainres.report.drawing import AxesLike, in_our_style
 from plainres.report.figures import draw_errors
-from plainres.report.published import (
-    TABLE_2,
-    TABLE_3,
-    TABLE_3_PEERS,
-    TABLE_4,
-    TABLE_4_PEERS,
-    TABLE_5,
-)
+from plainres.report.published import TABLE_2, TABLE_3, TABLE_3_PEERS, TABLE_4, TABLE_4_PEERS, TABLE_5
 from plainres.report.records import Study
-from plainres.report.tables import cell, markdown_table, mean_and_std, not_in_the_table
+from plainres.report.tables import cell, markdown_table, mean_and_std, results_markdown
 
 SCORES = "scores"  # the folder that `plainres score` writes to
 CHECK = "A check of the pipeline, not a result: nothing here can be compared with the paper."
@@ -30,12 +23,7 @@ CHECK = "A check of the pipeline, not a result: nothing here can be compared wit
 def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 4: training error (dashed) and validation error (bold, center crop) of plain and residual nets.
 
-    Args:
-        study: Study with plain nets, residual nets with option A, or both.
-        axes: Axes to draw into: one per kind of net (plain, residual) that the study has.
-
-    Returns:
-        None if the study has no such nets.
+    There is one axes per kind of net (plain, residual with option A) that the study has, and no figure without any.
     """
     note = "" if is_result(study) else "\nA CHECK OF THE PIPELINE, not a result"
     title = f"Training and validation error during training (Figure 4){note}"
@@ -67,7 +55,7 @@ def finals_markdown(study: Study) -> str:
     """Return the errors at the last iteration as a Markdown table, one row per net, and what they were measured on."""
     check = "" if is_result(study) else f" {CHECK}"
     heading = f"**Errors in percent at the last iteration, center crop.** {study.describe()}.{check}"
-    return "\n".join([heading, "", markdown_table(finals_table(study)), *not_in_the_table(study)]) + "\n"
+    return results_markdown(study, heading, finals_table(study))
 
 
 def read_scores(results: Path) -> list[dict]:
@@ -83,12 +71,9 @@ def score_is_result(score: dict) -> bool:
 
 
 def _table(scores: Sequence[dict], paper: dict, nets: Iterable[str] | None = None) -> pd.DataFrame:
-    """Return the paper's errors beside ours, one row per net: those of the paper, then other nets of ours.
+    """Return the paper's errors (top-1 and top-5) beside those of our single nets, one row per net.
 
-    Args:
-        scores: Scores of one way of testing. Those of ensembles are left out.
-        paper: Top-1 and top-5 error by net.
-        nets: The rows. By default all nets.
+    The nets are those of the paper and then others of ours, unless `nets` says which.
     """
     single = [(s["nets"][0]["name"], s["top1_error"], s["top5_error"]) for s in scores if len(s["nets"]) == 1]
     ours = pd.DataFrame(single, columns=["net", "top-1", "top-5"])
@@ -118,12 +103,7 @@ def _with_peers(published: dict, peers: dict) -> dict:
 
 @dataclass(frozen=True)
 class ScoreSet:
-    """The scores on one set of images, of nets from one combination of studies.
-
-    Attributes:
-        studies: Names of the studies, separated by commas.
-        scores: Scores from `read_scores`.
-    """
+    """The scores on one set of images, of nets from one combination of studies, whose names `studies` has."""
 
     studies: str
     scores: list[dict]

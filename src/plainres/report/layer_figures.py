@@ -12,15 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from plainres.records.run import Run
-from plainres.report.drawing import (
-    AxesLike,
-    by_depth,
-    describe_figure,
-    in_our_style,
-    make_panels,
-    net_colours,
-    thousands,
-)
+from plainres.report.drawing import AxesLike, by_depth, in_our_style, make_panels, net_colours, thousands, titles
 from plainres.report.figures import PREFIXES, paper_nets
 from plainres.report.records import Study
 
@@ -48,14 +40,13 @@ def probed_runs(study: Study, *columns: str) -> dict[str, Run]:
     return {net: probed[net] for net in papers or reversed([*probed])}
 
 
-def at_start(run: Run) -> pd.DataFrame:
-    """Return the first probe of a run, in the order of the layers."""
-    return run.probes[run.probes["iteration"] == run.probes["iteration"].min()].sort_values("layer")
+def _probe(run: Run, iteration: int) -> pd.DataFrame:
+    return run.probes[run.probes["iteration"] == iteration].sort_values("layer")
 
 
 def at_end(run: Run) -> pd.DataFrame:
     """Return the last probe of a run, in the order of the layers."""
-    return run.probes[run.probes["iteration"] == run.probes["iteration"].max()].sort_values("layer")
+    return _probe(run, run.probes["iteration"].max())
 
 
 def _layer_axis(axes: Axes) -> None:
@@ -87,15 +78,9 @@ def _draw_nets(axes: Axes, study: Study, runs: dict[str, Run], values: dict[str,
 def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw Figure 7: standard deviation of the response of every 3x3 layer at the end of the training.
 
-    The layers are in the order of the net in the first panel, and sorted by magnitude in the second one. The paper's
-    axis is linear. This one is logarithmic, because the first layers of a deep plain net may exceed all others by far.
-
-    Args:
-        study: Study with probes.
-        axes: Two axes to draw into.
-
-    Returns:
-        None if the study has no probes.
+    The layers are in the order of the net in the first of two axes, and sorted by magnitude in the second one. The
+    paper's axis is linear. This one is logarithmic, because the first layers of a deep plain net may exceed all others
+    by far.
     """
     runs = probed_runs(study, "response_std")
     if not runs:
@@ -103,8 +88,7 @@ def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
     responses = {net: at_end(run)["response_std"] for net, run in runs.items()}
     by_size = {net: std.sort_values(ascending=False) for net, std in responses.items()}
     title = "Layer responses, after BN and before ReLU or addition (Figure 7)"
-    titles = describe_figure(study, title, list(runs.values()))
-    figure, panels = make_panels(axes, 2, 1, titles, figsize=(7, 6.4), sharey=True)
+    figure, panels = make_panels(axes, 2, 1, **titles(study, title, runs.values()), figsize=(7, 6.4), sharey=True)
     orders = {"from the input to the output": responses, "by size of the response": by_size}
     for panel, (order, values) in zip(panels, orders.items(), strict=True):
         _draw_nets(panel, study, runs, values)
@@ -119,15 +103,8 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw gradient norms and the variance of the output of every 3x3 layer (section 4.1).
 
     The gradients are those with respect to the weights, and also those with respect to the output of batch
-    normalization if all shown nets have them recorded. The variance is that of the convolution, before BN.
-
-    Args:
-        study: Study with probes.
-        axes: Axes to draw into, two for each quantity: at initialization and at the end. The quantities are the
-            gradients of weights, those behind batch normalization if they are recorded, and the variance.
-
-    Returns:
-        None if the study has no probes.
+    normalization if all shown nets have them recorded. The variance is that of the convolution, before BN. There are
+    two axes for each quantity: at initialization and at the end.
     """
     runs = probed_runs(study, "gradient_norm", "forward_variance")
     if not runs:
@@ -138,12 +115,15 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
         "forward_variance": "output variance before BN",
     }
     quantities = {c: name for c, name in quantities.items() if all(c in run.probes for run in runs.values())}
-    titles = describe_figure(study, "Gradients and signals, layer by layer (section 4.1)", list(runs.values()))
-    figure, panels = make_panels(axes, len(quantities), 2, titles, figsize=(9, 3 * len(quantities)))
-    shown = [(column, when) for column in quantities for when in ("initialization", "the end")]
+    above = titles(study, "Gradients and signals, layer by layer (section 4.1)", runs.values())
+    figure, panels = make_panels(axes, len(quantities), 2, **above, figsize=(9, 3 * len(quantities)))
+    probes = {
+        "initialization": {net: _probe(run, run.probes["iteration"].min()) for net, run in runs.items()},
+        "the end": {net: at_end(run) for net, run in runs.items()},
+    }
+    shown = [(column, when) for column in quantities for when in probes]
     for panel, (column, when) in zip(panels, shown, strict=True):
-        probe = at_start if when == "initialization" else at_end
-        _draw_nets(panel, study, runs, {net: probe(run)[column] for net, run in runs.items()})
+        _draw_nets(panel, study, runs, {net: layers[column] for net, layers in probes[when].items()})
         panel.set_title(f"{quantities[column]}, at {when}")
     panels[0].legend()
     return figure
@@ -153,12 +133,7 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
 def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw the norm of every 3x3 layer's weights relative to the initial norm, and their angle to the initial weights.
 
-    Args:
-        study: Study whose probes have the columns `relative_weight_norm` and `weight_angle`.
-        axes: Two axes per probed net to draw into: the norms of all nets, then the angles.
-
-    Returns:
-        None if no record has these columns.
+    There are two axes per probed net: the norms of all nets, then the angles.
     """
     runs = probed_runs(study, "relative_weight_norm", "weight_angle")
     if not runs:
@@ -166,13 +141,13 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     probes = pd.concat([run.probes for run in runs.values()])
     iterations = sorted(set(probes["iteration"]) - {0})
     colours = plt.get_cmap("plasma")(np.linspace(0.85, 0, len(iterations)))
-    titles = describe_figure(study, "Norm and angle of the weights, relative to initialization", list(runs.values()))
+    above = titles(study, "Norm and angle of the weights, relative to initialization", runs.values())
     size = (2.6 * len(runs) + 2, 5.4)
-    figure, panels = make_panels(axes, 2, len(runs), titles, figsize=size, sharex="col", sharey="row")
+    figure, panels = make_panels(axes, 2, len(runs), **above, figsize=size, sharex="col", sharey="row")
     norms, angles = panels[: len(runs)], panels[len(runs) :]
     for run, norm, angle in zip(runs.values(), norms, angles, strict=True):
         for iteration, colour in zip(iterations, colours, strict=True):
-            layers = run.probes[run.probes["iteration"] == iteration].sort_values("layer")
+            layers = _probe(run, iteration)
             look = {"color": colour, "label": thousands(iteration)}
             norm.plot(layers["layer"], layers["relative_weight_norm"], **look)
             angle.plot(layers["layer"], layers["weight_angle"], **look)
@@ -190,14 +165,8 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
 def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
     """Draw the training error of plain nets with and without BN and He initialization (section 1).
 
-    Lines differ by initial learning rate. The curve of a run that diverged ends in a cross.
-
-    Args:
-        study: Study with plain nets of at least two combinations of normalization and initialization.
-        axes: Axes to draw into, one per combination.
-
-    Returns:
-        None if the study has fewer than two combinations.
+    Lines differ by initial learning rate. The curve of a run that diverged ends in a cross. There is one axes per
+    combination of normalization and initialization, of which the study must have two.
     """
     runs = [run for run in (*study.runs, *study.diverged) if run.kind == "plain"]
     overview = study.overview[(study.overview["kind"] == "plain") & (study.overview["outcome"] != "running")]
@@ -208,8 +177,8 @@ def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
     colours = by_depth(overview["depth"])
     rates = sorted(set(overview["lr"]), reverse=True)
     title = "Plain nets with and without BN and He initialization (section 1)"
-    titles = describe_figure(study, title, runs, "Dotted line: a constant prediction.")
-    figure, panels = make_panels(axes, 1, len(shown), titles, figsize=(3 * len(shown), 3.6), sharey=True)
+    above = titles(study, title, runs, "Dotted line: a constant prediction.")
+    figure, panels = make_panels(axes, 1, len(shown), **above, figsize=(3 * len(shown), 3.6), sharey=True)
     for panel, variant in zip(panels, shown, strict=True):
         for run in combinations[variant].itertuples():
             curve = study.metrics[(study.metrics["net"] == run.net) & (study.metrics["seed"] == run.seed)]

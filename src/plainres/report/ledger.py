@@ -13,11 +13,7 @@ DEVIATIONS = (
         "decay is the same per iteration, so that norms fall less by the end",
     ),
     ("Batch seen by BN", "presumably 64 on each of two GPUs", "all 128, unless the study's name says bn64"),
-    (
-        "Initialization",
-        "He's; of which layers is not said",
-        "convolutions and classifier, normal, fan-in; else named",
-    ),
+    ("Initialization", "He's; of which layers is not said", "convolutions and classifier, normal, fan-in; else named"),
     ("Warm-up of 110 layers", "0.01 until the training error is under 80%", "the same, at most N/8 iterations"),
     (
         "BN statistics in testing",
@@ -166,12 +162,7 @@ CHANGES = (
         "No longer claims: the paper cites the first two from others, and the third is a footnote on ImageNet.",
         "all had been not enough data",
     ),
-    (
-        "2026-11-29",
-        "a better net exists; errors of Table 6",
-        "New claims.",
-        "reproduced; open",
-    ),
+    ("2026-11-29", "a better net exists; errors of Table 6", "New claims.", "reproduced; open"),
 )
 
 

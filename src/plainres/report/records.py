@@ -23,6 +23,8 @@ from plainres.records.files import RUNS
 from plainres.records.frames import metrics_frame, overview_frame, probes_frame
 from plainres.records.run import Run, hardware_name, read_run
 
+ERRORS = {"train_error": "training", "test_error": "test"}  # columns of the metrics, and their names in texts
+
 
 class Frames:
     """The readable runs of one or several studies as frames, whose columns `plainres.records.frames` describes."""
@@ -141,10 +143,9 @@ class Study(Frames):
         return [run for run in self.runs if run.net == net]
 
     def describe(self, runs: Sequence[Run] = ()) -> str:
-        """Return data, budget or budgets, precision and number of seeds in one line, for titles and captions.
+        """Return data, budget or budgets, precision and number of seeds of runs in one line, for titles and captions.
 
-        Args:
-            runs: Runs on the study's data. By default the finished ones, or all if none has finished.
+        By default the runs are the finished ones, or all if none has finished.
         """
         config = self.config
         runs = runs or self.runs or self.readable
@@ -152,8 +153,7 @@ class Study(Frames):
         if self.is_imagenet:
             trained_on = f", {config['image_size']} pixels"
         bn = f" (BN sees {config['micro_batch']})" if config.get("micro_batch") else ""
-        budgets = _span(run.config["iterations"] for run in runs)
-        batches = _span(run.config["batch_size"] for run in runs)
+        budgets, batches = (_span(run.config[key] for run in runs) for key in ("iterations", "batch_size"))
         seeds = Counter((run.net, run.config["iterations"]) for run in runs)
         per_net = f"{_span(seeds.values())} seed{'s' if max(seeds.values()) > 1 else ''} per net"
         precisions = " and ".join(sorted({run.config["precision"] for run in runs}))
@@ -216,11 +216,7 @@ class Results(Frames):
         return [run for study in self.studies for run in study.readable]
 
     def __getitem__(self, name: str) -> Study:
-        """Return the study of a name.
-
-        Raises:
-            UserError: If there is no such study.
-        """
+        """Return the study of a name. If there is none, the UserError has the names that there are."""
         for study in self.studies:
             if study.name == name:
                 return study
@@ -236,10 +232,7 @@ class Results(Frames):
         return f"Results({str(self.folder)!r}, studies: {', '.join(self.names)})"
 
     def largest(self, dataset: str = CIFAR10.name) -> Study:
-        """Return the study on a data set that shows most, as the README does. See `largest_study`.
-
-        Args:
-            dataset: Key of `plainres.catalog.DATASETS`.
+        """Return what `largest_study` does, as the README does for CIFAR-10.
 
         Raises:
             UserError: If no run on the data set has finished.
@@ -251,9 +244,10 @@ class Results(Frames):
 
 
 def largest_study(studies: Sequence[Study], dataset: str = CIFAR10.name) -> Study | None:
-    """Return the study with plain nets of two depths, the largest budget, all training images and the most runs.
+    """Return the study on a data set with plain nets of two depths, the largest budget, all training images, most runs.
 
-    The criteria apply in this order. Returns None if no run on the data set has finished.
+    The criteria apply in this order. `dataset` is a key of `plainres.catalog.DATASETS`. Returns None if no run on it
+    has finished.
     """
 
     def rank(study: Study) -> tuple[bool, int, bool, int]:
@@ -330,7 +324,7 @@ def read_study(folder: Path) -> Study:
 def _progress(run: Run) -> str:
     """Return how far a partial run is, with its last errors."""
     parts = [f"{run.iterations_done:,} of {run.config['iterations']:,} iterations"]
-    for name, column in (("training", "train_error"), ("test", "test_error")):
+    for column, name in ERRORS.items():
         if (error := run.last(column)) == error:  # NaN means that there is none yet
             parts.append(f"last {name} error {error:.2f}%")
     return ", ".join(parts)

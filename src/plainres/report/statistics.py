@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 from scipy import stats
 
+from plainres.records.run import Run
 from plainres.report.records import Study
 
 CONFIDENCE = 0.95
@@ -16,17 +16,11 @@ Measure = Callable[[Study, str], pd.Series]  # from a study and a net to one val
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with half the width of its 95% interval.
-
-    Attributes:
-        mean: The mean.
-        half_width: Half the width of the interval. NaN where a net has a single run.
-        n: Number of runs of the net that has the fewest.
-    """
+    """A mean with half the width of its 95% interval."""
 
     mean: float
-    half_width: float
-    n: int
+    half_width: float  # NaN where a net has a single run
+    n: int  # number of runs of the net that has the fewest
 
     @property
     def low(self) -> float:
@@ -42,26 +36,20 @@ class Interval:
 
 
 def weighted_sum(values: Mapping[str, pd.Series], weights: Mapping[str, float]) -> Interval:
-    """Return a weighted sum of the means of independent samples.
+    """Return the sum of the means of independent samples, each mean multiplied by its weight.
 
     The interval is Student's for one sample and Welch's for two. For any number of samples, the degrees of freedom are
     Satterthwaite's.
-
-    Args:
-        values: By name, the values of each sample, at least one.
-        weights: By name, the weight of each mean.
     """
     mean = sum(weight * values[name].mean() for name, weight in weights.items())
     n = min(len(values[name]) for name in weights)
     if n == 1:
         return Interval(mean, math.nan, 1)
-    variances = [
-        (weight**2 * values[name].var() / len(values[name]), len(values[name])) for name, weight in weights.items()
-    ]
-    total = sum(variance for variance, _ in variances)
+    variances = {name: weight**2 * values[name].var() / len(values[name]) for name, weight in weights.items()}
+    total = sum(variances.values())
     if total == 0:
         return Interval(mean, 0.0, n)
-    freedom = total**2 / sum(variance**2 / (size - 1) for variance, size in variances)
+    freedom = total**2 / sum(variance**2 / (len(values[name]) - 1) for name, variance in variances.items())
     return Interval(mean, float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total), n)
 
 
@@ -73,19 +61,17 @@ def estimate(values: pd.Series) -> Interval:
 def difference(study: Study, weights: Mapping[str, float], measure: Measure) -> Interval | None:
     """Return a weighted sum of the means of nets of a study: `{"plain-56": 1, "plain-20": -1}` is a difference.
 
-    Returns:
-        None if one of the nets has no value.
+    It is None if one of the nets has no value.
     """
     values = {net: measure(study, net) for net in weights}
     return None if any(series.empty for series in values.values()) else weighted_sum(values, weights)
 
 
-def by_seed(study: Study, net: str, column: str) -> pd.Series:
-    """Return a final figure or a count of a net's finished runs, by seed. Runs without it are left out."""
-    figures = {run.seed: (run.info["complexity"] | run.info["final"]).get(column) for run in study.of_net(net)}
-    return pd.Series(figures, dtype=float).dropna()
+def by_seed(study: Study, net: str, value: Callable[[Run], float | None]) -> pd.Series:
+    """Return one value per finished run of a net, by seed. Runs without the value are left out."""
+    return pd.Series({run.seed: value(run) for run in study.of_net(net)}, dtype=float).dropna()
 
 
 def final(column: str) -> Measure:
-    """Return the measure of a final error, or of another figure that `by_seed` finds."""
-    return partial(by_seed, column=column)
+    """Return the measure of a final figure, for example of `test_error`."""
+    return lambda study, net: by_seed(study, net, lambda run: run.info["final"].get(column))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from plainres.records.frames import overview_frame
 from plainres.report.published import REPRODUCTION, TABLE_6, TABLE_6_COMPARED, TABLE_6_PEERS
-from plainres.report.records import Study
+from plainres.report.records import ERRORS, Study
 from plainres.report.statistics import difference, estimate, final
 
 THRESHOLDS = (50, 30, 20, 10)  # training errors in percent, of `convergence_speed`
@@ -35,10 +35,11 @@ def markdown_table(frame: pd.DataFrame) -> str:
     return frame.to_markdown(index=False, disable_numparse=True)
 
 
-def not_in_the_table(study: Study) -> list[str]:
-    """Lines that name the runs that did not finish, and why. Empty if all did."""
+def results_markdown(study: Study, heading: str, table: pd.DataFrame) -> str:
+    """A table of a study's results as Markdown, with its heading and the runs that did not finish, and why."""
     lines = [f"- {name}: {outcome}{f' ({reason})' if reason else ''}" for name, outcome, reason in study.others]
-    return ["", "Not in the table:", "", *lines] if lines else []
+    missing = ["", "Not in the table:", "", *lines] if lines else []
+    return "\n".join([heading, "", markdown_table(table), *missing]) + "\n"
 
 
 def table_6(study: Study) -> pd.DataFrame:
@@ -75,8 +76,8 @@ def table_6(study: Study) -> pd.DataFrame:
 def table_6_markdown(study: Study) -> str:
     """Table 6 as Markdown, with what it was measured on and which runs did not finish."""
     note = f" ({study.info.warning})" if study.info.warning else ""
-    lines = [f"**Table 6{note}: test error in percent, last iteration, ± standard deviation.** {study.describe()}.", ""]
-    return "\n".join([*lines, markdown_table(table_6(study)), *not_in_the_table(study)]) + "\n"
+    heading = f"**Table 6{note}: test error in percent, last iteration, ± standard deviation.** {study.describe()}."
+    return results_markdown(study, heading, table_6(study))
 
 
 def partial_table(study: Study) -> pd.DataFrame:
@@ -86,8 +87,7 @@ def partial_table(study: Study) -> pd.DataFrame:
             "net": run.net,
             "seed": str(run.seed),
             "iterations done": f"{run.iterations_done:,} of {run.config['iterations']:,}",
-            "last training error": cell(run.last("train_error")),
-            "last test error": cell(run.last("test_error")),
+            **{f"last {name} error": cell(run.last(column)) for column, name in ERRORS.items()},
         }
         for run in study.partial
     ]
@@ -148,16 +148,12 @@ def comparisons(study: Study) -> pd.DataFrame:
     for kind in ("plain", "resnet"):
         of_kind = [net for depth in depths if (net := f"{kind}-{depth}") in nets]
         pairs += [(deep, shallow) for shallow, deep in pairwise(of_kind)]
-    rows = [
-        {"difference": f"{net} minus {other}"}
-        | {
-            f"{part} error": str(difference(study, {net: 1, other: -1}, final(f"{part}_error")))
-            for part in ("train", "test")
-        }
-        for net, other in pairs
-        if {net, other} <= nets
-    ]
-    return pd.DataFrame(rows)
+    rows = []
+    for net, other in pairs:
+        if {net, other} <= nets:
+            apart = [difference(study, {net: 1, other: -1}, final(column)) for column in ERRORS]
+            rows.append((f"{net} minus {other}", *map(str, apart)))
+    return pd.DataFrame(rows, columns=["difference", "train error", "test error"])
 
 
 def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:

@@ -1,15 +1,7 @@
 """The rule that judges a claim on the records.
 
-A claim consists of comparisons. Each is judged on all studies with at least an eighth of the paper's budget:
-
-- **reproduced**: at the paper's budget, with at least three seeds per net, the 95% interval is on the claimed side.
-  Exact counts and constructions require no seeds.
-- **direction reproduced**: the same at an eighth of the budget or more, and every run at a larger budget has the
-  claimed sign.
-- **contradicted**: as one of these, with the interval on the other side.
-- **open**: there are records, and none of this holds. **not tested**: there are none.
-
-A claim has the level of its weakest comparison. It is open if some of its comparisons have no records.
+A claim consists of comparisons. Each is judged on all studies with at least an eighth of the paper's budget, and has
+one of the levels in `MEANINGS`. A claim has the level of its weakest comparison.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +13,14 @@ from plainres.report.statistics import Interval, Measure, weighted_sum
 
 REPRODUCED, DIRECTION, OPEN = "reproduced", "direction reproduced", "open"
 NOT_TESTED, CONTRADICTED = "not tested", "contradicted"
+MEANINGS = {
+    REPRODUCED: "at the paper's budget, with at least three seeds per net, the 95% interval is on the claimed side; "
+    "exact counts and constructions require no seeds",
+    DIRECTION: "the same at an eighth of the budget or more, and every run at a larger budget has the claimed sign",
+    OPEN: "there are records, and none of the others holds, or only for some of the comparisons",
+    NOT_TESTED: "there are no records of an eighth of the paper's budget or more",
+    CONTRADICTED: "as one of the first two, with the interval on the other side",
+}
 LEVELS = (CONTRADICTED, NOT_TESTED, OPEN, DIRECTION, REPRODUCED)  # the lowest first
 LEAST_SHARE = 1 / 8  # of the paper's budget
 LEAST_SEEDS = 3
@@ -28,51 +28,33 @@ LEAST_SEEDS = 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """A statement about the means of nets: their weighted sum is positive.
+    """A statement about the means of nets: their weighted sum, less a constant, is positive.
 
-    Attributes:
-        name: What is compared, for tables.
-        weights: Weight of each net.
-        measure: From a study and a net to one value per seed.
-        unit: Unit of the measure.
-        minus: Constant that is subtracted from the sum.
-        within: Claim instead that the sum differs from zero by less than this. With 0, the claim is that the interval
-            contains zero.
-        published: Published value of the sum.
-        least_share: Least budget, as a share of the paper's.
-        dataset: Data set of the studies.
+    With `within`, the statement is instead that it differs from zero by less than this, or with 0 that the interval
+    contains zero.
     """
 
-    name: str
-    weights: Mapping[str, float]
+    name: str  # what is compared, for tables
+    weights: Mapping[str, float]  # of each net
     measure: Measure
-    unit: str = "points"
-    minus: float = 0.0
+    unit: str = "points"  # of the measure
+    minus: float = 0.0  # the constant
     within: float | None = None
-    published: float | None = None
-    least_share: float = LEAST_SHARE
-    dataset: DatasetInfo = CIFAR10
+    published: float | None = None  # value of the sum
+    least_share: float = LEAST_SHARE  # least budget, as a share of the paper's
+    dataset: DatasetInfo = CIFAR10  # of the studies
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A comparison in one study, or an exact result.
+    """A comparison in one study, or an exact result."""
 
-    Attributes:
-        study: Name of the study, or of the file of an exact result.
-        iterations: Budget of the study. 0 for an exact result.
-        share: The budget as a share of the paper's.
-        interval: The effect with its interval.
-        runs: The effect of each seed that all nets have, or of the means if there is no such seed.
-        within: See `Comparison`.
-    """
-
-    study: str
-    iterations: int
-    share: float
+    study: str  # its name, or that of the file of an exact result
+    iterations: int  # budget of the study, 0 for an exact result
+    share: float  # the budget as a share of the paper's
     interval: Interval
-    runs: tuple[float, ...] = ()
-    within: float | None = None
+    runs: tuple[float, ...] = ()  # effect of each seed that all nets have, or of the means if there is no such seed
+    within: float | None = None  # see `Comparison`
 
     @property
     def in_favour(self) -> int:
@@ -101,22 +83,13 @@ class Effect:
 
 @dataclass(frozen=True)
 class Judged:
-    """A comparison with its level.
-
-    Attributes:
-        name: What is compared.
-        level: Level of the comparison.
-        effects: Its effects, the largest budget first.
-        shown: The effect that the level rests on, or that of the largest budget. None without records.
-        unit: Unit of the effects.
-        published: Published value of the effect.
-    """
+    """A comparison with its level."""
 
     name: str
     level: str
-    effects: tuple[Effect, ...] = ()
-    shown: Effect | None = None
-    unit: str = "points"
+    effects: tuple[Effect, ...] = ()  # the largest budget first
+    shown: Effect | None = None  # what the level rests on, or that of the largest budget; None without records
+    unit: str = "points"  # of the effects
     published: float | None = None
 
     @property
@@ -168,14 +141,7 @@ def effects_of(comparison: Comparison, studies: Sequence[Study]) -> list[Effect]
 
 
 def judge_effects(name: str, effects: Sequence[Effect], unit: str = "points", published: float | None = None) -> Judged:
-    """Apply the rule to the effects of one comparison.
-
-    Args:
-        name: What is compared.
-        effects: The effects, the largest budget first.
-        unit: Unit of the effects.
-        published: Published value of the effect.
-    """
+    """Apply the rule to the effects of one comparison, the largest budget first. The rest is as in `Judged`."""
     level, shown = _level(effects)
     return Judged(name, level, tuple(effects), shown, unit, published)
 
@@ -194,21 +160,7 @@ def _level(effects: Sequence[Effect]) -> tuple[str, Effect | None]:
     return OPEN, effects[0]
 
 
-def judge_comparison(comparison: Comparison, studies: Sequence[Study]) -> Judged:
-    """Judge one comparison on all studies."""
-    return judge_effects(comparison.name, effects_of(comparison, studies), comparison.unit, comparison.published)
-
-
 def exact(name: str, holds: bool, source: str, effect: float, unit: str, published: float | None = None) -> Judged:
-    """Return the result of an exact count or construction, which requires no seeds.
-
-    Args:
-        name: What is compared.
-        holds: Whether it is as claimed.
-        source: File of the result.
-        effect: The result.
-        unit: Its unit.
-        published: Published value of the effect.
-    """
+    """Return the result of an exact count or construction, which requires no seeds: `holds` if it is as claimed."""
     shown = Effect(source, 0, 1.0, Interval(effect, 0.0, 1))
     return Judged(name, REPRODUCED if holds else CONTRADICTED, (shown,), shown, unit, published)

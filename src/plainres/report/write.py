@@ -34,15 +34,7 @@ IMAGENET_FIGURES = {"figure4": imagenet.figure_4, "gradients": gradients, "weigh
 
 @in_our_style
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Save a figure as PNG and SVG, with the same bytes each time, and close it.
-
-    Args:
-        figure: Figure to save.
-        stem: Path of the files without suffix.
-
-    Returns:
-        The two paths.
-    """
+    """Save a figure as `<stem>.png` and `<stem>.svg`, with the same bytes each time, close it, and return the paths."""
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
     with plt.rc_context({"svg.hashsalt": stem.name}):
         pixels, reduced, drawing = io.BytesIO(), io.BytesIO(), io.BytesIO()
@@ -71,16 +63,10 @@ def _number_names(svg: str) -> str:
 
 
 def write_study(study: Study) -> list[Path]:
-    """Write the figures, tables and verdict of a study into its folder, from its records alone.
+    """Write the figures, tables and verdict of a study into its folder, from its records alone, and return all paths.
 
-    Runs in progress are drawn in the figures and listed in `partial.md`. A study without finished runs has no other
-    table.
-
-    Args:
-        study: Study with at least one finished or partial run.
-
-    Returns:
-        The paths of all files.
+    The study has at least one finished or partial run. Runs in progress are drawn in the figures and listed in
+    `partial.md`. A study without finished runs has no other table.
     """
     drawn = {name: draw(study) for name, draw in (IMAGENET_FIGURES if study.is_imagenet else FIGURES).items()}
     written = [path for name, figure in drawn.items() if figure for path in save_figure(figure, study.folder / name)]
@@ -130,11 +116,7 @@ def write_architecture(results: Path) -> list[Path]:
 
 
 def write_all(results: Path) -> list[Study]:
-    """Draw every study of a results folder that has a finished or partial run, and what concerns several of them.
-
-    Returns:
-        All studies, ordered by name.
-    """
+    """Draw every study that has a finished or partial run, and what concerns several, and return all, by name."""
     studies = find_studies(results)
     for study in studies:
         if study.shown:

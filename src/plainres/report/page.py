@@ -1,4 +1,8 @@
-"""Putting the page together."""
+"""The report as one page to explore: a single HTML file that needs no server, no network and no other file.
+
+Altair describes the charts and vl-convert supplies Vega's scripts. Drop-downs, legends that can be clicked and zooming
+are Altair's own, so that the page has no code of its own but the one that draws the charts at the width of the window.
+"""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -11,11 +15,10 @@ import vl_convert
 from plainres.catalog.datasets import CIFAR10
 from plainres.files import write_atomic
 from plainres.report import architecture, imagenet
+from plainres.report.charts import budgets_chart, curves_chart, label, layers_chart
 from plainres.report.claims import CLAIMS, judge_results
 from plainres.report.claims_tables import comparison_lines
 from plainres.report.degradation import finding
-from plainres.report.page.curves import budgets_chart, curves_chart, label
-from plainres.report.page.layers import layers_chart
 from plainres.report.records import Study, largest_study
 from plainres.report.tables import PRECISION_NOTE, precision_differences, table_6
 
@@ -25,18 +28,14 @@ HERE = files(__package__)
 def runs_table(studies: Sequence[Study]) -> pd.DataFrame:
     """Return one row per readable run: how it ended, and what computed it."""
     runs = pd.concat([study.overview for study in studies])
-    done = runs["iterations_done"].map("{:,}".format)
-    return pd.DataFrame(
-        runs[["study", "net", "seed", "outcome"]].assign(
-            **{"iterations": done},
-            **{f"{name} error": runs[f"last_{part}_error"].map("{:.2f}%".format) for name, part in
-               (("training", "train"), ("test", "test"))},
-            minutes=(runs["seconds"] / 60).map("{:,.0f}".format),
-            hardware=runs["hardware"],
-            torch=runs["torch"],
-            commit=runs["commit"].str[:12],
-        )
-    )  # fmt: skip
+    shown = runs[["study", "net", "seed", "outcome"]].copy()
+    shown["iterations"] = runs["iterations_done"].map("{:,}".format)
+    shown["training error"] = runs["last_train_error"].map("{:.2f}%".format)
+    shown["test error"] = runs["last_test_error"].map("{:.2f}%".format)
+    shown["minutes"] = (runs["seconds"] / 60).map("{:,.0f}".format)
+    shown[["hardware", "torch"]] = runs[["hardware", "torch"]]
+    shown["commit"] = runs["commit"].str[:12]
+    return shown
 
 
 def tables(studies: Sequence[Study], results: Path) -> list[tuple[str, str, pd.DataFrame]]:
@@ -64,21 +63,15 @@ def _table_html(frame: pd.DataFrame) -> str:
 
 
 def page_html(studies: Sequence[Study], results: Path) -> str:
-    """Return the page as HTML.
-
-    Args:
-        studies: Studies below the results folder.
-        results: Results folder.
-    """
+    """Return the page on the studies of a results folder as HTML."""
     readable = [study for study in studies if study.readable]
     datasets = dict.fromkeys([CIFAR10.name, *(study.config["dataset"] for study in readable)])
     front = next(filter(None, (largest_study(studies, name) for name in datasets)), None)
     readable.sort(
         key=lambda study: (study is not front, study.info is not CIFAR10, study.is_imagenet, -study.iterations)
     )
-    charts = {
-        "curves": curves_chart(readable), "layers": layers_chart(readable), "budgets": budgets_chart(readable),
-    }  # fmt: skip
+    drawn = {"curves": curves_chart, "layers": layers_chart, "budgets": budgets_chart}
+    charts = {name: chart for name, draw in drawn.items() if (chart := draw(readable))}
     verdicts = judge_results(studies, results)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["table"] = _table_html
@@ -86,7 +79,7 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
         front=front,
         finding=finding(front) if front else [],
         claims=[(claim, verdicts[claim.name].level, comparison_lines(verdicts[claim.name])) for claim in CLAIMS],
-        charts={name: chart.to_dict() for name, chart in charts.items() if chart},
+        charts={name: chart.to_dict() for name, chart in charts.items()},
         tables=tables(readable, results),
         runs=runs_table(readable) if readable else pd.DataFrame(),
         unreadable=[(study.name, *other) for study in studies for other in study.others if other[1] == "unreadable"],
@@ -96,12 +89,7 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
 
 
 def write_page(studies: Sequence[Study], results: Path) -> Path:
-    """Write `report.html` into the results folder and return its path.
-
-    Args:
-        studies: Studies below the results folder.
-        results: Results folder.
-    """
+    """Write `report.html` into the results folder and return its path."""
     path = results / "report.html"
     write_atomic(path, page_html(studies, results))
     return path

@@ -1,14 +1,15 @@
-"""Charts of errors: during the training (Figure 6, and Figure 4 for ImageNet), and at its end against its length."""
+"""Charts of errors during the training, of errors against its length, and of the probes, layer by layer."""
 
 from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
 
+from plainres.records.frames import IDENTITY
 from plainres.report.figures import error_panels, error_top
-from plainres.report.records import Study, budget_series
+from plainres.report.layer_figures import probed_runs
+from plainres.report.records import ERRORS, Study, budget_series
 
-ERRORS = {"train_error": "training", "test_error": "test"}
 HEIGHT = 320
 # Dark is deep, as in the other figures. The light end of the scheme would be too pale on white.
 DEPTH = alt.Color(
@@ -17,6 +18,15 @@ DEPTH = alt.Color(
     scale=alt.Scale(scheme=alt.SchemeParams("viridis", extent=[0.75, 0])),
     legend=alt.Legend(symbolOpacity=1),  # not that of the bands
 )
+QUANTITIES = {
+    "gradient_norm": "gradient norm of the weights",
+    "response_gradient_norm": "gradient norm of the response",
+    "response_std": "standard deviation of the response, after BN",
+    "forward_variance": "variance of the convolution's output, before BN",
+    "relative_weight_norm": "norm of the weights, relative to the initial norm",
+    "weight_angle": "angle between the weights and the initial weights (degrees)",
+}
+KEYS = ["study", "net", "kind", "depth", "seed", "iteration", "layer"]
 
 
 def figure_nets(study: Study) -> list[str]:
@@ -25,24 +35,13 @@ def figure_nets(study: Study) -> list[str]:
 
 
 def csv_data(frame: pd.DataFrame, numbers: Sequence[str]) -> alt.InlineData:
-    """Return a frame as data of a chart. CSV is a quarter of the size of JSON.
-
-    Args:
-        frame: One row per mark.
-        numbers: Columns of numbers. They are written with four digits.
-    """
+    """Return a frame as data of a chart, its numbers with four digits. CSV is a quarter of the size of JSON."""
     text = frame.to_csv(index=False, float_format="%.4g")
     return alt.InlineData(text, alt.CsvDataFormat(type="csv", parse=dict.fromkeys(numbers, "number")))
 
 
 def drop_down(name: str, title: str, labels: dict[str, str]) -> alt.Parameter:
-    """Return a parameter of a chart that a drop-down sets. Its first value is chosen.
-
-    Args:
-        name: Name of the parameter.
-        title: Text before the drop-down.
-        labels: Text of each value.
-    """
+    """Return a parameter of a chart that a drop-down sets: `labels` has the text of each value. The first is chosen."""
     bound = alt.binding_select(options=[*labels], labels=[*labels.values()], name=f"{title} ")
     return alt.param(name, value=next(iter(labels)), bind=bound)
 
@@ -72,11 +71,7 @@ def curve_rows(study: Study) -> pd.DataFrame:
 def curves_chart(studies: Sequence[Study]) -> alt.FacetChart | None:
     """Return the errors of one study, which a drop-down chooses, against the iteration: one panel per kind of net.
 
-    Args:
-        studies: Studies in the order of the drop-down.
-
-    Returns:
-        None if no study has metrics of the nets.
+    Like the other charts, it is None if there is nothing to draw.
     """
     rows = pd.concat([curve_rows(study) for study in studies]) if studies else pd.DataFrame()
     if rows.empty:
@@ -115,14 +110,7 @@ def curves_chart(studies: Sequence[Study]) -> alt.FacetChart | None:
 
 
 def budgets_chart(studies: Sequence[Study]) -> alt.FacetChart | None:
-    """Return the final errors of every run against the length of the training, for one series of studies.
-
-    Args:
-        studies: Studies in any order.
-
-    Returns:
-        None if no series of studies has several budgets.
-    """
+    """Return the final errors of every run against the length of the training, for one series of studies."""
     tables = []
     for name, series in budget_series(studies).items():
         runs = pd.concat([study.overview[study.overview["net"].isin(figure_nets(study))] for study in series])
@@ -134,26 +122,61 @@ def budgets_chart(studies: Sequence[Study]) -> alt.FacetChart | None:
     columns = ["series", "net", "kind", "depth", "seed", "iterations", "hardware"]
     rows = pd.concat(tables).rename(columns=ERRORS).melt(columns, [*ERRORS.values()], "error", "value")
     chosen = drop_down("series", "Studies", {name: name for name in rows["series"].unique()})
-    points = (
-        alt.Chart()
-        .mark_point(filled=True, size=90, opacity=0.8)
-        .encode(
-            x=alt.X(
-                "iterations:Q",
-                title="iterations of the whole training",
-                scale=alt.Scale(type="log", base=2, padding=15),
-                axis=alt.Axis(
-                    format="~s", grid=False, values=sorted(map(int, rows["iterations"].unique())), labelOverlap="greedy"
-                ),
-            ),
-            y=alt.Y("value:Q", title="final error (%)"),
-            color=DEPTH,
-            shape=alt.Shape("kind:N"),
-            tooltip=["net:N", "seed:N", "iterations:Q", "value:Q", "hardware:N"],
-        )
-        .properties(height=HEIGHT)
+    budgets = sorted(map(int, rows["iterations"].unique()))
+    points = alt.Chart().mark_point(filled=True, size=90, opacity=0.8).properties(height=HEIGHT)
+    points = points.encode(
+        x=alt.X(
+            "iterations:Q",
+            title="iterations of the whole training",
+            scale=alt.Scale(type="log", base=2, padding=15),
+            axis=alt.Axis(format="~s", grid=False, values=budgets, labelOverlap="greedy"),
+        ),
+        y=alt.Y("value:Q", title="final error (%)"),
+        color=DEPTH,
+        shape=alt.Shape("kind:N"),
+        tooltip=["net:N", "seed:N", "iterations:Q", "value:Q", "hardware:N"],
     )
     data = csv_data(rows, ["depth", "iterations", "value"])
     header = alt.Header(labelExpr="datum.value + ' error'")
     chart = points.facet(alt.Facet("error:N", title=None, sort=[*ERRORS.values()], header=header), data=data, columns=2)
     return chart.transform_filter("datum.series == series").add_params(chosen).configure_legend(orient="top")
+
+
+def layer_rows(study: Study) -> pd.DataFrame:
+    """Return the probes of one seed of each net that Figure 7 shows, with every column that the study has recorded."""
+    runs = probed_runs(study)
+    probes = study.probes[study.probes["outcome"] == "finished"]
+    probes = probes[probes["seed"] == probes["net"].map({net: run.seed for net, run in runs.items()})]
+    return probes.drop(columns={*IDENTITY, "name"} - {*KEYS}).dropna(axis="columns", how="all")
+
+
+def layers_chart(studies: Sequence[Study]) -> alt.FacetChart | None:
+    """Return one quantity of one study, which drop-downs choose, against the layer: one panel per net."""
+    rows = pd.concat([layer_rows(study) for study in studies]) if studies else pd.DataFrame()
+    if rows.empty:
+        return None
+    shown = {study.name: label(study) for study in studies if study.name in set(rows["study"])}
+    recorded = [*QUANTITIES, *sorted(set(rows) - {*QUANTITIES, *KEYS})]
+    labels = {name: QUANTITIES.get(name, name) for name in recorded if name in rows}
+    chosen = drop_down("layers_study", "Study", shown)
+    quantity = drop_down("quantity", "Quantity", labels)
+    iteration = alt.selection_point(name="probe", fields=["iteration"], bind="legend")
+    shades = alt.Scale(scheme=alt.SchemeParams("plasma", extent=[0.85, 0]))
+    base = alt.Chart().encode(
+        x=alt.X("layer:Q", axis=alt.Axis(grid=False, tickMinStep=1), scale=alt.Scale(nice=False)),
+        y=alt.Y("value:Q", title="value (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=5)),
+        color=alt.Color("iteration:O", scale=shades, legend=alt.Legend(columns=4)),
+        opacity=alt.when(iteration).then(alt.value(1)).otherwise(alt.value(0.08)),
+        tooltip=["net:N", "seed:N", "iteration:Q", "layer:Q", alt.Tooltip("value:Q", format=".3~g")],
+    )
+    layers = alt.layer(base.mark_line().add_params(iteration), base.mark_circle(size=25)).properties(height=HEIGHT)
+    nets = sorted(rows["net"].unique(), key=lambda net: [*rows["net"]].index(net))
+    data = csv_data(rows[[*KEYS, *labels]], ["depth", "iteration", "layer", *labels])
+    chart = layers.facet(alt.Facet("net:N", title=None, sort=nets), data=data, columns=2).resolve_scale(x="independent")
+    return (
+        chart.transform_filter("datum.study == layers_study")
+        .transform_calculate(value="datum[quantity]")
+        .transform_filter("datum.value > 0")  # the scale is logarithmic
+        .add_params(chosen, quantity)
+        .configure_legend(orient="top")
+    )
