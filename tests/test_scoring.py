@@ -16,7 +16,7 @@ from plainres.errors import UserError
 from plainres.nets import cifar_net, imagenet_net
 from plainres.nets.weights import Normalized, load_net, weights_bytes
 from plainres.scoring import SCALES, VIEWS, dense_logits, probabilities, score
-from plainres.scoring.__main__ import main
+from plainres.scoring.commands import adopt_main, score_main
 from plainres.scoring.models import load_model, state_depth
 from plainres.training.evaluation import count_wrong
 
@@ -154,9 +154,9 @@ def test_unreadable_images_are_counted_and_limited(tmp_path, capsys):
 # The command
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["scoring", *map(str, arguments)])
-    return main()
+def run(monkeypatch, command, *arguments):
+    monkeypatch.setattr(sys, "argv", [command, *map(str, arguments)])
+    return {"score": score_main, "adopt": adopt_main}[command]()
 
 
 @pytest.fixture
