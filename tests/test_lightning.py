@@ -116,8 +116,8 @@ def test_options_of_the_trainer(options, tmp_path):
 
 
 def test_overfit_batches_fit_the_same_batches_again(tmp_path):
-    module, data = make(iterations=640)
-    make_trainer(tmp_path, overfit_batches=1, max_steps=640, limit_val_batches=0).fit(module, data)
+    module, data = make(iterations=128)
+    make_trainer(tmp_path, overfit_batches=1, max_steps=128, limit_val_batches=0).fit(module, data)
     assert module.row_errors[-1] < 10
 
 
