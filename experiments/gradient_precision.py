@@ -28,10 +28,10 @@ from plainres.cli import parse_options, run_command
 from plainres.data import StudyData, default_data_dir
 from plainres.errors import UserError
 from plainres.files import write_atomic
+from plainres.records.provenance import describe_hardware
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 from plainres.training.build import make_data, make_net
-from plainres.training.device import describe_hardware
 from plainres.training.evaluation import predict
 from plainres.training.probes import GRADIENT_IMAGES, layers_3x3
 

@@ -30,7 +30,8 @@ from plainres.data import BatchLoader, ImageNetData, default_data_dir
 from plainres.data.augmentation import MEAN, jittered_crop
 from plainres.data.photos import Photos, decode
 from plainres.errors import UserError
-from plainres.training.device import choose_device, describe_hardware
+from plainres.records.provenance import describe_hardware
+from plainres.training.device import choose_device
 
 REFERENCE_STD = (0.229, 0.224, 0.225)
 JPEG_QUALITY = 93

@@ -13,10 +13,10 @@ from plainres.data import CifarData, demo_set
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.records.audit import first_start
+from plainres.records.provenance import describe_software
 from plainres.records.run import hardware_name
 from plainres.training import Record, RunConfig, evaluation, module, run
 from plainres.training.build import make_net
-from plainres.training.device import describe_software
 from plainres.training.schedule import learning_rate_factor
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -163,9 +163,9 @@ def test_commit_is_not_that_of_a_repository_around_an_installed_copy(tmp_path, m
         names = ["-c", "user.name=A", "-c", "user.email=a@b"]
         subprocess.run(["git", *names, *command], cwd=tmp_path, check=True)
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
-    copy = tmp_path / "a" / "b" / "c" / "device.py"
+    copy = tmp_path / "a" / "b" / "c" / "provenance.py"
     copy.touch()
-    monkeypatch.setattr("plainres.training.device.__file__", str(copy))
+    monkeypatch.setattr("plainres.records.provenance.__file__", str(copy))
     software = describe_software()
     assert software["commit"] is None and software["dirty"] is None
 

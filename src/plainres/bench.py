@@ -32,16 +32,11 @@ from plainres.data.cifar_files import load_cifar, require_cifar
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.records.config import PRECISIONS
+from plainres.records.provenance import describe_hardware, describe_software
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import ClassificationModule, RunConfig
 from plainres.training.accelerate import CudaGraphs
-from plainres.training.device import (
-    choose_device,
-    describe_hardware,
-    describe_software,
-    fast_precision,
-    limit_threads,
-)
+from plainres.training.device import choose_device, fast_precision, limit_threads
 
 BATCH_SIZE = 128
 MAX_STOCK_WORKERS = 4  # worker processes of the stock loop, but at most one per core
@@ -278,7 +273,6 @@ def _time(
 ) -> float:
     """Train a module with Lightning's Trainer, and return the seconds per timed iteration, data loading included."""
     watch, cuda = Stopwatch(timed, device), device.type == "cuda"
-    config: RunConfig = module.config
     gc.collect()  # frees the nets of earlier measurements
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -286,7 +280,7 @@ def _time(
         trainer = pl.Trainer(
             accelerator="gpu" if cuda else "cpu",
             devices=[device.index or 0] if cuda else 1,
-            precision=PRECISIONS[config.precision],
+            precision=PRECISIONS[module.config.precision],
             max_epochs=-1,
             limit_val_batches=0,
             logger=False,

@@ -15,12 +15,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 class StockDataset(Dataset):
-    """Images that torchvision's transforms augment one at a time, as with `torchvision.datasets.CIFAR10`.
-
-    Args:
-        pixels: Images, uint8 (N, 32, 32, 3).
-        labels: Classes, int64 (N,).
-    """
+    """Images uint8 (N, 32, 32, 3) that torchvision's transforms augment one at a time, as with its CIFAR10."""
 
     def __init__(self, pixels: Tensor, labels: Tensor):
         self.pixels, self.labels = pixels.numpy(), labels.tolist()

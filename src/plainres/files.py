@@ -1,9 +1,8 @@
-"""Paths that a user gives, files that are written atomically, JSON files that may be damaged, and git."""
+"""Paths that a user gives, files that are written atomically, and JSON files that may be damaged."""
 
 import json
 import os
 import secrets
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,15 +61,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error}); restore it or move it away") from None
-
-
-def git(folder: Path, *command: str | Path) -> str | None:
-    """Return what git prints in a folder, or None if it is not in a repository, or there is no git."""
-    try:
-        # Not its messages, which are in the user's language and encoding.
-        done = subprocess.run(
-            ["git", "-C", folder, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.decode().strip()

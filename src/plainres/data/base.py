@@ -100,6 +100,7 @@ class StudyData(pl.LightningDataModule):
         super().__init__()
         self.data_dir = default_data_dir() if data_dir is None else expand_user(data_dir)
         self.seed, self.iterations, self.batch_size, self.micro_batch = seed, iterations, batch_size, micro_batch
+        self.parts = {}
 
     @property
     @abstractmethod

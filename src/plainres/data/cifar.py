@@ -131,7 +131,6 @@ class CifarData(StudyData):
         if train_set not in self.info.train_sets:
             raise UserError(f"the {self.info.title} has no validation split: use --train-set 50k")
         self.train_set = train_set
-        self.parts = {}
 
     def prepare_data(self) -> None:
         if self.info.name in SOURCES:

@@ -170,7 +170,6 @@ class ImageNetData(StudyData):
         super().__init__(data_dir, seed, iterations, batch_size, micro_batch)
         self.size, self.expected_classes = size, num_classes
         self.workers = min(available_cores(), MAX_WORKERS) if workers is None else workers
-        self.parts = {}
         self.bad = BadImages(bad_limit, bad_log)
 
     def prepare_data(self) -> None:

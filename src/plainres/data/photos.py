@@ -30,10 +30,8 @@ class BadImage(Exception):
 class Photos:
     """The photographs of one folder, `<class>/<file>`, in the order of their names.
 
-    Attributes:
-        folder: Folder `train` or `val` of ILSVRC-2012, or any folder with one subfolder of images per class.
-        classes: Sorted names of the class folders. The label of a class is its position in this list.
-        labels: Labels int64 (N,).
+    The folder is `train` or `val` of ILSVRC-2012, or any other with one subfolder of images per class. `classes` are
+    the sorted names of these, and `labels`, int64 (N,), are positions in this list.
 
     Raises:
         UserError: If the folder does not exist or has no class folders, or if a class has no images.

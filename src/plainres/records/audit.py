@@ -16,15 +16,15 @@ from plainres.data import StudyData
 from plainres.data.base import Part
 from plainres.data.cifar_files import SOURCES
 from plainres.errors import UserError
-from plainres.files import git
 from plainres.nets import load_net
 from plainres.nets.weights import Normalized
 from plainres.records.config import ROWS
 from plainres.records.files import RUNS, RecordFiles, RunInfo
+from plainres.records.provenance import describe_hardware, git
 from plainres.records.run import add_noted_hardware
 from plainres.training import RunConfig, RunContext, train_run
 from plainres.training.build import make_data
-from plainres.training.device import choose_device, describe_hardware, has_bf16_kernels
+from plainres.training.device import choose_device, has_bf16_kernels
 from plainres.training.evaluation import evaluate
 from plainres.training.record import UNFINISHED
 from plainres.training.schedule import row_ends
@@ -117,8 +117,7 @@ class Machine:
 def find_committed(results: Path) -> list[Path]:
     """Return the folders of all records that are committed, or of all records if none is committed."""
     # The asterisks of git match slashes too.
-    listed = (git(results, "ls-files", "--", RUNS) or "").splitlines()
-    committed = [Path(line) for line in listed if line.count("/") == 3]
+    committed = [Path(line) for line in git(results, "ls-files", "--", RUNS) or [] if line.count("/") == 3]
     return [path.parent for path in [results / path for path in committed] or sorted(results.glob(RUNS))]
 
 
@@ -184,8 +183,8 @@ def _check_files(audit: Audit, folder: Path) -> None:
     if not committed or changed is None:
         audit.left_out.append("files (not committed)")
     else:
-        problems = [f"{name} is not the committed one" for name in changed.splitlines()]
-        audit.add(f"{len(committed.splitlines())} files as committed", problems)
+        problems = [f"{name} is not the committed one" for name in changed]
+        audit.add(f"{len(committed)} files as committed", problems)
 
 
 def _check_names(audit: Audit, run: RunInfo, config: RunConfig) -> bool:

@@ -17,11 +17,12 @@ from plainres.data.photos import Photos
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.nets.weights import Normalized
+from plainres.records.provenance import describe_hardware, describe_software
 from plainres.scoring.models import adopt, labels_for, load_model
 from plainres.scoring.scores import score
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
-from plainres.training.device import choose_device, describe_hardware, describe_software
+from plainres.training.device import choose_device
 
 CROP_SIZE = 224
 

@@ -60,7 +60,7 @@ def run_study(configs: Sequence[RunConfig], context: StudyContext, options: Stud
         return 0
     on_rank_zero(lambda: require_writable(context.results))
     if to_do:
-        prepare_data(make_data(to_do[0], context.data_dir), ranks)
+        prepare_data(make_data(to_do[0], context.data_dir))
     in_turn = ranks.size > 1 or (len(places) == 1 and options.devices_per_run == 1)
     failures: dict[RunConfig, str] = {}
     with watch(to_do, context.results, console, expected):

@@ -88,18 +88,15 @@ class WorkerPool:
         Until a worker handles signals, SIGTERM ends it silently, while Python would print a traceback for SIGINT.
         """
         first = self.stop.signum is None
-        self._send(signal.SIGTERM if first and signum == signal.SIGINT else signum)
-
-    def _send(self, signum: int) -> None:
         for process in list(self.running):
-            process.send_signal(signum)
+            process.send_signal(signal.SIGTERM if first and signum == signal.SIGINT else signum)
 
     def _train(self, config: RunConfig, place: Place) -> str:
         """Start the processes of a run and wait for them; return why the first of them failed, or an empty string."""
         processes = [self._start(config, place, variables) for variables in rank_environments(len(place))]
         self.running.update(processes)
         if self.stop.signum is not None:  # it arrived before these processes were among the running ones
-            self._send(signal.SIGTERM)
+            self._forward(signal.SIGTERM)
         with ThreadPoolExecutor(len(processes)) as pool:
             futures = [pool.submit(self._follow, config, process) for process in processes]
             ended, _ = wait(futures, return_when=FIRST_EXCEPTION)

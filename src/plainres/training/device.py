@@ -1,20 +1,13 @@
-"""The devices of this machine: choice, precision, memory, and a description for records."""
+"""The devices of this machine: choice, precision and memory."""
 
 import ctypes
-import os
-import platform
 import re
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, cast
 
 import torch
 
-from plainres.cores import available_cores, available_memory, cores_per_process
+from plainres.cores import available_memory, cores_per_process
 from plainres.errors import UserError
-from plainres.files import git
-
-DEVICE_NAMES = "auto, cpu, cuda, cuda:<index> or mps"
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -28,7 +21,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"  # PyTorch warns about a GPU that it cannot use
     if not re.fullmatch(r"cpu|cuda(:\d\d?)?|mps", name):
-        raise UserError(f"device must be {DEVICE_NAMES}, not {name!r}")
+        raise UserError(f"device must be auto, cpu, cuda, cuda:<index> or mps, not {name!r}")
     device = torch.device(name)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device mps was asked for, but PyTorch cannot use it here: use --device cpu or auto")
@@ -86,48 +79,3 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(mmap_threshold, 2**25)  # the most that glibc takes
-
-
-def describe_hardware(device: torch.device) -> dict:
-    """Return the hardware of a run, JSON-compatible."""
-    path = Path("/proc/cpuinfo")
-    cpuinfo = path.read_text(encoding="utf-8") if path.exists() else ""
-    name = re.search(r"^model name\s*: (.*)", cpuinfo, re.MULTILINE)
-    cpu = name[1].strip() if name else platform.processor() or platform.machine()
-    hardware = {"device": device.type, "cpu": cpu, "cpu_cores": available_cores(), "threads": torch.get_num_threads()}
-    if device.type == "cuda":
-        hardware["gpu"] = torch.cuda.get_device_name(device)
-    else:
-        # AMX rounds sums differently. oneDNN reads the environment variable.
-        limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
-        amx = torch.cpu._is_amx_tile_supported() and (limit in ("ALL", "DEFAULT") or "AMX" in limit)
-        hardware |= {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "amx": amx}
-    return hardware
-
-
-def describe_software() -> dict:
-    """Return the versions of the software of a run and the commit of this code, JSON-compatible.
-
-    `dirty` says whether files of the package or of the experiments differ from the commit. Both are None if the
-    package is not in a git repository of its own, as after an installation from a copy.
-    """
-    import pytorch_lightning
-    import torchvision
-
-    here = Path(__file__).parent
-
-    cuda = torch.cuda.is_available()
-    tracked = git(here, "ls-files", "--error-unmatch", __file__) is not None  # not just below somebody's repository
-    watched = (here.parent, here.parents[2] / "experiments")
-    changes = git(here, "status", "--porcelain", "--untracked-files=no", "--", *watched) if tracked else None
-    return {
-        "commit": git(here, "rev-parse", "HEAD") if tracked else None,
-        "dirty": None if changes is None else bool(changes),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "pytorch_lightning": pytorch_lightning.__version__,
-        "cuda": torch.version.cuda if cuda else None,
-        "cudnn": torch.backends.cudnn.version() if cuda else None,
-        "tf32": cast(Any, torch.backends.cudnn).conv.fp32_precision == "tf32" if cuda else None,
-    }

@@ -25,15 +25,16 @@ from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import weights_bytes
 from plainres.records.config import PRECISIONS, RunConfig
 from plainres.records.files import RunInfo
+from plainres.records.provenance import describe_hardware, describe_software, earlier_starts
 from plainres.training.accelerate import CudaGraphs
 from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
 from plainres.training.checkpoints import AtomicCheckpointIO, Checkpointer, iteration_of, latest_usable
-from plainres.training.device import describe_hardware, describe_software
 from plainres.training.distributed import (
     RankInfo,
     all_reduce_max,
     check_batch_divides,
     cluster_environment,
+    get_rank_info,
     init_distributed,
     on_rank_zero,
 )
@@ -44,8 +45,6 @@ from plainres.training.probes import Prober
 from plainres.training.record import UNFINISHED, Record, RecordLogger
 from plainres.training.schedule import validation_interval
 from plainres.training.signals import Stopped, StopRequest
-
-NOT_COMPARED = ("data_md5", "earlier", "until")  # parts of a provenance that do not say what computed the iterations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +114,10 @@ def train_run(
         return ended
 
 
-def prepare_data(data: StudyData, ranks: RankInfo) -> None:
+def prepare_data(data: StudyData) -> None:
     """Check or download the data on rank 0 first, then on machines that do not share its disk."""
     on_rank_zero(data.prepare_data)
+    ranks = get_rank_info()
     if ranks.rank > 0 and ranks.local_rank == 0:
         data.prepare_data()
     all_reduce_max(0)  # waits for all processes
@@ -140,7 +140,7 @@ class _Run:
         """Train to the last iteration, evaluate, and write the record; return the contents of run.json."""
         config, record = self.config, self.record
         data = make_data(config, self.context.data_dir, record.folder)
-        prepare_data(data, self.ranks)
+        prepare_data(data)
         data.setup()
         module = ClassificationModule(config)
         # With BN that sees the images of all processes, recomputing activations communicates: all do it, or none.
@@ -188,7 +188,7 @@ class _Run:
                         f"part {name!r}: {md5} there, {found} here): resume it with the same data, or move the folder "
                         "away to start over"
                     )
-            here["earlier"] = _earlier_starts(before, here, iteration_of(checkpoint))
+            here["earlier"] = earlier_starts(before, here, iteration_of(checkpoint))
         complexity = asdict(count_complexity(module.net, image_shape(self.config)))
         facts = {"complexity": complexity, "provenance": here}
         self.record.write(UNFINISHED, facts)
@@ -264,23 +264,6 @@ class _Run:
             recipe |= {"classes": data.class_names}
         architecture = {"family": self.config.family} | self.config.architecture()
         write_atomic(self.record.weights, weights_bytes(net.cpu(), data.mean, architecture, recipe))
-
-
-def _earlier_starts(before: dict, here: dict, iteration: int) -> list[dict]:
-    """Return the software and hardware of each earlier start, each with the iteration `until` which it computed.
-
-    Starts that followed one another and computed alike count as one. `before` is the provenance in the record so far,
-    `here` that of this start, and `iteration` that of the checkpoint.
-    """
-
-    def compared(provenance: dict) -> dict:
-        return {name: value for name, value in provenance.items() if name not in NOT_COMPARED}
-
-    earlier = list(before.get("earlier", []))
-    if not earlier or earlier[-1]["until"] != iteration:  # otherwise the last start computed no iteration
-        earlier.append({"until": iteration} | compared(before))
-    following = [*earlier[1:], here]
-    return [start for start, after in zip(earlier, following, strict=True) if compared(start) != compared(after)]
 
 
 def _last_figures(rows: Sequence[dict]) -> dict:

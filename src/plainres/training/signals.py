@@ -8,8 +8,6 @@ from types import FrameType
 
 from plainres.training.distributed import all_reduce_max, get_rank_info
 
-SHOW_CURSOR = b"\x1b[?25h"  # to a terminal
-
 
 class Stopped(Exception):
     """A signal ended a run early. Its checkpoint has been written."""
@@ -59,7 +57,7 @@ class StopRequest:
             self.forward(signum)
         if self.signum is not None and signum == signal.SIGINT:
             if os.isatty(2):
-                os.write(2, SHOW_CURSOR)  # a live table has hidden it
+                os.write(2, b"\x1b[?25h")  # shows the cursor, which a live table has hidden
             os._exit(128 + signum)
         self.signum = self.signum or signum
         if get_rank_info().rank == 0:
