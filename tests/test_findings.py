@@ -108,6 +108,8 @@ def test_smaller_first_updates(studies):
         says(" | ".join(cells))
     says(*(f"{mean(study, net):.1f}%" for net in ("plain-20", "plain-20-small-classifier")))
     bounded = studies["cifar10-2k-bf16"]
+    says(f"it has {mean(study, 'resnet-56-small-classifier'):.1f}% with N(0, 0.01²)")
+    says("{:.1f}, {:.1f} and {:.1f}% with He-normal".format(*TRAINING(bounded, "resnet-56")))
     gap = {"plain-56": 1, "plain-20": -1}
     less = difference(bounded, gap | {"plain-56-clip1": -1, "plain-20-clip1": 1}, TRAINING)
     says(f"{less.mean:.1f} ± {less.half_width:.1f} of {difference(bounded, gap, TRAINING).mean:.1f} points")
