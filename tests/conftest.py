@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import config, shrink_demo, train
+from hypothesis import settings
 
 # Only the tests of W&B start it, in offline mode.
 os.environ["WANDB_MODE"] = "disabled"
+
+# By default, an example that takes longer than 200 ms fails, and machines may be slow.
+settings.register_profile("any-speed", deadline=None)
+settings.load_profile("any-speed")
 
 # The nets are too small to profit from several threads, which would slow down the other test process.
 torch.set_num_threads(1)
