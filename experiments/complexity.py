@@ -20,8 +20,6 @@ from plainres.files import write_atomic
 from plainres.nets import count_complexity, imagenet_net
 from plainres.nets.imagenet import BLOCKS_PER_STAGE, BOTTLENECK_DEPTH
 from plainres.nets.layer_list import layer_list
-from plainres.report.architecture import FOLDER, table_1_markdown
-from plainres.report.write import write_architecture
 
 IMAGE = (3, 224, 224)
 
@@ -50,6 +48,10 @@ def describe() -> list[dict]:
 
 
 def main() -> int:
+    # Here, a missing extra is one line.
+    from plainres.report.architecture import FOLDER, table_1_markdown
+    from plainres.report.write import write_architecture
+
     options = parse_options(Options, description=__doc__)
     nets = describe()
     folder = options.results / FOLDER

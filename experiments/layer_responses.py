@@ -21,7 +21,6 @@ from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
 from plainres.records.files import RecordFiles
-from plainres.report import read_study, write_study
 from plainres.training.build import load_recorded, make_data, make_net
 from plainres.training.probes import initial_weights, probe
 
@@ -38,6 +37,8 @@ class Options:
 
 
 def main() -> int:
+    from plainres.report import read_study, write_study  # here, a missing extra is one line
+
     options = parse_options(Options, description=__doc__)
     folders = sorted(path.parent for path in options.study.glob("*/seed-*/weights.safetensors"))
     if not folders:
