@@ -6,6 +6,7 @@ study = report.open("results").largest("cifar10")
 study.metrics, study.probes, study.overview  # pandas frames, described in plainres.records.frames
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,13 +27,13 @@ from plainres.records.run import Run, hardware_name, read_run
 ERRORS = {"train_error": "training", "test_error": "test"}  # columns of the metrics, and their names in texts
 
 
-class Frames:
+class Frames(ABC):
     """The readable runs of one or several studies as frames, whose columns `plainres.records.frames` describes."""
 
     @property
+    @abstractmethod
     def readable(self) -> list[Run]:
         """Finished, partial and diverged runs."""
-        raise NotImplementedError
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
