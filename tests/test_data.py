@@ -32,7 +32,7 @@ from plainres.training import RunConfig
 
 
 @given(seed=st.integers(0, 2**32), images=st.integers(5, 60), iterations=st.integers(1, 40), batch=st.integers(1, 16))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_every_pass_contains_each_image_once(seed, images, iterations, batch):
     table = batch_table(seed, iterations, images, batch)
     assert table.shape == (iterations, batch, 4)
@@ -52,7 +52,7 @@ def test_all_offsets_and_flips_are_equally_likely():
 
 
 @given(seed=st.integers(0, 99), short=st.integers(1, 20), more=st.integers(0, 20))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_table_depends_only_on_its_arguments_and_begins_like_shorter_ones(seed, short, more):
     torch.manual_seed(short)  # the global random state has no influence
     long = batch_table(seed, short + more, 50, 16)

@@ -43,7 +43,7 @@ def data_of(folder, shard=None, **changes):
 # The batches of a run
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**62), images=st.integers(1, 40), batch_size=st.integers(1, 50))
 def test_every_pass_contains_each_image_once(seed, images, batch_size):
     stream = AugmentationStream(seed, images, batch_size)
@@ -80,7 +80,7 @@ def test_scale_decides_how_much_a_crop_covers():
     assert (widest[0, 0, 0].item(), widest[0, 0, -1].item()) == (pytest.approx(30, abs=1), pytest.approx(239, abs=1))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(crop=st.tuples(*[st.floats(0, 0.999)] * 3), size=st.sampled_from([(60, 90), (91, 61), (300, 40), (1, 1)]))
 def test_crop_equals_that_of_the_resized_photograph(crop, size):
     """Up to the rounding of the position, on an image that is linear in both directions."""

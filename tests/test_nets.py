@@ -44,7 +44,7 @@ def test_options_b_and_c_add_projections():
     assert projections == {None: 0, "A": 0, "B": 2, "C": 9}
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(n=st.integers(1, 20), shortcut=st.sampled_from([None, "A"]))
 def test_multiply_adds_follow_from_the_papers_table(n, shortcut):
     first, same, down = 3 * 16 * 9 * 32**2, 16 * 16 * 9 * 32**2, 16 * 32 * 9 * 16**2
@@ -89,7 +89,7 @@ def test_option_a_slices_and_pads_channels_on_both_sides():
 
 
 @given(n=st.integers(1, 3), seed=st.integers(0, 2**31))
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 def test_twins_start_from_the_same_weights(n, seed):
     twins = []
     for shortcut in (None, "A"):

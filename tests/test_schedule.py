@@ -30,7 +30,7 @@ def test_nets_of_110_layers_and_more_have_a_warm_up():
 
 
 @given(iterations=st.integers(64, 100_000))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_runs_have_64_rows_and_few_test_passes(iterations):
     config = RunConfig(depth=20, iterations=iterations)
     ends = row_ends(config)
