@@ -46,7 +46,7 @@ figures: setup ## redraw all figures and tables from the records, published and 
 
 report: figures ## build results/REPORT.md and the self-contained page results/report.html (as `make figures` does)
 
-claims: setup ## judge the paper's claims on the records; fails if one loses its level
+claims: setup ## judge the paper's claims on the records and print the verdicts
 	@$(BIN)/plainres claims results
 
 verify: setup ## audit records: RECORD= (default: all published), ROWS= of 64 rows are trained again (0: compute nothing again)

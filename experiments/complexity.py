@@ -57,8 +57,8 @@ def main() -> int:
     folder = options.results / FOLDER
     write_atomic(folder / "nets.json", json.dumps(nets) + "\n")
     print(table_1_markdown(nets))
-    for path in write_architecture(options.results):
-        print(path)
+    write_architecture(options.results)
+    print(folder)
     return 0
 
 

@@ -20,7 +20,7 @@ import tyro
 from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
 from plainres.errors import UserError
-from plainres.records.files import RecordFiles
+from plainres.records.record import Record
 from plainres.training.build import load_recorded, make_data, make_net
 from plainres.training.probes import initial_weights, probe
 
@@ -44,7 +44,8 @@ def main() -> int:
     if not folders:
         raise UserError(f"{options.study}: there are no runs with weights (*/seed-*/weights.safetensors)")
     for folder in folders:
-        if RecordFiles(folder).probes_csv.exists():
+        record = Record(folder)
+        if record.probes_csv.exists():
             continue
         recorded, config = load_recorded(folder)
         data = make_data(config, options.data_dir)
@@ -53,7 +54,7 @@ def main() -> int:
         initial = initial_weights(config)
         rows = probe(make_net(config), initial, data, 0, config.precision)
         rows += probe(recorded.net, initial, data, config.iterations, config.precision)
-        RecordFiles(folder).write_probes(pd.DataFrame(rows))
+        record.write_table(record.probes_csv, pd.DataFrame(rows))
         print(f"{folder}/probes.csv")
     study = read_study(options.study)
     for path in write_study(study):

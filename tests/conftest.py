@@ -31,11 +31,9 @@ def close_figures():
 def undrawn(monkeypatch):
     """Write empty files in place of figures, for tests of what stands beside them."""
 
-    def save(figure, stem):
-        paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-        for path in paths:
-            path.touch()
-        return paths
+    def save(figure, path):
+        path.touch()
+        return path
 
     monkeypatch.setattr("plainres.report.write.save_figure", save)
 

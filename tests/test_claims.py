@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_report import write_run
 
-from plainres.report import find_studies, ledger
+from plainres.report import find_studies
 from plainres.report.claims import CLAIMS, judge_results
-from plainres.report.claims_tables import claims_frame, claims_markdown, claims_table, claims_text
+from plainres.report.claims_tables import claims_frame, claims_markdown, claims_table, claims_text, save_claims
 from plainres.report.forest import figure_claims
 from plainres.report.statistics import weighted_sum
 from plainres.report.verdicts import (
@@ -283,24 +283,13 @@ def test_every_claim_is_printed_and_the_effects_are_drawn(tmp_path):
     assert figure_claims(judge_results([], tmp_path / "none")) is None
 
 
-def test_thresholds_and_changes_are_dated():
-    assert all(entry[2].startswith("2026-") for entry in ledger.THRESHOLDS)
-    assert all(entry[0].startswith("2026-") for entry in (*ledger.CHANGES, *ledger.RECORDS))
-
-
-def test_lost_claim_fails_the_command(tmp_path, monkeypatch, capsys):
-    (study,) = degraded(tmp_path, 12.0)
+def test_claims_are_printed_and_saved(tmp_path, monkeypatch, capsys):
+    degraded(tmp_path, 12.0)
     status, out, _ = run_plainres(monkeypatch, capsys, "claims", str(tmp_path))
     assert status == 0 and "Degradation" in out and "cifar10-64k-fp32" in out
+    save_claims(judge_results(find_studies(tmp_path), tmp_path), tmp_path / "claims.json")
     saved = json.loads((tmp_path / "claims.json").read_text("utf-8"))[DEGRADATION]
     assert saved["level"] == REPRODUCED
     (comparison,) = saved["comparisons"]
     assert comparison["study"] == "cifar10-64k-fp32" and comparison["n"] == 3 and comparison["iterations"] == 64_000
     assert comparison["low"] < comparison["effect"] < comparison["high"]
-    for path in study.folder.glob("plain-56/seed-*/run.json"):
-        run = json.loads(path.read_text("utf-8"))
-        run["final"]["train_error"] = 1.0
-        path.write_text(json.dumps(run))
-    status, _, err = run_plainres(monkeypatch, capsys, "claims", str(tmp_path))
-    assert status == 1 and f"higher level for {DEGRADATION}" in err
-    assert json.loads((tmp_path / "claims.json").read_text("utf-8"))[DEGRADATION]["level"] == REPRODUCED

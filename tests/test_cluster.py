@@ -38,7 +38,7 @@ def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
     from threading import Thread
 
     doomed, other = config(), config(shortcut=None)
-    record = Record(tmp_path, doomed)
+    record = Record.of(tmp_path, doomed)
     killed = []
 
     def kill():
@@ -52,7 +52,7 @@ def test_study_survives_the_death_of_a_worker(ray, tmp_path, finished):
     context = StudyContext(data_dir=tmp_path, results=tmp_path, device=CPU)
     failures = cluster.train_on_cluster([doomed, other], context, 2, None)
     killer.join()
-    assert killed and failures == {} and Record(tmp_path, other).status() == "finished"
+    assert killed and failures == {} and Record.of(tmp_path, other).status(other) == "finished"
     assert_same_run(tmp_path, finished[0], doomed)
 
 

@@ -27,11 +27,12 @@ from train_small import small_config, train_small
 
 from plainres.errors import UserError
 from plainres.files import write_atomic
+from plainres.records.record import UNFINISHED
 from plainres.report import read_study
 from plainres.study import StudyContext, StudyOptions, launch, local, run_study
 from plainres.study.local import WorkerPool
 from plainres.study.watch import watch
-from plainres.training import Record, record, train_run
+from plainres.training import Record, train_run
 from plainres.training.checkpoints import list_checkpoints
 from plainres.training.lock import Busy, exclusive_writer
 from plainres.training.signals import Stopped
@@ -59,7 +60,7 @@ def crashed(tmp_path):
 
 
 def checkpoints(results):
-    return list_checkpoints(Record(results, config()).checkpoints)
+    return list_checkpoints(Record.of(results, config()).checkpoints)
 
 
 # Killed processes
@@ -79,7 +80,7 @@ def test_run_killed_at_random_moments_ends_like_an_uninterrupted_one(tmp_path):
         return process
 
     moments = random.Random(0)
-    folder = Record(tmp_path / "killed", run_config).checkpoints
+    folder = Record.of(tmp_path / "killed", run_config).checkpoints
     killed_while_writing = 0
     for kill in range(KILLS):
         process = start_training()
@@ -107,7 +108,7 @@ def test_run_killed_at_random_moments_ends_like_an_uninterrupted_one(tmp_path):
 
 
 def test_incomplete_checkpoint_is_removed_with_the_next_one(crashed):
-    record = Record(crashed, config())
+    record = Record.of(crashed, config())
     incomplete = [record.checkpoints / "iteration-000000021-0.ckpt.tmp", record.folder / "metrics.csv.0.tmp"]
     for path in incomplete:
         path.write_bytes(b"half")
@@ -177,16 +178,16 @@ def test_signal_stops_a_study_with_a_checkpoint_and_the_usual_status(tmp_path, s
 def test_signal_at_the_end_of_a_run_stops_what_would_follow(tmp_path, changes, monkeypatch):
     write = Record.write
 
-    def write_and_signal(self, outcome, facts):
-        if outcome != record.UNFINISHED:
+    def write_and_signal(self, config, outcome, facts):
+        if outcome != UNFINISHED:
             os.kill(os.getpid(), signal.SIGTERM)
-        return write(self, outcome, facts)
+        return write(self, config, outcome, facts)
 
     monkeypatch.setattr(Record, "write", write_and_signal)
     with pytest.raises(Stopped, match="has ended") as stopped:
         train(tmp_path, config(**changes))
     assert stopped.value.exit_status == 128 + signal.SIGTERM
-    assert Record(tmp_path, config(**changes)).status() == ("diverged" if changes else "finished")
+    assert Record.of(tmp_path, config(**changes)).status(config(**changes)) == ("diverged" if changes else "finished")
 
 
 INTERRUPTED_TWICE = (
@@ -219,7 +220,7 @@ def test_error_for_a_second_writer_names_the_first(tmp_path):
         train(tmp_path, config())
     message = str(error.value)
     assert f"process {os.getpid()} on {os.uname().nodename} since 2" in message and "resnet-8" in message
-    assert Record(tmp_path, config()).status() == "missing"
+    assert Record.of(tmp_path, config()).status(config()) == "missing"
 
 
 def test_lock_of_a_dead_process_is_free(tmp_path):
@@ -262,7 +263,7 @@ def test_run_resumes_after_the_disk_was_full(tmp_path, uninterrupted, monkeypatc
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ValueError, match=r"\.ckpt: cannot be written \(No space left on device\)"):
         train(tmp_path, config(), checkpoint_seconds=0)
-    folder = Record(tmp_path, config()).folder
+    folder = Record.of(tmp_path, config()).folder
     assert not list(folder.glob("**/*.tmp")) and len(metrics(tmp_path, config())) == 1
     monkeypatch.setattr(os, "fsync", fsync)
     train(tmp_path, config())
@@ -286,7 +287,7 @@ def test_run_resumes_after_a_real_disk_was_full(tmp_path, uninterrupted):
 
 
 def test_file_with_the_name_of_the_checkpoint_folder_is_an_error(tmp_path):
-    run = Record(tmp_path, config())
+    run = Record.of(tmp_path, config())
     run.folder.mkdir(parents=True)
     run.checkpoints.touch()
     with pytest.raises(ValueError, match="cannot be written"):
@@ -379,7 +380,7 @@ def replace_number(text):
 
 @pytest.mark.parametrize("edit", [cut_off, drop_column, replace_number])
 def test_damaged_metrics_are_repaired_on_resuming(crashed, uninterrupted, edit):
-    path = Record(crashed, config()).folder / "metrics.csv"
+    path = Record.of(crashed, config()).folder / "metrics.csv"
     path.write_text(edit(path.read_text("utf-8")))
     train(crashed, config())
     assert_same_run(crashed, uninterrupted, config())
@@ -443,7 +444,7 @@ def test_killed_worker_does_not_affect_other_runs(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(local.subprocess, "Popen", small)
     assert WorkerPool(context, [("cpu",)], console).train([doomed]) == {}
-    assert Record(tmp_path, doomed).status() == "finished"
+    assert Record.of(tmp_path, doomed).status(doomed) == "finished"
 
 
 @pytest.mark.slow
@@ -466,12 +467,12 @@ def test_run_that_another_process_trains_waits_behind_the_others(runs_per_device
         with exclusive_writer(tmp_path, busy):
             study = pool.submit(run_study, [busy, other], context, StudyOptions(runs_per_device=runs_per_device))
             deadline = time.monotonic() + 100
-            while Record(tmp_path, other).status() != "finished" and time.monotonic() < deadline:
+            while Record.of(tmp_path, other).status(other) != "finished" and time.monotonic() < deadline:
                 time.sleep(0.1)
             time.sleep(0.5)  # some questions whether the run is still busy
-            assert Record(tmp_path, busy).status() == "missing" and not study.done()
+            assert Record.of(tmp_path, busy).status(busy) == "missing" and not study.done()
         assert study.result() == 0
-    assert Record(tmp_path, busy).status() == "finished"
+    assert Record.of(tmp_path, busy).status(busy) == "finished"
     if runs_per_device == 2:
         assert sorted(started) == sorted([busy.name, other.name, busy.name]), "no process waits for it"
     assert capsys.readouterr().out.count("is being trained by") == 1

@@ -47,7 +47,7 @@ def test_parameters_and_multiply_adds_match_the_paper(depth, shortcut, stride_in
     counted = [
         name
         for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in name
+        if isinstance(module, nn.Conv2d | nn.Linear) and "downsample" not in name
     ]
     assert len(counted) == depth
 

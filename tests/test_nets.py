@@ -23,7 +23,7 @@ PARAMETERS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962
 def layers(net: nn.Module) -> list[nn.Module]:
     """Return the layers that the depth of a net counts: convolutions and linear layers except projections."""
     named = net.named_modules()
-    return [m for name, m in named if isinstance(m, nn.Conv2d | nn.Linear) and "shortcut" not in name]
+    return [m for name, m in named if isinstance(m, nn.Conv2d | nn.Linear) and "downsample" not in name]
 
 
 @pytest.mark.parametrize("depth", PARAMETERS)
@@ -179,7 +179,7 @@ def test_state_dicts_use_the_names_of_torchvision():
     loaded = cifar_net(8, "C")
     loaded.load_state_dict(net.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), loaded.state_dict().values(), strict=True))
-    assert torch.equal(loaded.layer1[0].shortcut[0].weight, net.layer1[0].shortcut[0].weight)
+    assert torch.equal(loaded.layer1[0].downsample[0].weight, net.layer1[0].downsample[0].weight)
 
 
 # Published nets, and other people's files

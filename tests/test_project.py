@@ -18,10 +18,8 @@ import plainres.extras
 from plainres.data.cifar_files import load_cifar
 from plainres.nets import load_net
 from plainres.report import find_studies
-from plainres.report.degradation import verdict
 from plainres.report.document import README_MARKS, readme_section
 from plainres.report.records import largest_study
-from plainres.report.tables import table_6_markdown
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 README_WORDS = 800  # one screen, without the generated section
@@ -143,17 +141,6 @@ def test_make_help_names_every_target():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
     assert phony == re.findall(r"^([a-z-]+):.*## ", makefile, re.M)
-
-
-def test_committed_evidence_exists():
-    assert STUDIES
-
-
-@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
-def test_committed_tables_are_what_the_records_say(study):
-    assert (study.folder / "table6.md").read_text("utf-8") == table_6_markdown(study)
-    assert (study.folder / "verdict.md").read_text("utf-8") == verdict(study)
-    assert (study.folder / "figure6.png").exists()
 
 
 @pytest.mark.slow

@@ -235,4 +235,4 @@ def test_backfill_mirrors_finished_records(tmp_path, monkeypatch, capsys):
     (study,) = find_studies(tmp_path)
     (logged,) = tmp_path.glob(".wandb/wandb/offline-run-*/files/media/table/table6_*.json")
     assert json.loads(logged.read_text("utf-8"))["data"] == table_6(study).values.tolist()
-    assert Record(tmp_path, config()).status() == "finished" and runs.PROJECT == "plainres"
+    assert Record.of(tmp_path, config()).status(config()) == "finished" and runs.PROJECT == "plainres"

@@ -14,7 +14,7 @@ from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.records.audit import first_start
 from plainres.records.provenance import describe_software
-from plainres.records.run import hardware_name
+from plainres.records.record import hardware_name
 from plainres.training import Record, RunConfig, evaluation, module, run
 from plainres.training.build import make_net
 from plainres.training.schedule import learning_rate_factor
@@ -122,7 +122,7 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, crash_at, finished):
     uninterrupted, _ = finished
     with pytest.raises(RuntimeError, match="crash"):
         train(tmp_path, config(), Interrupt(crash_at), checkpoint_seconds=0)
-    assert Record(tmp_path, config()).status() == "partial"
+    assert Record.of(tmp_path, config()).status(config()) == "partial"
     trained = Iterations()
     assert train(tmp_path, config(), trained)["outcome"] == "finished"
     assert trained.done == list(range(crash_at + 1, 65))
@@ -154,7 +154,7 @@ def test_record_names_everything_that_computed_a_resumed_run(tmp_path, monkeypat
     assert earlier["until"] == 33 and earlier["hardware"] == first and earlier["torch"] == torch.__version__
     assert hardware_name(recorded) == "First (AVX2, one thread), then Other (AVX2, one thread)"
     assert recorded["provenance"]["hardware"]["cpu"] == "Other"
-    assert first_start(recorded, tmp_path / config().folder)["hardware"] == first
+    assert first_start(Record.of(tmp_path, config()))["hardware"] == first
 
 
 def test_commit_is_not_that_of_a_repository_around_an_installed_copy(tmp_path, monkeypatch):
@@ -173,11 +173,11 @@ def test_commit_is_not_that_of_a_repository_around_an_installed_copy(tmp_path, m
 def test_run_does_not_resume_on_other_data(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="crash"):
         train(tmp_path, config(), Interrupt(33), checkpoint_seconds=0)
-    before = Record(tmp_path, config()).read()
+    before = Record.of(tmp_path, config()).read_as(config())
     monkeypatch.setitem(DEMO.sizes, "50k", {"train": 640, "test": 150})
     with pytest.raises(UserError, match=r"began on other data than .*md5 of the part 'test'.*move the folder away"):
         train(tmp_path, config())
-    assert Record(tmp_path, config()).read() == before
+    assert Record.of(tmp_path, config()).read_as(config()) == before
 
 
 @pytest.mark.slow
@@ -215,9 +215,9 @@ def test_warm_up_ends_at_its_limit_at_the_latest(tmp_path, tiny_demo):
 def test_diverged_run_is_recorded_as_such(tmp_path):
     run = train(tmp_path, config(lr=1e30), checkpoint_seconds=0)
     assert run["outcome"] == "diverged"
-    assert not Record(tmp_path, config(lr=1e30)).checkpoints.exists()
+    assert not Record.of(tmp_path, config(lr=1e30)).checkpoints.exists()
     assert "training loss is" in run["reason"]
-    assert Record(tmp_path, config(lr=1e30)).status() == "diverged"
+    assert Record.of(tmp_path, config(lr=1e30)).status(config(lr=1e30)) == "diverged"
     assert not metrics(tmp_path, config(lr=1e30)).empty
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import time
 
+import pandas as pd
 import pytest
 from helpers import config
 from rich.console import Console
@@ -19,16 +20,15 @@ from plainres.training.schedule import row_ends
 
 def write_rows(results, run_config, rows, errors=None, outcome="running", test_every=16):
     """Write a record with its first rows; the training error is `errors`, or falls from 100%."""
-    record = Record(results, run_config)
-    record.write(outcome, {})
+    record = Record.of(results, run_config)
+    record.write(run_config, outcome, {})
     ends = row_ends(run_config)[:rows]
-    record.write_rows(
-        [
-            {"iteration": end, "train_error": errors or 100 - number, "images_per_second": 100.0}
-            | ({"test_error": 70.0} if number % test_every == 0 else {})
-            for number, end in enumerate(ends, start=1)
-        ]
-    )
+    written = [
+        {"iteration": end, "train_error": errors or 100 - number, "images_per_second": 100.0}
+        | ({"test_error": 70.0} if number % test_every == 0 else {})
+        for number, end in enumerate(ends, start=1)
+    ]
+    record.write_table(record.metrics_csv, pd.DataFrame(written))
     return record
 
 
@@ -92,7 +92,7 @@ def test_partial_run_of_an_earlier_start_is_waiting_at_its_checkpoint(tmp_path):
         return cells_of(progress_table([run_config], tmp_path, 200, started=1.0), "resnet-8-batch32")
 
     assert cells()[2] == "2,400/64,000" and cells()[-1] == "waiting"
-    record.write("running", {})
+    record.write(run_config, "running", {})
     assert cells()[-1] == "training"
     (record.folder / "metrics.csv").unlink()
     assert cells()[2] == "2,400/64,000", "before the first row"

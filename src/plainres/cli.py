@@ -50,52 +50,45 @@ def parse_options(options: type[T], prog: str | None = None, description: str | 
     return tyro.cli(options, prog=prog, description=description, registry=_registry)
 
 
+def _status(main: Callable[[], int]) -> int:
+    try:
+        return main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def run_report_command(main: Callable[[], int]) -> NoReturn:
+    """Run the main function of a command that works from records alone, and exit with the status that it returns.
+
+    A `UserError` is printed as one line on stderr and gives status 2, and an interrupt gives 130.
+    """
+    sys.exit(_status(main))
+
+
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Run the main function of a command that may train, and exit with its status.
+    """Run the main function of a command that may train, and exit with its status, see `run_report_command`.
 
-    A `UserError` is printed as one line on stderr and gives status 2. A run that a signal has stopped gives 128 plus
-    the number of the signal, and an interrupt outside a run gives 130. Any other exception keeps its traceback.
-
-    Args:
-        main: Function that returns the exit status.
+    A run that a signal has stopped gives 128 plus the number of the signal. Any other exception keeps its traceback.
     """
     from plainres.training.distributed import exit_process, get_rank_info, report_lost_rank
     from plainres.training.signals import Stopped
 
-    status = USAGE_ERROR
-    try:
-        with report_lost_rank():
-            status = main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except Stopped as stopped:
-        if get_rank_info().rank == 0:  # a launcher of several processes must see only one failing status
+    def run() -> int:
+        try:
+            with report_lost_rank():
+                return main()
+        except Stopped as stopped:
+            if get_rank_info().rank > 0:  # a launcher of several processes must see only one failing status
+                return 0
             print(f"{stopped}; the same command continues from there", file=sys.stderr)
-            status = stopped.exit_status
-        else:
-            status = 0
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except Exception:
-        if get_rank_info().size == 1:
-            raise
-        traceback.print_exc()
-    exit_process(status)
+            return stopped.exit_status
+        except Exception as error:
+            if isinstance(error, UserError) or get_rank_info().size == 1:
+                raise
+            traceback.print_exc()
+            return USAGE_ERROR
 
-
-def run_report_command(main: Callable[[], int]) -> NoReturn:
-    """Run the main function of a command that works from records alone, without importing PyTorch.
-
-    Exit statuses are those of `run_command`.
-
-    Args:
-        main: Function that returns the exit status.
-    """
-    status = USAGE_ERROR
-    try:
-        status = main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    sys.exit(status)
+    exit_process(_status(run))

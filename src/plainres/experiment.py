@@ -37,9 +37,10 @@ def run_experiment(
     is_rank_zero = get_rank_info().rank == 0
     mode = resolve_mode(options.wandb) if is_rank_zero else "off"
     if mode != "off" and in_sweep() and not options.plan:
-        for record in (Record(results, config) for config in configs):
-            if record.status() in ENDED:  # is not trained again, but the agent of the sweep waits for a run
-                send_record(record, mode)
+        for config in configs:
+            record = Record.of(results, config)
+            if record.status(config) in ENDED:  # is not trained again, but the agent of the sweep waits for a run
+                send_record(record, config, mode)
     context = StudyContext(
         data_dir=options.data_dir, results=results, device=device, wandb_mode=mode, compile=options.compile
     )

@@ -4,7 +4,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -65,14 +65,6 @@ class TrainLoader(BatchLoader):
         self.position = state["position"]
 
 
-class Part(Protocol):
-    """The training, test or validation images."""
-
-    def __len__(self) -> int: ...
-
-    def md5(self) -> str: ...
-
-
 class StudyData(pl.LightningDataModule):
     """Base class of the data modules.
 
@@ -89,11 +81,12 @@ class StudyData(pl.LightningDataModule):
             means the whole batch, or this process's share of it.
 
     Attributes:
-        parts: Parts by name: `"train"`, `"test"` and, if images are held out, `"val"`. Filled by `setup`.
+        parts: Images, with `len` and `md5()`, by name of the part: `"train"`, `"test"` and, if images are held out,
+            `"val"`. Filled by `setup`.
         class_names: Names of the classes in the order of the labels, if the files name them.
     """
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, Any]
     class_names: list[str] | None = None
 
     def __init__(self, data_dir: str | Path | None, seed: int, iterations: int, batch_size: int, micro_batch: int):

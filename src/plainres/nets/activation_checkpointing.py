@@ -22,17 +22,6 @@ def preserve_buffers(net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def activation_checkpointing(net: nn.Module) -> Iterator[None]:
-    """Let a net of this package keep only the inputs of its blocks for the backward pass, and restore it on exit."""
-    before = getattr(net, "checkpointing", False)
-    setattr(net, "checkpointing", True)  # noqa: B010 (type checkers take the attribute for a module)
-    try:
-        yield
-    finally:
-        setattr(net, "checkpointing", before)  # noqa: B010
-
-
-@contextmanager
 def freeze_bn_statistics(net: nn.Module) -> Iterator[None]:
     """Keep batch normalization from updating its moving statistics in one forward pass."""
     norms = [module for module in net.modules() if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm))]

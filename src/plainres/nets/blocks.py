@@ -68,25 +68,9 @@ def make_shortcut(option: str | None, in_channels: int, out_channels: int, strid
 
 
 class Block(nn.Module):
-    """Base class of the blocks. In state dicts, the shortcut has torchvision's name, `downsample`."""
+    """Base class of the blocks. `downsample`, which is torchvision's name, is the shortcut, None in a plain block."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_state_dict_post_hook(_use_torchvision_names)
-        self.register_load_state_dict_pre_hook(_use_own_names)
-
-
-def _rename(state: dict, prefix: str, old: str, new: str) -> None:
-    for key in [key for key in state if key.startswith(f"{prefix}{old}.")]:
-        state[f"{prefix}{new}.{key[len(prefix) + len(old) + 1 :]}"] = state.pop(key)
-
-
-def _use_torchvision_names(_module: nn.Module, state: dict, prefix: str, _metadata: dict) -> None:
-    _rename(state, prefix, "shortcut", "downsample")
-
-
-def _use_own_names(_module: nn.Module, state: dict, prefix: str, *_: object) -> None:
-    _rename(state, prefix, "downsample", "shortcut")
+    downsample: nn.Module | None
 
 
 class BasicBlock(Block):
@@ -104,8 +88,6 @@ class BasicBlock(Block):
         UserError: If `shortcut` is unknown.
     """
 
-    EXPANSION = 1  # number of output channels per channel of the block
-
     def __init__(
         self, in_channels: int, channels: int, stride: int = 1, shortcut: str | None = "A", norm: str = "batch"
     ):
@@ -115,17 +97,17 @@ class BasicBlock(Block):
         self.bn1 = make_norm(norm, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
         self.bn2 = make_norm(norm, channels)
-        self.shortcut = make_shortcut(shortcut, in_channels, channels, stride, norm)
+        self.downsample = make_shortcut(shortcut, in_channels, channels, stride, norm)
         gated = shortcut == "highway"
         self.gate = nn.Conv2d(in_channels, channels, 3, stride, padding=1) if gated else None
 
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        if self.shortcut is not None and self.gate is not None:
-            out = torch.lerp(self.shortcut(x), out, torch.sigmoid(self.gate(x)))
-        elif self.shortcut is not None:
-            out = out + self.shortcut(x)  # y = F(x) + x, equation 1: the one line that a plain block lacks
+        if self.downsample is not None and self.gate is not None:
+            out = torch.lerp(self.downsample(x), out, torch.sigmoid(self.gate(x)))
+        elif self.downsample is not None:
+            out = out + self.downsample(x)  # y = F(x) + x, equation 1: the one line that a plain block lacks
         return relu(out)
 
 
@@ -139,25 +121,22 @@ class PreActivationBlock(Block):
         in_channels: Number of channels of the input (B, in_channels, H, W).
         channels: Number of channels of both convolutions and of the output (B, channels, H / stride, W / stride).
         stride: Stride of the first convolution.
-        shortcut: `"preact"`. The shortcut itself is option A's.
         norm: As for `BasicBlock`.
     """
 
-    EXPANSION = 1
-
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "preact", norm: str = "batch"):
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, norm: str = "batch"):
         super().__init__()
         bias = norm == "none"
         self.pre_bn1 = make_norm(norm, in_channels)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=bias)
         self.pre_bn2 = make_norm(norm, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
-        self.shortcut = cast(nn.Module, make_shortcut(shortcut, in_channels, channels, stride, norm))
+        self.downsample = make_shortcut("preact", in_channels, channels, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(relu(self.pre_bn1(x)))
         out = self.conv2(relu(self.pre_bn2(out)))
-        return out + self.shortcut(x)
+        return out + cast(nn.Module, self.downsample)(x)
 
 
 class Bottleneck(Block):
@@ -173,7 +152,7 @@ class Bottleneck(Block):
             or `"3x3"`, the second one, as in later code ("v1.5").
     """
 
-    EXPANSION = 4
+    EXPANSION = 4  # number of output channels per channel of the block
 
     def __init__(
         self, in_channels: int, channels: int, stride: int = 1, shortcut: str | None = "B", stride_in: str = "1x1"
@@ -187,14 +166,14 @@ class Bottleneck(Block):
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.shortcut = make_shortcut(shortcut, in_channels, out_channels, stride, "batch")
+        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride, "batch")
 
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)))
         out = relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        if self.shortcut is not None:
-            out = out + self.shortcut(x)
+        if self.downsample is not None:
+            out = out + self.downsample(x)
         return relu(out)
 
 

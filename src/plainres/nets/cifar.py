@@ -39,9 +39,9 @@ class CifarNet(nn.Module):
         super().__init__()
         self.checkpointing = False
         preact = shortcut == "preact"
-        block: Callable[..., Block] = partial(BasicBlock, shortcut=shortcut, norm=norm)
-        if preact:
-            block = partial(PreActivationBlock, norm=norm)
+        block: Callable[..., Block] = partial(PreActivationBlock if preact else BasicBlock, norm=norm)
+        if not preact:
+            block = partial(block, shortcut=shortcut)
 
         def stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
             rest = (block(channels, channels) for _ in range(blocks_per_stage - 1))
@@ -59,35 +59,23 @@ class CifarNet(nn.Module):
         self.fc = nn.Linear(64, num_classes)
         initialize(self, init, classifier_init)
 
-    def stem(self, x: Tensor) -> Tensor:
-        """Compute what comes before the first block: (B, 3, 32, 32) -> (B, 16, 32, 32)."""
-        return relu(self.bn1(self.conv1(x)))
-
-    def head(self, x: Tensor) -> Tensor:
-        """Compute what comes after the last block: (B, 64, 8, 8) -> (B, num_classes)."""
-        if self.last_bn is not None:
-            x = relu(self.last_bn(x))
-        return self.fc(x.mean((2, 3)))
-
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, 32, 32)
-        x = self.stem(x)  # (B, 16, 32, 32)
+        x = relu(self.bn1(self.conv1(x)))  # (B, 16, 32, 32)
         if self.checkpointing:
             x = run_checkpointed((*self.layer1, *self.layer2, *self.layer3), x)
         else:
             x = self.layer1(x)  # (B, 16, 32, 32)
             x = self.layer2(x)  # (B, 32, 16, 16)
             x = self.layer3(x)  # (B, 64, 8, 8)
-        return self.head(x)  # (B, num_classes)
+        if self.last_bn is not None:
+            x = relu(self.last_bn(x))
+        return self.fc(x.mean((2, 3)))  # (B, num_classes)
 
 
 def check_cifar(
     depth: int, shortcut: str | None = "A", norm: str = "batch", init: str = "he", classifier_init: str = "he"
 ) -> None:
-    """Check the arguments of `cifar_net`.
-
-    Raises:
-        UserError: If `depth` is not 6n+2, or another argument is unknown.
-    """
+    """Raise `UserError` for an argument that `cifar_net` does not take."""
     if depth < 8 or (depth - 2) % 6:
         raise UserError(f"depth must be 6n+2 (8, 14, 20, 26, 32, ...), not {depth}")
     require_one_of("shortcut", shortcut, shortcuts_of("cifar"))

@@ -39,7 +39,7 @@ def extend_with_identity(net: CifarNet, depth: int) -> CifarNet:
     stages = ("layer1", "layer2", "layer3")
     if not isinstance(net.bn1, nn.BatchNorm2d):
         raise UserError("only a net with batch normalization can be extended by identity layers")
-    if any(block.shortcut is not None for stage in stages for block in getattr(net, stage)):
+    if any(block.downsample is not None for stage in stages for block in getattr(net, stage)):
         raise UserError("only a plain net can be extended by identity layers, and this one has shortcuts")
     with torch.random.fork_rng(devices=[]):
         deeper = cifar_net(depth, None, net.fc.out_features).to(net.fc.weight)

@@ -32,7 +32,7 @@ class ImageNetNet(nn.Module):
         self.checkpointing = False
         bottleneck = depth >= BOTTLENECK_DEPTH
         block = partial(Bottleneck, stride_in=stride_in) if bottleneck else BasicBlock
-        width = Bottleneck.EXPANSION if bottleneck else BasicBlock.EXPANSION
+        width = Bottleneck.EXPANSION if bottleneck else 1
         numbers = BLOCKS_PER_STAGE[depth]
 
         def stage(number: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:
@@ -65,11 +65,7 @@ class ImageNetNet(nn.Module):
 
 
 def check_imagenet(depth: int, shortcut: str | None = "B", stride_in: str = "1x1", classifier_init: str = "he") -> None:
-    """Check the arguments of `imagenet_net`.
-
-    Raises:
-        UserError: If an argument is unknown.
-    """
+    """Raise `UserError` for an argument that `imagenet_net` does not take."""
     require_one_of("depth of an ImageNet net", depth, BLOCKS_PER_STAGE)
     require_one_of("shortcut of an ImageNet net", shortcut, shortcuts_of("imagenet"))
     require_one_of("stride_in of an ImageNet net", stride_in, STRIDES_IN)

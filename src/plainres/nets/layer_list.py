@@ -8,7 +8,7 @@ from plainres.nets.complexity import trace_layers
 
 def _shortcut_kind(block: Block) -> str:
     """Return `"identity"`, `"padding"` or `"projection"`."""
-    return {nn.Identity: "identity", PadShortcut: "padding"}.get(type(block.shortcut), "projection")
+    return {nn.Identity: "identity", PadShortcut: "padding"}.get(type(block.downsample), "projection")
 
 
 def layer_list(net: nn.Module, input_shape: tuple[int, int, int]) -> dict:
@@ -28,7 +28,7 @@ def layer_list(net: nn.Module, input_shape: tuple[int, int, int]) -> dict:
     layers: list[dict] = []
     places: dict[str, int] = {}
     for name, module, before, after in calls:
-        if "shortcut" in name:
+        if "downsample" in name:
             continue
         size = after.shape[2] if after.dim() == 4 else 1
         layer = {"op": "fc", "kernel": 1, "stride": 1, "channels": after.shape[1], "size": size}
@@ -45,7 +45,7 @@ def layer_list(net: nn.Module, input_shape: tuple[int, int, int]) -> dict:
         layers.append(layer)
     shortcuts = []
     for name, block in net.named_modules():
-        if isinstance(block, Block) and block.shortcut is not None:
+        if isinstance(block, Block) and block.downsample is not None:
             inside = [place for layer, place in places.items() if layer.startswith(f"{name}.")]
             shortcuts.append({"first": min(inside), "last": max(inside), "kind": _shortcut_kind(block)})
     return {"layers": layers, "shortcuts": shortcuts}

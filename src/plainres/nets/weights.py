@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from plainres.errors import UserError, first_line
 from plainres.files import expand_user
 from plainres.nets.checkpoint_files import load_state, read_checkpoint
-from plainres.nets.cifar import check_cifar, cifar_net
-from plainres.nets.imagenet import check_imagenet, imagenet_net
+from plainres.nets.cifar import CifarNet, check_cifar, cifar_net
+from plainres.nets.imagenet import ImageNetNet, check_imagenet, imagenet_net
 
 # For each family of nets: the function that makes one, and the one that checks its arguments.
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"cifar": cifar_net, "imagenet": imagenet_net}
+ARCHITECTURES: dict[str, Callable[..., CifarNet | ImageNetNet]] = {"cifar": cifar_net, "imagenet": imagenet_net}
 CHECKS: dict[str, Callable[..., None]] = {"cifar": check_cifar, "imagenet": check_imagenet}
 
 PUBLISHED = ("plain-20", "plain-56", "resnet-20", "resnet-56")

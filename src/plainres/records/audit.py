@@ -1,32 +1,31 @@
 """The audit of a record: whether its files, its data, its weights and training from its seed give what it says."""
 
-import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 
 from plainres.data import StudyData
-from plainres.data.base import Part
 from plainres.data.cifar_files import SOURCES
 from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.nets.weights import Normalized
 from plainres.records.config import ROWS
-from plainres.records.files import RUNS, RecordFiles, RunInfo
 from plainres.records.provenance import describe_hardware, git
-from plainres.records.run import add_noted_hardware
+from plainres.records.record import RUNS, UNFINISHED, Record, RunInfo
 from plainres.training import RunConfig, RunContext, train_run
 from plainres.training.build import make_data
 from plainres.training.device import choose_device, has_bf16_kernels
 from plainres.training.evaluation import evaluate
-from plainres.training.record import UNFINISHED
 from plainres.training.schedule import row_ends
 
 # Everything about the hardware that may change the last digits. The number of threads is set to the recorded one.
@@ -41,7 +40,7 @@ WEIGHTS_TOLERANCES = {"hardware": (0.05, 1e-3), "precision": (0.3, 5e-3)}
 # 2026-11-22 the tolerances were 3 points and 5%, which six records of such nets exceeded.
 ROW_ERROR_TOLERANCE = 10.0  # points
 ROW_LOSS_TOLERANCE = 0.25  # relative
-TIMES = ("images_per_second", "seconds")
+TIMES = ["images_per_second", "seconds"]
 
 
 @dataclass
@@ -84,6 +83,7 @@ class Machine:
         device: A GPU if the run was computed on one and this machine has one, and otherwise the CPU.
         precision: Precision of the run, or fp32 if the device has no kernels for bf16.
         differences: What differs between the two machines and may change digits.
+        threads: Number of threads that the run was computed with.
     """
 
     def __init__(self, config: RunConfig, provenance: dict):
@@ -101,17 +101,7 @@ class Machine:
             self.differences.append("ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 leaves out AMX")
         if self.device.type == "cuda":
             self.differences.append("kernels on CUDA add in no fixed order")
-        self._threads = recorded.get("threads", here["threads"])
-
-    @contextmanager
-    def recorded_threads(self) -> Iterator[None]:
-        """Compute with the recorded number of threads, which decides in which order sums are taken."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        self.threads = recorded.get("threads", here["threads"])
 
 
 def find_committed(results: Path) -> list[Path]:
@@ -135,7 +125,8 @@ def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
     folder = folder.resolve()
     audit = Audit("/".join(folder.parts[-3:]))
     try:
-        run = RecordFiles(folder).read_info()
+        record = Record(folder)
+        run = record.read_info()
         if run["outcome"] == UNFINISHED:
             audit.left_out.append("everything (the run is in progress)")
             return audit
@@ -144,14 +135,14 @@ def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
         if not _check_names(audit, run, config):
             audit.left_out.append("the rest (the configuration does not hold)")
             return audit
-        recorded = read_rows(folder)
+        recorded = record.metrics
         complete = _check_rows(audit, run, config, recorded)
-        last, start = Machine(config, run["provenance"]), first_start(run, folder)
+        last, start = Machine(config, run["provenance"]), first_start(record)
     except (OSError, LookupError, TypeError, ValueError) as error:
         audit.problems.append(f"the record cannot be read ({type(error).__name__}: {error})")
         return audit
     data = _load_data(audit, run, config, data_dir)
-    net = _load_weights(audit, folder, run, config)
+    net = _load_weights(audit, record.weights, run, config)
     if not rows:
         audit.left_out.append("errors of the weights and first rows (ROWS=0)" if net else "first rows (ROWS=0)")
     elif data is None or not complete:
@@ -163,17 +154,10 @@ def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
     return audit
 
 
-def first_start(run: RunInfo, folder: Path) -> dict:
+def first_start(record: Record) -> dict:
     """Return the provenance of the first rows of a run, which may have been resumed on other hardware."""
-    run = copy.deepcopy(run)
-    add_noted_hardware(run, folder)
-    provenance = run["provenance"]
+    provenance = record.info["provenance"]
     return provenance | next(iter(provenance.get("earlier", [])), {})
-
-
-def read_rows(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of a metrics.csv with its cells as they are printed there."""
-    return RecordFiles(folder).read_metrics(dtype=str, keep_default_na=False).to_dict("records")
 
 
 def _check_files(audit: Audit, folder: Path) -> None:
@@ -199,27 +183,26 @@ def _check_names(audit: Audit, run: RunInfo, config: RunConfig) -> bool:
     return audit.add(f"hash {config.hash}", problems)
 
 
-def _check_rows(audit: Audit, run: RunInfo, config: RunConfig, rows: list[dict[str, str]]) -> bool:
+def _check_rows(audit: Audit, run: RunInfo, config: RunConfig, rows: pd.DataFrame) -> bool:
     """Check that metrics.csv is complete, and that run.json has the figures of its last row and its best test error."""
-    final, ends = run["final"], list(map(str, row_ends(config)))
+    final, ends = run["final"], row_ends(config)
     expected = ends if run["outcome"] == "finished" else ends[: len(rows)]
-    if not rows or [row["iteration"] for row in rows] != expected:
+    if rows.empty or rows["iteration"].tolist() != expected:
         return audit.add("", [f"metrics.csv does not have the {len(expected)} rows of this run"])
-    figures = {name: (cell, final[name]) for name, cell in rows[-1].items() if name in final}
-    if tested := {row["iteration"]: row["test_error"] for row in rows if row["test_error"]}:
-        best = min(tested.values(), key=float)
-        figures["best_test_error"] = (best, final["best_test_error"])
-        figures["test_error at best_test_iteration"] = (best, float(tested[str(final["best_test_iteration"])]))
+    figures = rows.iloc[-1].to_dict()
+    if rows["test_error"].notna().any():
+        best = rows.loc[rows["test_error"].idxmin()]
+        figures |= {"best_test_error": best["test_error"], "best_test_iteration": best["iteration"]}
     problems = [
-        f"{name} is {cell} in metrics.csv and {value} in run.json"
-        for name, (cell, value) in figures.items()
-        if cell != ("" if math.isnan(value) else str(value) if isinstance(value, int) else f"{value:.6g}")
+        f"{name} is {cell:.6g} in metrics.csv and {final[name]} in run.json"
+        for name, cell in figures.items()
+        if name in final and not np.isclose(cell, final[name], rtol=1e-5, atol=0, equal_nan=True)
     ]
     return audit.add(f"{len(rows)} rows", problems)
 
 
 @lru_cache(maxsize=3)
-def _md5(part: Part) -> str:
+def _md5(part: Any) -> str:  # hashed by identity
     return part.md5()
 
 
@@ -239,7 +222,7 @@ def _load_data(audit: Audit, run: RunInfo, config: RunConfig, data_dir: Path) ->
         (audit.left_out if config.family == "imagenet" else audit.problems).append(f"data ({error})")
         return None
     recorded = run["provenance"].get("data_md5", {})
-    here = {name: _md5(part) for name, part in data.parts.items()}  # type: ignore[arg-type]  # hashed by identity
+    here = {name: _md5(part) for name, part in data.parts.items()}
     problems = [
         f"md5 of {name} is {recorded.get(name)} in run.json and {here.get(name)} here"
         for name in sorted({*recorded, *here})
@@ -248,9 +231,8 @@ def _load_data(audit: Audit, run: RunInfo, config: RunConfig, data_dir: Path) ->
     return data if audit.add(f"md5 of {' and '.join(sorted(here))}", problems) else None
 
 
-def _load_weights(audit: Audit, folder: Path, run: RunInfo, config: RunConfig) -> Normalized | None:
+def _load_weights(audit: Audit, path: Path, run: RunInfo, config: RunConfig) -> Normalized | None:
     """Return the net with the published weights, or None if there are none, or not those of this record."""
-    path = RecordFiles(folder).weights
     if not path.exists():
         audit.left_out.append("weights (none published)")
         return None
@@ -280,10 +262,10 @@ def _check_errors(
     # The layout of the recorded passes. PyTorch's stub of `to` has no memory format beside a device.
     inner = net.net.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     found: dict[str, float] = {}
-    with machine.recorded_threads():
-        for part, prefix in (("test", ""), ("train", "clean_")):
-            errors = evaluate(inner, data, part, machine.precision)
-            found |= {prefix + name: value for name, value in errors.items() if prefix + name in final}
+    torch.set_num_threads(machine.threads)  # which decides in which order sums are taken
+    for part, prefix in (("test", ""), ("train", "clean_")):
+        errors = evaluate(inner, data, part, machine.precision)
+        found |= {prefix + name: value for name, value in errors.items() if prefix + name in final}
     kind = "hardware" if machine.precision == config.precision else "precision"
     most_error, most_loss = WEIGHTS_TOLERANCES[kind] if machine.differences else (0.0, 0.0)
     problems = [
@@ -311,22 +293,21 @@ class StopAfter(pl.Callback):
             raise Reached
 
 
-def _check_first_rows(
-    audit: Audit, recorded: list[dict[str, str]], config: RunConfig, start: dict, data_dir: Path
-) -> None:
+def _check_first_rows(audit: Audit, recorded: pd.DataFrame, config: RunConfig, start: dict, data_dir: Path) -> None:
     """Train rows again from the seed, and compare them with those that were recorded with the provenance `start`."""
     machine = Machine(config, start)
     if machine.precision != config.precision:
         audit.left_out.append("first rows (PyTorch has no bf16 kernels for this CPU, and training would take hours)")
         return
-    with TemporaryDirectory() as results, machine.recorded_threads():
+    torch.set_num_threads(machine.threads)
+    with TemporaryDirectory() as results:
         context = RunContext(
             data_dir=data_dir, results=Path(results), device=machine.device, checkpoint_seconds=math.inf
         )
         try:
             with suppress(Reached):
-                train_run(config, context, [StopAfter(int(recorded[-1]["iteration"]))])
-            trained = read_rows(Path(results) / config.folder)[: len(recorded)]
+                train_run(config, context, [StopAfter(int(recorded["iteration"].iloc[-1]))])
+            trained = Record.of(Path(results), config).metrics[: len(recorded)]
         except UserError as error:
             audit.left_out.append(f"first rows ({error})")
             return
@@ -338,9 +319,7 @@ def _check_first_rows(
     audit.add(*compare_rows(recorded, trained, differences))
 
 
-def compare_rows(
-    recorded: list[dict[str, str]], trained: list[dict[str, str]], differences: Sequence[str]
-) -> tuple[str, list[str]]:
+def compare_rows(recorded: pd.DataFrame, trained: pd.DataFrame, differences: Sequence[str]) -> tuple[str, list[str]]:
     """Compare rows of metrics.csv, except for times.
 
     Args:
@@ -355,22 +334,21 @@ def compare_rows(
     count = f"{len(recorded)} row{'s' if len(recorded) > 1 else ''} trained again"
     if len(trained) < len(recorded):
         return count, [f"trained again, the run diverged after {len(trained)} of {len(recorded)} rows"]
-    tolerances: dict[str, Callable[[float], float]] = {
-        "error": lambda _: ROW_ERROR_TOLERANCE,
-        "loss": lambda loss: ROW_LOSS_TOLERANCE * abs(loss),
-    }
-    problems, largest = [], dict[str, float]()
-    for old, new in zip(recorded, trained, strict=True):
-        for name in [name for name in old if name not in TIMES and old[name] != new.get(name)]:
-            tolerance = tolerances.get(name.rpartition("_")[2], lambda _: 0.0)
-            try:
-                far, most = abs(float(new[name]) - float(old[name])), tolerance(float(old[name]))
-            except (KeyError, ValueError):  # one of the two rows has no such value
-                far, most = math.inf, 0.0
-            largest[name] = max(far, largest.get(name, 0.0))
-            if not differences or not far <= most:
-                problems.append(f"{name} at iteration {old['iteration']} is {old[name]}, trained again {new.get(name)}")
-    if not largest:
+    old, new = (rows.set_index("iteration") for rows in (recorded, trained))
+    old = old.drop(columns=TIMES)
+    new = new.reindex_like(old)
+    apart = (new - old).abs().mask(old.isna() & new.isna(), 0.0).fillna(math.inf)
+    most = pd.DataFrame(0.0, old.index, old.columns)
+    if differences:
+        most[[name for name in old if name.endswith("_error")]] = ROW_ERROR_TOLERANCE
+        losses = [name for name in old if name.endswith("_loss")]
+        most[losses] = ROW_LOSS_TOLERANCE * old[losses].abs().fillna(0.0)
+    problems = [
+        f"{name} at iteration {iteration} is {old.at[iteration, name]:.6g}, trained again {new.at[iteration, name]:.6g}"
+        for iteration, name in apart.gt(most).stack().loc[lambda far: far].index
+    ]
+    largest = apart.max().loc[lambda far: far > 0]
+    if largest.empty:
         return f"{count}: equal as printed", problems
     told = ", ".join(f"{name} differs by {far:.3g}" for name, far in largest.items())
     within = f"within {ROW_ERROR_TOLERANCE:g} points and {ROW_LOSS_TOLERANCE:.0%} of the loss"

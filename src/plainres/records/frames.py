@@ -4,16 +4,17 @@ Each of the three functions takes runs and returns one frame. `Study` and `Resul
 
     study.metrics[study.metrics["outcome"] == "finished"].groupby(["net", "iteration"])["train_error"].mean()
 
-All frames begin with the columns of `IDENTITY`. The tables below describe the other columns. A column that no record
+All frames begin with the columns of `IDENTITY`, in the overview followed by the fields of
+`plainres.records.config.RunConfig`. The tables below describe the others. A column that no record
 has is there, with missing values. Columns that records have and these tables do not come last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from plainres.records.config import CONFIG_DEFAULTS
-from plainres.records.run import Run, hardware_name
+from plainres.records.record import Record, hardware_name
 
 IDENTITY = {
     "study": "Name of the study, for example cifar10-64k-bf16.",
@@ -52,23 +53,7 @@ PROBES = {
     "weight_angle": "Angle between the weights and the initial weights, in degrees.",
 }
 OVERVIEW = {
-    "dataset": "Name of the data set, as in plainres.catalog.DATASETS.",
-    "train_set": "50k, or 45k if 5,000 training images are held out.",
-    "precision": "fp32, bf16 or fp64.",
-    "iterations": "Number of iterations that the run is configured for.",
     "iterations_done": "Number of iterations that its metrics cover.",
-    "batch_size": "Number of images per iteration.",
-    "lr": "Initial learning rate.",
-    "momentum": "Momentum of SGD.",
-    "weight_decay": "Weight decay of SGD.",
-    "norm": "batch, or none for nets without batch normalization.",
-    "init": "he, or naive for weights drawn from N(0, 0.01^2).",
-    "clip": "Upper bound of the gradient norm; 0 means no bound.",
-    "schedule": "Schedule of the learning rate: halves, thirds or plateau.",
-    "classifier_init": "Initial weights of the classifier: he, uniform or small.",
-    "warmup": "Warm-up at a tenth of the learning rate: auto, on or off.",
-    "micro_batch": "Number of images that BN normalizes over; 0 means the whole batch.",
-    "stride_in": "Convolution of a bottleneck that has the stride: 1x1 or 3x3.",
     "image_size": "Height and width of the training images, in pixels, where the record has it.",
     "num_classes": "Number of classes, where the record has it.",
     "parameters": "Number of parameters.",
@@ -99,17 +84,17 @@ OVERVIEW = {
 }
 
 
-def metrics_frame(runs: Sequence[Run]) -> pd.DataFrame:
+def metrics_frame(runs: Sequence[Record]) -> pd.DataFrame:
     """Return the metrics of runs, one row per run and interval, with the columns of `IDENTITY` and `METRICS`."""
     return _stack(runs, "metrics", METRICS)
 
 
-def probes_frame(runs: Sequence[Run]) -> pd.DataFrame:
+def probes_frame(runs: Sequence[Record]) -> pd.DataFrame:
     """Return the probes of runs, one row per run, iteration and layer, with the columns of `IDENTITY` and `PROBES`."""
     return _stack(runs, "probes", PROBES)
 
 
-def overview_frame(runs: Sequence[Run]) -> pd.DataFrame:
+def overview_frame(runs: Sequence[Record]) -> pd.DataFrame:
     """Return one row per run, with the columns of `IDENTITY` and `OVERVIEW`.
 
     They hold the configuration, the complexity of the net, the final figures and the provenance.
@@ -134,10 +119,10 @@ def overview_frame(runs: Sequence[Run]) -> pd.DataFrame:
                 "hardware": hardware_name(run.info) if provenance else None,
             }
         )
-    return _ordered(pd.DataFrame(rows), OVERVIEW)
+    return _ordered(pd.DataFrame(rows), [*CONFIG_DEFAULTS, *OVERVIEW])
 
 
-def _identity(run: Run) -> dict:
+def _identity(run: Record) -> dict:
     return {
         "study": run.folder.parents[1].name,
         "net": run.net,
@@ -149,12 +134,12 @@ def _identity(run: Run) -> dict:
     }
 
 
-def _stack(runs: Sequence[Run], part: str, columns: dict[str, str]) -> pd.DataFrame:
+def _stack(runs: Sequence[Record], part: str, columns: dict[str, str]) -> pd.DataFrame:
     """Stack one table of each run and say in each row which run it belongs to."""
     tables = [getattr(run, part).assign(**_identity(run)) for run in runs if len(getattr(run, part))]
     return _ordered(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), columns)
 
 
-def _ordered(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    known = [*IDENTITY, *columns]
+def _ordered(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    known = [*dict.fromkeys([*IDENTITY, *columns])]
     return frame.reindex(columns=[*known, *(column for column in frame if column not in known)])

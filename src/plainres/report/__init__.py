@@ -14,8 +14,8 @@ from plainres.extras import require_extra
 
 require_extra("report", "drawing figures and tables")
 
-from plainres.records.run import Run
+from plainres.records.record import Record
 from plainres.report.records import Frames, Results, Study, find_studies, open, read_study
 from plainres.report.write import write_all, write_study
 
-__all__ = ["Frames", "Results", "Run", "Study", "find_studies", "open", "read_study", "write_all", "write_study"]
+__all__ = ["Frames", "Record", "Results", "Study", "find_studies", "open", "read_study", "write_all", "write_study"]

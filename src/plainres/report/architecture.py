@@ -5,13 +5,14 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyBboxPatch
 
 from plainres.files import read_json
-from plainres.report.drawing import AxesLike, in_our_style, make_panels
+from plainres.report.drawing import in_our_style
 from plainres.report.published import TABLE_1
 from plainres.report.tables import markdown_table
 
@@ -104,16 +105,13 @@ def _draw_net(axes: Axes, net: dict, first_rows: dict[int, int], x: float) -> No
 
 
 @in_our_style
-def figure_3(nets: list[dict], axes: AxesLike = None) -> Figure:
-    """Draw Figure 3: VGG-19, plain-34 and ResNet-34 side by side, layer by layer, aligned by the size of their maps.
-
-    The axes are about 8 inches wide and 13.5 high.
-    """
+def figure_3(nets: list[dict]) -> Figure:
+    """Draw Figure 3: VGG-19, plain-34 and ResNet-34 side by side, layer by layer, aligned by the size of their maps."""
     chosen = [net for name in FIGURE_3 for net in nets if net["net"] == name]
     first_rows = _first_rows(chosen)
-    title = "VGG-19, a plain net, and the same net with shortcuts (Figure 3)"
-    caption = "Dotted shortcuts: zero padding (option A)."
-    figure, (panel,) = make_panels(axes, 1, 1, title, caption, figsize=(8, 13.5))
+    figure, panel = plt.subplots(figsize=(8, 13.5))
+    figure.suptitle("VGG-19, a plain net, and the same net with shortcuts (Figure 3)")
+    figure.supxlabel("Dotted shortcuts: zero padding (option A).", fontsize=8, color="0.35")
     left = -1.3 - WIDTH
     for size, row in first_rows.items():
         panel.axhline(row - 0.5, color="0.85", lw=0.8, zorder=0)

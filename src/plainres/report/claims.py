@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from plainres.catalog.datasets import IMAGENET
-from plainres.records.files import RecordFiles
+from plainres.records.record import Record
 from plainres.report import architecture
 from plainres.report.imagenet import read_scores, score_is_result
 from plainres.report.measures import early_error, gradient_margin, median_response, signal_margin
@@ -84,7 +84,7 @@ def construction(results: Path) -> list[Judged]:
     """A deep plain net with the errors of a shallow one, made by identity layers, beside the one that was trained."""
     budgets = {}
     for path in results.glob("cifar10-*/identity_extension_20_56_seed-*.csv"):
-        trained = RecordFiles(path.parent / "plain-56" / path.stem.rpartition("_")[2]).read_info()
+        trained = Record(path.parent / "plain-56" / path.stem.rpartition("_")[2]).read_info()
         budgets[trained["config"]["iterations"], path] = pd.read_csv(path, index_col="net")["clean training error"]
     if not budgets:
         return []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from plainres.files import read_json, write_atomic
+from plainres.files import write_atomic
 from plainres.report.claims import CLAIMS
 from plainres.report.tables import markdown_table
 from plainres.report.verdicts import LEVELS, MEANINGS, Judged, Verdict
@@ -80,13 +80,6 @@ def claims_markdown(verdicts: Mapping[str, Verdict]) -> str:
         lines += [f"**{claim.name[0].upper()}{claim.name[1:]}**\n"]
         lines += [f"- {line}" for line in comparison_lines(verdicts[claim.name])] + [""]
     return "\n".join(lines).strip()
-
-
-def lost_claims(verdicts: Mapping[str, Verdict], path: Path) -> list[str]:
-    """Return the claims that have a higher level in the file of an earlier `save_claims`."""
-    before = read_json(path) if path.exists() else {}
-    known = [name for name in verdicts if name in before]
-    return [name for name in known if LEVELS.index(verdicts[name].level) < LEVELS.index(before[name]["level"])]
 
 
 def save_claims(verdicts: Mapping[str, Verdict], path: Path) -> None:

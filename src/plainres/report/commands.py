@@ -1,6 +1,5 @@
 """The commands `plainres report` and `plainres claims`, which redraw and judge everything from records."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import tyro
 from plainres.cli import parse_options
 from plainres.errors import UserError
 from plainres.report.claims import judge_results
-from plainres.report.claims_tables import claims_text, lost_claims, save_claims
+from plainres.report.claims_tables import claims_text
 from plainres.report.document import update_readme, write_report
 from plainres.report.imagenet import read_scores
 from plainres.report.records import Study, find_studies, largest_study
@@ -28,10 +27,10 @@ class Redraw:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judge the paper's claims on the records, and print the verdicts. Fails if a claim has lost its level."""
+    """Judge the paper's claims on the records, and print the verdicts."""
 
     results: tyro.conf.Positional[Path] = Path("results")
-    """Results folder. Its claims.json has the levels of the last time."""
+    """Results folder."""
 
 
 def report_main() -> int:
@@ -60,26 +59,13 @@ def report_main() -> int:
 def claims_main() -> int:
     """Run the command line of `plainres claims`.
 
-    Returns:
-        1 if a claim has lost the level that claims.json records. Otherwise 0, and the levels are recorded there.
-
     Raises:
         UserError: If there are no records.
     """
     results = parse_options(Judge, prog="plainres claims").results
     studies = find_studies(results)
     _require_records(studies, results)
-    verdicts = judge_results(studies, results)
-    print(claims_text(verdicts), flush=True)
-    path = results / "claims.json"
-    if lost := lost_claims(verdicts, path):
-        print(
-            f"error: {path} has a higher level for {', '.join(lost)}: if that follows from new records or from a "
-            "rule that was changed on purpose, say so in report/ledger.py and delete the file",
-            file=sys.stderr,
-        )
-        return 1
-    save_claims(verdicts, path)
+    print(claims_text(judge_results(studies, results)))
     return 0
 
 

@@ -85,7 +85,7 @@ def finding(study: Study) -> list[str]:
 
 def about_seeds(study: Study) -> str:
     """Return a sentence on the nets of a study that have a single seed. Empty if there are none."""
-    runs = study.finals().groupby("net", sort=False).size()
+    runs = study.finals.groupby("net", sort=False).size()
     if runs.max() == 1:
         return "One run per net: no interval can be given."
     if runs.min() == 1:

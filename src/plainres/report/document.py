@@ -6,11 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import jinja2
-import pandas as pd
 
 from plainres.errors import UserError
 from plainres.files import write_atomic
-from plainres.report import architecture, imagenet, ledger, tables
+from plainres.report import architecture, imagenet, tables
 from plainres.report.claims import judge_results
 from plainres.report.claims_tables import claims_markdown
 from plainres.report.degradation import finding, verdict
@@ -62,10 +61,10 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
         unshown="\n".join(
             f"- {study.name}/{name}: {outcome}, {reason}"
             for study in studies
-            if not study.shown
+            if not study.runs
             for name, outcome, reason in study.others
         ),
-        ledger=[(title, pd.DataFrame(entries, columns=columns)) for title, entries, columns in ledger.TABLES],
+        ledger=_read("ledger.md"),
     )
 
 
@@ -114,18 +113,14 @@ def update_readme(readme: Path, study: Study, studies: Sequence[Study]) -> None:
     """Replace what is between the marks of a README by the section on a study, see `readme_section`.
 
     Raises:
-        UserError: If there is no such file, if it is not encoded in UTF-8, if it does not have both marks once and in
-            order, or if the study is not below its folder.
+        UserError: If it does not have both marks in order, or is not above the study's folder.
     """
     begin, end = README_MARKS
-    try:
-        text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    except UnicodeDecodeError as error:
-        raise UserError(f"{readme}: must be encoded in UTF-8 ({error})") from None
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise UserError(f"{readme}: must have the lines {begin!r} and {end!r} once and in this order")
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise UserError(f"{readme}: must have the lines {begin!r} and {end!r} in this order")
     if not study.folder.resolve().is_relative_to(readme.parent.resolve()):
         raise UserError(f"{readme}: must be in a folder above the records, which are in {study.folder}")
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
     write_atomic(readme, f"{before}{begin}\n{readme_section(study, readme.parent, studies)}{end}{after}")

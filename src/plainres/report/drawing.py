@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from plainres.records.run import Run
+from plainres.records.record import Record
 from plainres.report.records import Study
 
-AxesLike = Axes | np.ndarray | Sequence[Axes] | None
 STYLE = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -27,7 +26,6 @@ STYLE = {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "savefig.dpi": 150,
-    "svg.fonttype": "none",
 }
 # Decorator of what draws or saves: matplotlib's defaults and our style, and afterwards the user's settings again.
 in_our_style = plt.style.context(["default", STYLE])
@@ -38,40 +36,27 @@ FEW = 4  # so many values get markers, because a line through them would be shor
 
 
 def make_panels(
-    axes: AxesLike, rows: int, columns: int, title: str, caption: str = "", **options
+    study: Study, title: str, runs: Iterable[Record], rows: int, columns: int, note: str = "", **options
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its axes to draw into, row by row: those that are given, or those of a new figure.
-
-    The title, the caption and further arguments of `matplotlib.pyplot.subplots` are for a new figure.
-
-    Raises:
-        ValueError: If the number of given axes is not `rows * columns`.
-    """
-    if axes is None:
-        figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
-        figure.suptitle(title)
-        figure.supxlabel(caption, fontsize=8, color="0.35", wrap=True)
-    panels = list(np.asarray(axes, dtype=object).flat)
-    if len(panels) != rows * columns:
-        raise ValueError(f"this figure has {rows * columns} panels, but `axes` holds {len(panels)}")
-    return panels[0].figure, panels
-
-
-def titles(study: Study, title: str, runs: Iterable[Run], note: str = "") -> dict[str, str]:
-    """Return title and caption of a figure for `make_panels`: the data set's warning, what the runs are, and a note.
+    """Return a new figure and its axes, row by row. Its caption says what the runs are that it shows.
 
     Args:
         study: Study of the runs, or one of several on the same data.
-        title: Title without the warning.
+        title: Title. The data set's warning is added to it.
         runs: Runs that the figure shows.
-        note: Short sentence. By default it says what bands are, if any net has several finished seeds.
+        rows: Number of rows of axes.
+        columns: Number of axes in a row.
+        note: Last sentence of the caption. By default it says what bands are, if any net has several finished seeds.
+        options: Further arguments of `matplotlib.pyplot.subplots`.
     """
     runs = [*runs]
     finished = [run.net for run in runs if run.outcome == "finished"]
     if not note and len(set(finished)) < len(finished):
         note = "Bands: lowest to highest seed."
-    warned = f"{title}\n{study.info.warning}" if study.info.warning else title
-    return {"title": warned, "caption": f"{study.describe(runs)}. {note}".strip()}
+    figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
+    figure.suptitle(f"{title}\n{study.info.warning}".strip())
+    figure.supxlabel(f"{study.describe(runs)}. {note}".strip(), fontsize=8, color="0.35", wrap=True)
+    return figure, [*axes.flat]
 
 
 def thousands(x: float, _: float = 0) -> str:

@@ -1,7 +1,6 @@
 """Figures 1 and 6 of the paper, and the final error against the budget, drawn from records.
 
-Every function returns a matplotlib figure, or None if the study has no records for it. With `axes=` it draws into
-existing axes, leaves out the figure's title and caption, and returns the figure of these axes.
+Every function returns a matplotlib figure, or None if the study has no records for it.
 """
 
 import math
@@ -14,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from plainres.records.frames import overview_frame
-from plainres.records.run import Run
+from plainres.records.record import Record
 from plainres.report.drawing import (
     TEST,
     TRAINING,
-    AxesLike,
     by_depth,
     draw_net,
     draw_seeds,
@@ -27,7 +25,6 @@ from plainres.report.drawing import (
     make_panels,
     net_colours,
     thousands,
-    titles,
 )
 from plainres.report.records import ERRORS, Study
 
@@ -38,7 +35,7 @@ PAPER_COLOURS = ("#d9a514", "#c1272d")  # of the shallow and the deep net
 VARIANTS = "^Dv<"  # markers of nets that depart from the paper
 
 
-def paper_depths(runs: Sequence[Run], kind: str) -> list[int]:
+def paper_depths(runs: Sequence[Record], kind: str) -> list[int]:
     """Return the depths of the paper's nets of one kind among runs: plain, or residual with option A, at defaults."""
     return sorted({run.depth for run in runs if run.net == f"{PREFIXES[kind]}-{run.depth}"})
 
@@ -76,11 +73,11 @@ def error_top(study: Study, nets: Sequence[str]) -> float:
 
 
 @in_our_style
-def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
+def figure_1(study: Study) -> Figure | None:
     """Draw Figure 1: training error (left) and test error (right) of a shallow and a deep plain net.
 
     They are plain-20 and plain-56, or the shallowest and the deepest one if the study lacks these. As in the paper, the
-    deep net is red and the shallow one yellow, and the axes end at 20% where both nets end below. There are two axes.
+    deep net is red and the shallow one yellow, and the axes end at 20% where both nets end below.
     """
     depths = paper_depths(study.runs, "plain")
     if len(depths) < 2:
@@ -88,8 +85,8 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
     depths = list(PAPER_DEPTHS) if {*PAPER_DEPTHS} <= {*depths} else [depths[0], depths[-1]]
     nets = [f"plain-{depth}" for depth in depths]
     runs = [run for net in nets for run in study.of_net(net)]
-    above = titles(study, "Training and test error of plain nets (Figure 1)", runs)
-    figure, panels = make_panels(axes, 1, 2, **above, figsize=(7.2, 3.3), sharey=True)
+    title = "Training and test error of plain nets (Figure 1)"
+    figure, panels = make_panels(study, title, runs, 1, 2, figsize=(7.2, 3.3), sharey=True)
     for panel, (column, name) in zip(panels, ERRORS.items(), strict=True):
         for net, depth, colour in zip(nets, depths, PAPER_COLOURS, strict=True):
             draw_seeds(panel, study, net, column, 0.2, color=colour, lw=1.8, label=f"{depth}-layer")
@@ -99,16 +96,16 @@ def figure_1(study: Study, axes: AxesLike = None) -> Figure | None:
 
 
 @in_our_style
-def figure_6(study: Study, axes: AxesLike = None) -> Figure | None:
+def figure_6(study: Study) -> Figure | None:
     """Draw Figure 6: training error (dashed) and test error (bold) of plain nets and of residual nets.
 
-    Runs in progress are drawn in lighter colours. There is one axes per group of nets in `error_panels`.
+    Runs in progress are drawn in lighter colours. The panels are those of `error_panels`.
     """
     top = error_top(study, [net for kind in PREFIXES for net in paper_nets(study, kind)])
-    return draw_errors(study, top, "test", "Training and test error during training (Figure 6)", axes)
+    return draw_errors(study, top, "test", "Training and test error during training (Figure 6)")
 
 
-def draw_errors(study: Study, top: float, tested: str, title: str, axes: AxesLike) -> Figure | None:
+def draw_errors(study: Study, top: float, tested: str, title: str) -> Figure | None:
     """Draw Figure 6 or 4, with errors up to `top` percent and `tested` as the name of the test error in legends."""
     groups = error_panels(study)
     if not groups:
@@ -116,7 +113,7 @@ def draw_errors(study: Study, top: float, tested: str, title: str, axes: AxesLik
     colours = net_colours(study)
     runs = [run for run in study.shown if any(run.net in nets for nets in groups.values())]
     size = (max(5.2, 3.6 * len(groups)), 4.2)
-    figure, panels = make_panels(axes, 1, len(groups), **titles(study, title, runs), figsize=size, sharey=True)
+    figure, panels = make_panels(study, title, runs, 1, len(groups), figsize=size, sharey=True)
     for panel, (name, nets) in zip(panels, groups.items(), strict=True):
         entries = [entry for net in nets for entry in draw_net(panel, study, net, colours[net])]
         entries += [Line2D([], [], color="0.3", label="training", **TRAINING)]
@@ -129,12 +126,12 @@ def draw_errors(study: Study, top: float, tested: str, title: str, axes: AxesLik
 
 
 @in_our_style
-def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | None:
+def figure_budgets(studies: Sequence[Study]) -> Figure | None:
     """Draw the final training error (left) and test error (right) against the number of iterations.
 
     The studies are one series of `budget_series`, the nets those that have several budgets. Points are runs. A line
     joins the runs of one net and seed on the same hardware. Points of nets that depart from the paper, such as
-    plain-56-clip1, are hollow. There are two axes.
+    plain-56-clip1, are hollow.
     """
     runs = overview_frame([run for study in studies for run in study.runs])
     runs = runs[runs.groupby("net")["iterations"].transform("nunique") > 1]
@@ -144,9 +141,8 @@ def figure_budgets(studies: Sequence[Study], axes: AxesLike = None) -> Figure | 
     papers = {net for study in studies for kind in PREFIXES for net in paper_nets(study, kind)}
     variants = dict(zip(sorted({*runs["net"]} - papers), VARIANTS * len(runs), strict=False))
     shown = [run for study in studies for run in study.runs if run.net in set(runs["net"])]
-    note = "Lines join runs of one seed on the same hardware."
-    above = titles(studies[0], "Final error against the length of the training", shown, note)
-    figure, panels = make_panels(axes, 1, 2, **above, figsize=(9.4, 3.8), sharey=True)
+    title, note = "Final error against the length of the training", "Lines join runs of one seed on the same hardware."
+    figure, panels = make_panels(studies[0], title, shown, 1, 2, note, figsize=(9.4, 3.8), sharey=True)
     for panel, (column, name) in zip(panels, ERRORS.items(), strict=True):
         for (net, kind, depth), of_net in runs.groupby(["net", "kind", "depth"]):
             look: dict[str, Any] = {"color": colours[depth], "ls": "--" if kind == "plain" else "-", "lw": 1.2, "ms": 5}

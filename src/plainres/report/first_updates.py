@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from plainres.catalog.datasets import CIFAR10
-from plainres.records.run import Run
-from plainres.report.drawing import AxesLike, in_our_style, make_panels, titles
+from plainres.records.record import Record
+from plainres.report.drawing import in_our_style, make_panels
 from plainres.report.records import Study
 
 ITERATIONS = 2_000
@@ -22,28 +22,21 @@ CONDITIONS = {
 }
 
 
-def relative_norm(run: Run, iteration: int) -> float:
+def relative_norm(run: Record, iteration: int) -> float:
     """Median norm of the weights of a net's first ten 3x3 layers at a probe, relative to the initial norms."""
     probes = run.probes[(run.probes["iteration"] == iteration) & (run.probes["layer"] <= FIRST_LAYERS)]
     return probes["relative_weight_norm"].median()
 
 
-def _condition(run: Run) -> tuple[str, float]:
+def _condition(run: Record) -> tuple[str, float]:
     return run.config.get("classifier_init", "he"), run.config.get("clip", 0.0)
 
 
 @in_our_style
-def figure_first_updates(studies: Sequence[Study], axes: AxesLike = None) -> Figure | None:
+def figure_first_updates(studies: Sequence[Study]) -> Figure | None:
     """Draw the training errors of plain-20 and plain-56 after 2,000 iterations against `relative_norm` at iteration 31.
 
-    Points are runs: hollow in fp32, filled in bf16.
-
-    Args:
-        studies: Studies of one results folder.
-        axes: Axes to draw into.
-
-    Returns:
-        None if no such run of plain-56 has finished.
+    Points are runs: hollow in fp32, filled in bf16. There is no figure if no such run of plain-56 has finished.
     """
     chosen = [study for study in studies if study.runs and study.info is CIFAR10 and study.iterations == ITERATIONS]
     runs = [
@@ -54,8 +47,8 @@ def figure_first_updates(studies: Sequence[Study], axes: AxesLike = None) -> Fig
     ]
     if not any(run.depth == max(MARKERS) for run in runs):
         return None
-    about = titles(chosen[0], "Smaller first updates, lower error of plain-56", runs, "Filled: bf16.")
-    figure, (panel,) = make_panels(axes, 1, 1, **about, figsize=(7.2, 4.2))
+    title = "Smaller first updates, lower error of plain-56"
+    figure, (panel,) = make_panels(chosen[0], title, runs, 1, 1, "Filled: bf16.", figsize=(7.2, 4.2))
     for run in runs:
         colour = CONDITIONS[_condition(run)][1]
         fill = colour if run.config["precision"] == "bf16" else "white"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from plainres.catalog.datasets import IMAGENET
 from plainres.files import read_json
-from plainres.report.drawing import AxesLike, in_our_style
+from plainres.report.drawing import in_our_style
 from plainres.report.figures import draw_errors
 from plainres.report.published import TABLE_2, TABLE_3, TABLE_3_PEERS, TABLE_4, TABLE_4_PEERS, TABLE_5
 from plainres.report.records import Study
@@ -20,14 +20,14 @@ CHECK = "A check of the pipeline, not a result: nothing here can be compared wit
 
 
 @in_our_style
-def figure_4(study: Study, axes: AxesLike = None) -> Figure | None:
+def figure_4(study: Study) -> Figure | None:
     """Draw Figure 4: training error (dashed) and validation error (bold, center crop) of plain and residual nets.
 
     There is one axes per kind of net (plain, residual with option A) that the study has, and no figure without any.
     """
     note = "" if is_result(study) else "\nA CHECK OF THE PIPELINE, not a result"
     title = f"Training and validation error during training (Figure 4){note}"
-    return draw_errors(study, 100.0, "validation", title, axes)
+    return draw_errors(study, 100.0, "validation", title)
 
 
 def is_result(study: Study) -> bool:
@@ -46,7 +46,7 @@ def finals_table(study: Study) -> pd.DataFrame:
     rows = [
         {"net": net, "parameters": f"{runs['parameters'].iloc[0] / 1e6:.1f}M"}
         | {title: mean_and_std(runs[column]) for title, column in columns.items()}
-        for net, runs in study.finals().groupby("net", sort=False)
+        for net, runs in study.finals.groupby("net", sort=False)
     ]
     return pd.DataFrame(rows)
 

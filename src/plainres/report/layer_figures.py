@@ -1,7 +1,6 @@
 """Figure 7 of the paper, and beside it gradients and weights by layer, and training without BN or He initialization.
 
-Every function returns a matplotlib figure, or None if the study has no records for it. With `axes=` it draws into
-existing axes, leaves out the figure's title and caption, and returns the figure of these axes.
+Every function returns a matplotlib figure, or None if the study has no records for it.
 """
 
 import matplotlib.pyplot as plt
@@ -11,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from plainres.records.run import Run
-from plainres.report.drawing import AxesLike, by_depth, in_our_style, make_panels, net_colours, thousands, titles
+from plainres.records.record import Record
+from plainres.report.drawing import by_depth, in_our_style, make_panels, net_colours, thousands
 from plainres.report.figures import PREFIXES, paper_nets
 from plainres.report.records import Study
 
@@ -26,7 +25,7 @@ VARIANTS = {
 }
 
 
-def probed_runs(study: Study, *columns: str) -> dict[str, Run]:
+def probed_runs(study: Study, *columns: str) -> dict[str, Record]:
     """Return the first seed of each net whose probes have some columns, by name of the net.
 
     If the study has the paper's four nets of 20 and 56 layers, the nets are these and ResNet-110. Otherwise they are
@@ -40,11 +39,11 @@ def probed_runs(study: Study, *columns: str) -> dict[str, Run]:
     return {net: probed[net] for net in papers or reversed([*probed])}
 
 
-def _probe(run: Run, iteration: int) -> pd.DataFrame:
+def _probe(run: Record, iteration: int) -> pd.DataFrame:
     return run.probes[run.probes["iteration"] == iteration].sort_values("layer")
 
 
-def at_end(run: Run) -> pd.DataFrame:
+def at_end(run: Record) -> pd.DataFrame:
     """Return the last probe of a run, in the order of the layers."""
     return _probe(run, run.probes["iteration"].max())
 
@@ -64,7 +63,7 @@ def _log_axis(axes: Axes, values: pd.Series) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_nets(axes: Axes, study: Study, runs: dict[str, Run], values: dict[str, pd.Series]) -> None:
+def _draw_nets(axes: Axes, study: Study, runs: dict[str, Record], values: dict[str, pd.Series]) -> None:
     """Draw the values of each net's layers, from the first layer to the last."""
     colours = net_colours(study)
     for net, of_layers in values.items():
@@ -75,10 +74,10 @@ def _draw_nets(axes: Axes, study: Study, runs: dict[str, Run], values: dict[str,
 
 
 @in_our_style
-def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
+def figure_7(study: Study) -> Figure | None:
     """Draw Figure 7: standard deviation of the response of every 3x3 layer at the end of the training.
 
-    The layers are in the order of the net in the first of two axes, and sorted by magnitude in the second one. The
+    The layers are in the order of the net in the first panel, and sorted by magnitude in the second one. The
     paper's axis is linear. This one is logarithmic, because the first layers of a deep plain net may exceed all others
     by far.
     """
@@ -88,7 +87,7 @@ def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
     responses = {net: at_end(run)["response_std"] for net, run in runs.items()}
     by_size = {net: std.sort_values(ascending=False) for net, std in responses.items()}
     title = "Layer responses, after BN and before ReLU or addition (Figure 7)"
-    figure, panels = make_panels(axes, 2, 1, **titles(study, title, runs.values()), figsize=(7, 6.4), sharey=True)
+    figure, panels = make_panels(study, title, runs.values(), 2, 1, figsize=(7, 6.4), sharey=True)
     orders = {"from the input to the output": responses, "by size of the response": by_size}
     for panel, (order, values) in zip(panels, orders.items(), strict=True):
         _draw_nets(panel, study, runs, values)
@@ -99,7 +98,7 @@ def figure_7(study: Study, axes: AxesLike = None) -> Figure | None:
 
 
 @in_our_style
-def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
+def gradients(study: Study) -> Figure | None:
     """Draw gradient norms and the variance of the output of every 3x3 layer (section 4.1).
 
     The gradients are those with respect to the weights, and also those with respect to the output of batch
@@ -115,8 +114,8 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
         "forward_variance": "output variance before BN",
     }
     quantities = {c: name for c, name in quantities.items() if all(c in run.probes for run in runs.values())}
-    above = titles(study, "Gradients and signals, layer by layer (section 4.1)", runs.values())
-    figure, panels = make_panels(axes, len(quantities), 2, **above, figsize=(9, 3 * len(quantities)))
+    title, size = "Gradients and signals, layer by layer (section 4.1)", (9, 3 * len(quantities))
+    figure, panels = make_panels(study, title, runs.values(), len(quantities), 2, figsize=size)
     probes = {
         "initialization": {net: _probe(run, run.probes["iteration"].min()) for net, run in runs.items()},
         "the end": {net: at_end(run) for net, run in runs.items()},
@@ -130,7 +129,7 @@ def gradients(study: Study, axes: AxesLike = None) -> Figure | None:
 
 
 @in_our_style
-def weights(study: Study, axes: AxesLike = None) -> Figure | None:
+def weights(study: Study) -> Figure | None:
     """Draw the norm of every 3x3 layer's weights relative to the initial norm, and their angle to the initial weights.
 
     There are two axes per probed net: the norms of all nets, then the angles.
@@ -141,9 +140,9 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
     probes = pd.concat([run.probes for run in runs.values()])
     iterations = sorted(set(probes["iteration"]) - {0})
     colours = plt.get_cmap("plasma")(np.linspace(0.85, 0, len(iterations)))
-    above = titles(study, "Norm and angle of the weights, relative to initialization", runs.values())
+    title = "Norm and angle of the weights, relative to initialization"
     size = (2.6 * len(runs) + 2, 5.4)
-    figure, panels = make_panels(axes, 2, len(runs), **above, figsize=size, sharex="col", sharey="row")
+    figure, panels = make_panels(study, title, runs.values(), 2, len(runs), figsize=size, sharex="col", sharey="row")
     norms, angles = panels[: len(runs)], panels[len(runs) :]
     for run, norm, angle in zip(runs.values(), norms, angles, strict=True):
         for iteration, colour in zip(iterations, colours, strict=True):
@@ -162,7 +161,7 @@ def weights(study: Study, axes: AxesLike = None) -> Figure | None:
 
 
 @in_our_style
-def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
+def convergence_problem(study: Study) -> Figure | None:
     """Draw the training error of plain nets with and without BN and He initialization (section 1).
 
     Lines differ by initial learning rate. The curve of a run that diverged ends in a cross. There is one axes per
@@ -177,8 +176,8 @@ def convergence_problem(study: Study, axes: AxesLike = None) -> Figure | None:
     colours = by_depth(overview["depth"])
     rates = sorted(set(overview["lr"]), reverse=True)
     title = "Plain nets with and without BN and He initialization (section 1)"
-    above = titles(study, title, runs, "Dotted line: a constant prediction.")
-    figure, panels = make_panels(axes, 1, len(shown), **above, figsize=(3 * len(shown), 3.6), sharey=True)
+    note, size = "Dotted line: a constant prediction.", (3 * len(shown), 3.6)
+    figure, panels = make_panels(study, title, runs, 1, len(shown), note, figsize=size, sharey=True)
     for panel, variant in zip(panels, shown, strict=True):
         for run in combinations[variant].itertuples():
             curve = study.metrics[(study.metrics["net"] == run.net) & (study.metrics["seed"] == run.seed)]

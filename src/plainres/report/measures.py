@@ -6,7 +6,7 @@ Every function takes a study and a net and returns one value per seed of the fin
 import numpy as np
 import pandas as pd
 
-from plainres.records.run import Run
+from plainres.records.record import Record
 from plainres.report.records import Study
 from plainres.report.statistics import by_seed
 
@@ -20,7 +20,7 @@ GRADIENT_RANGE = 1e2  # a gradient vanishes or explodes beyond this factor from 
 def early_error(study: Study, net: str, until: int = EARLY) -> pd.Series:
     """Mean training error, in percent, of the first iterations (CIFAR) or the first quarter of the rows (ImageNet)."""
 
-    def value(run: Run) -> float:
+    def value(run: Record) -> float:
         rows = run.metrics
         early = rows[: len(rows) // EARLY_SHARE] if study.is_imagenet else rows[rows["iteration"] <= until]
         return early["train_error"].mean()
@@ -28,7 +28,7 @@ def early_error(study: Study, net: str, until: int = EARLY) -> pd.Series:
     return by_seed(study, net, value)
 
 
-def _late(run: Run, column: str) -> pd.Series:
+def _late(run: Record, column: str) -> pd.Series:
     """A column of the probes after the first 1,000 iterations, by iteration. Empty if it is not recorded."""
     probes = run.probes[run.probes["iteration"] >= EARLY].set_index("iteration")
     return probes.get(column, pd.Series(dtype=float))
@@ -52,7 +52,7 @@ def gradient_margin(study: Study, net: str) -> pd.Series:
         return pd.Series(dtype=float)
     reference = pd.concat(shallow).groupby("iteration").median()
 
-    def value(run: Run) -> float:
+    def value(run: Record) -> float:
         norms = _late(run, column)
         apart = np.log10((norms / reference.reindex(norms.index)).clip(lower=1e-300)).abs()
         return np.log10(GRADIENT_RANGE) - apart.max()
@@ -63,7 +63,7 @@ def gradient_margin(study: Study, net: str) -> pd.Series:
 def median_response(study: Study, net: str) -> pd.Series:
     """Logarithm to base ten of the median response of a net's layers after the last iteration (Figure 7)."""
 
-    def value(run: Run) -> float:
+    def value(run: Record) -> float:
         last = run.probes[run.probes["iteration"] == run.config["iterations"]]
         return np.log10(last["response_std"].median()) if "response_std" in last else np.nan
 

@@ -73,9 +73,11 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
     drawn = {"curves": curves_chart, "layers": layers_chart, "budgets": budgets_chart}
     charts = {name: chart for name, draw in drawn.items() if (chart := draw(readable))}
     verdicts = judge_results(studies, results)
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["table"] = _table_html
-    return environment.from_string((HERE / "page.html.jinja").read_text(encoding="utf-8")).render(
+    template = jinja2.Template(
+        (HERE / "page.html.jinja").read_text(encoding="utf-8"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return template.render(
+        html=_table_html,
         front=front,
         finding=finding(front) if front else [],
         claims=[(claim, verdicts[claim.name].level, comparison_lines(verdicts[claim.name])) for claim in CLAIMS],

@@ -6,9 +6,8 @@ study = report.open("results").largest("cifar10")
 study.metrics, study.probes, study.overview  # pandas frames, described in plainres.records.frames
 """
 
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,20 +19,19 @@ from plainres.catalog.datasets import CIFAR10
 from plainres.catalog.shortcuts import KINDS
 from plainres.errors import UserError
 from plainres.files import expand_user
-from plainres.records.files import RUNS
 from plainres.records.frames import metrics_frame, overview_frame, probes_frame
-from plainres.records.run import Run, hardware_name, read_run
+from plainres.records.record import RUNS, Record
 
 ERRORS = {"train_error": "training", "test_error": "test"}  # columns of the metrics, and their names in texts
 
 
-class Frames(ABC):
-    """The readable runs of one or several studies as frames, whose columns `plainres.records.frames` describes."""
+class Frames:
+    """The runs of one or several studies as frames, whose columns `plainres.records.frames` describes.
 
-    @property
-    @abstractmethod
-    def readable(self) -> list[Run]:
-        """Finished, partial and diverged runs."""
+    `readable` are the finished, partial and diverged runs.
+    """
+
+    readable: Sequence[Record]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -64,22 +62,22 @@ class Study(Frames):
     """
 
     folder: Path
-    runs: list[Run] = field(default_factory=list)
-    diverged: list[Run] = field(default_factory=list)
+    runs: list[Record] = field(default_factory=list)
+    diverged: list[Record] = field(default_factory=list)
     others: list[tuple[str, str, str]] = field(default_factory=list)
-    partial: list[Run] = field(default_factory=list)
+    partial: list[Record] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         return self.folder.name
 
     @property
-    def readable(self) -> list[Run]:
+    def readable(self) -> list[Record]:
         """Finished, partial and diverged runs."""
         return [*self.runs, *self.partial, *self.diverged]
 
     @property
-    def shown(self) -> list[Run]:
+    def shown(self) -> list[Record]:
         """Finished runs and runs in progress, which figures show."""
         return [*self.runs, *self.partial]
 
@@ -139,11 +137,11 @@ class Study(Frames):
         schedules = {"halves": [n // 2, 3 * n // 4], "thirds": [n // 3, 2 * n // 3]}
         return schedules.get(self.config.get("schedule", "halves"), [])
 
-    def of_net(self, net: str) -> list[Run]:
+    def of_net(self, net: str) -> list[Record]:
         """Return the finished runs of one net, by seed."""
         return [run for run in self.runs if run.net == net]
 
-    def describe(self, runs: Sequence[Run] = ()) -> str:
+    def describe(self, runs: Sequence[Record] = ()) -> str:
         """Return data, budget or budgets, precision and number of seeds of runs in one line, for titles and captions.
 
         By default the runs are the finished ones, or all if none has finished.
@@ -161,31 +159,10 @@ class Study(Frames):
         dataset = f"{self.dataset[0].upper()}{self.dataset[1:]}"
         return f"{dataset}{trained_on}, {budgets} iterations of {batches}{bn}, {precisions}, {per_net}"
 
+    @property
     def finals(self) -> pd.DataFrame:
-        """Return one row per finished run: net, seed, complexity, final figures, time and hardware."""
-        rows = [
-            {
-                "net": run.net,
-                "kind": run.kind,
-                "depth": run.depth,
-                "shortcut": run.config["shortcut"] or "none",
-                "seed": run.seed,
-                **run.info["complexity"],
-                **run.info["final"],
-                "warmup_end": run.info["warmup_end"],
-                "seconds": run.info["seconds"],
-                "hardware": hardware_name(run.info),
-                "commit": run.info["provenance"]["commit"],
-            }
-            for run in self.runs
-        ]
-        # A frame without rows has the columns of one with rows, so that nobody has to ask first.
-        return pd.DataFrame(rows) if rows else overview_frame([])
-
-    def _repr_html_(self) -> str:
-        """Show the study in a notebook: one row per run."""
-        columns = ["net", "seed", "outcome", "iterations_done", "last_train_error", "last_test_error"]
-        return f"<p>{self.name}: {self.describe()}</p>{self.overview[columns].to_html(index=False)}"
+        """The rows of `overview` of the finished runs."""
+        return self.overview[self.overview["outcome"] == "finished"]
 
 
 def _span(numbers: Iterable[int]) -> str:
@@ -212,7 +189,7 @@ class Results(Frames):
         return [study.name for study in self.studies]
 
     @property
-    def readable(self) -> list[Run]:
+    def readable(self) -> list[Record]:
         """Finished, partial and diverged runs of all studies."""
         return [run for study in self.studies for run in study.readable]
 
@@ -222,15 +199,6 @@ class Results(Frames):
             if study.name == name:
                 return study
         raise UserError(f"no study {name!r} in {self.folder}: there are {', '.join(self.names)}")
-
-    def __iter__(self) -> Iterator[Study]:
-        return iter(self.studies)
-
-    def __len__(self) -> int:
-        return len(self.studies)
-
-    def __repr__(self) -> str:
-        return f"Results({str(self.folder)!r}, studies: {', '.join(self.names)})"
 
     def largest(self, dataset: str = CIFAR10.name) -> Study:
         """Return what `largest_study` does, as the README does for CIFAR-10.
@@ -305,7 +273,8 @@ def read_study(folder: Path) -> Study:
     for path in sorted(folder.glob("*/seed-*/run.json")):
         name = str(path.parent.relative_to(folder))
         try:
-            run = read_run(path.parent)
+            run = Record(path.parent)
+            run.check()
         except (OSError, ValueError, KeyError, TypeError) as error:
             study.others.append((name, "unreadable", f"{type(error).__name__}: {error}"))
             continue
@@ -322,7 +291,7 @@ def read_study(folder: Path) -> Study:
     return study
 
 
-def _progress(run: Run) -> str:
+def _progress(run: Record) -> str:
     """Return how far a partial run is, with its last errors."""
     parts = [f"{run.iterations_done:,} of {run.config['iterations']:,} iterations"]
     for column, name in ERRORS.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy import stats
 
-from plainres.records.run import Run
+from plainres.records.record import Record
 from plainres.report.records import Study
 
 CONFIDENCE = 0.95
@@ -67,7 +67,7 @@ def difference(study: Study, weights: Mapping[str, float], measure: Measure) -> 
     return None if any(series.empty for series in values.values()) else weighted_sum(values, weights)
 
 
-def by_seed(study: Study, net: str, value: Callable[[Run], float | None]) -> pd.Series:
+def by_seed(study: Study, net: str, value: Callable[[Record], float | None]) -> pd.Series:
     """Return one value per finished run of a net, by seed. Runs without the value are left out."""
     return pd.Series({run.seed: value(run) for run in study.of_net(net)}, dtype=float).dropna()
 

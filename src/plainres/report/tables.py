@@ -49,7 +49,7 @@ def table_6(study: Study) -> pd.DataFrame:
     taken from the paper's mean, not its best. "reproduction" is a public one, see `published.REPRODUCTION`.
     """
     rows = []
-    for net, runs in study.finals().groupby("net", sort=False):
+    for net, runs in study.finals.groupby("net", sort=False):
         error = runs["test_error"].mean()
         apart = error - TABLE_6_COMPARED[net] if net in TABLE_6_COMPARED and study.share >= 1 else None
         rows.append(
@@ -80,30 +80,6 @@ def table_6_markdown(study: Study) -> str:
     return results_markdown(study, heading, table_6(study))
 
 
-def partial_table(study: Study) -> pd.DataFrame:
-    """One row per run in progress: net, seed, iterations done, last training and test error in percent."""
-    rows = [
-        {
-            "net": run.net,
-            "seed": str(run.seed),
-            "iterations done": f"{run.iterations_done:,} of {run.config['iterations']:,}",
-            **{f"last {name} error": cell(run.last(column)) for column, name in ERRORS.items()},
-        }
-        for run in study.partial
-    ]
-    return pd.DataFrame(rows)
-
-
-def partial_markdown(study: Study) -> str:
-    """The table of runs in progress as Markdown, empty if there are none."""
-    if not study.partial:
-        return ""
-    return (
-        f"**Runs in progress: not results.** {study.describe(study.partial)}. The learning rate may still have to "
-        f"fall, so these errors say little about the final ones.\n\n{markdown_table(partial_table(study))}\n"
-    )
-
-
 def convergence_speed(study: Study) -> pd.DataFrame:
     """Iterations until the training error of a row is first under 50, 30, 20 and 10%: mean over seeds, "-" if never."""
     metrics = study.metrics[study.metrics["outcome"] == "finished"]
@@ -127,7 +103,7 @@ def summary(study: Study) -> pd.DataFrame:
         "clean training error": "clean_train_error",
     }
     rows = []
-    for net, runs in study.finals().reindex(columns=["net", "test_error", *means.values()]).groupby("net", sort=False):
+    for net, runs in study.finals.groupby("net", sort=False):
         test = estimate(runs["test_error"])
         row = {
             "net": net,
@@ -142,7 +118,7 @@ def summary(study: Study) -> pd.DataFrame:
 
 def comparisons(study: Study) -> pd.DataFrame:
     """Plain minus residual at each depth, and deep minus shallow of each kind, in points, with 95% intervals."""
-    finals = study.finals()
+    finals = study.finals
     nets, depths = set(finals["net"]), sorted(set(finals["depth"]))
     pairs = [(f"plain-{depth}", f"resnet-{depth}") for depth in depths]
     for kind in ("plain", "resnet"):
@@ -177,7 +153,7 @@ def precision_differences(studies: Sequence[Study]) -> pd.DataFrame:
 
 def provenance(study: Study) -> pd.DataFrame:
     """One row per finished run: hardware, versions, commit and duration."""
-    runs = study.overview[study.overview["outcome"] == "finished"]
+    runs = study.finals
     return pd.DataFrame(
         {
             **{column: runs[column] for column in ("net", "seed", "hardware", "torch")},

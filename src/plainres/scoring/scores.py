@@ -14,7 +14,7 @@ from plainres.errors import UserError
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import Normalized
 from plainres.scoring.views import VIEWS, dense_logits
-from plainres.training.evaluation import count_wrong, precision_plugin
+from plainres.training.evaluation import autocast, count_wrong
 
 BATCH_SIZE = 16  # photographs per batch, each with up to ten views
 TOP_K = 5
@@ -91,7 +91,7 @@ def probabilities(
     for owners, stacked in _by_shape(views):
         pixels = stacked.to(device, non_blocking=True) / 255
         for model in models:
-            with precision_plugin(precision, device).forward_context():
+            with autocast(precision, device):
                 logits = dense_logits(cast(ImageNetNet, model.net), model.normalize(pixels), size)
             total.index_add_(0, owners, logits.float().softmax(1).double().cpu())
     counts = torch.tensor([len(photo_views) for photo_views in views])

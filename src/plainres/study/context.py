@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from plainres.records.files import RunInfo
+from plainres.records.record import RunInfo
 from plainres.tracking.runs import tracked
 from plainres.training import Record, RunConfig, RunContext, train_run
 
@@ -15,5 +15,5 @@ class StudyContext(RunContext):
 
     def train(self, config: RunConfig) -> RunInfo:
         """Train one run in this process and track it with W&B; see `train_run`."""
-        with tracked(Record(self.results, config), self.wandb_mode) as loggers:
+        with tracked(Record.of(self.results, config), config, self.wandb_mode) as loggers:
             return train_run(config, self, loggers=loggers)

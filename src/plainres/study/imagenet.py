@@ -36,14 +36,12 @@ class ImageNetOptions(StudyOptions):
         """
         sizes = CHECK if self.check else {"image_size": IMAGENET.image_size, "batch_size": IMAGENET.batch_size}
         budget = CHECK_ITERATIONS if self.check else PAPER_ITERATIONS
-        device, common = self.resolve(CHECK_ITERATIONS, budget, sizes["batch_size"])
+        device, common = self.resolve(budget, budget, sizes["batch_size"])
         if device.type == "cpu" and not (self.check or self.iterations or self.plan):
             raise UserError(
                 f"{PAPER_ITERATIONS:,} iterations would take years without a GPU: use --check for a test of the "
                 "pipeline in a few minutes, --plan for an estimate, or --iterations"
             )
-        if self.iterations is None and not self.check:
-            common["iterations"] = PAPER_ITERATIONS
         classes = len(class_folders(self.data_dir / "train"))
         common |= {
             "dataset": IMAGENET.name,

@@ -29,7 +29,7 @@ class StudyOptions:
     compile: bool = True
     """On a single GPU, compile the nets and train with CUDA graphs, where the images are in memory."""
     device: str = "auto"
-    """Device: auto, cpu, cuda (all GPUs), cuda:<index>, or mps (a Mac's GPU; untried)."""
+    """Device: auto, cpu, cuda (all GPUs) or cuda:<index>."""
     runs_per_device: int = 0
     """Number of runs that are trained at the same time on each GPU, or on the CPU. Each has its own process and an
     equal share of the CPU cores. 0: one per GPU; on the CPU as many as cores and memory allow."""
@@ -39,8 +39,6 @@ class StudyOptions:
     micro_batch: int = 0
     """Number of images that BN normalizes over. Gradients are summed over the micro-batches of a batch. 0: the whole
     batch on one device, or each device's share of it on several."""
-    sync_bn: bool = False
-    """Compute BN statistics over the whole batch when several GPUs share it."""
     launcher: Literal["local", "ray"] = "local"
     """ray: train the runs as tasks of a Ray cluster (requires the extra `cluster`)."""
     address: str | None = None
@@ -73,8 +71,6 @@ class StudyOptions:
             raise UserError("--devices-per-run and --runs-per-device exclude each other: leave out one of them")
         if self.devices_per_run > 1 and self.launcher == "ray":
             raise UserError("a Ray task trains on one device: use --launcher local with --devices-per-run")
-        if self.sync_bn and self.micro_batch:
-            raise UserError("--sync-bn and --micro-batch exclude each other: leave out one of them")
         device = choose_device(self.device)
         default = cuda if device.type == "cuda" else cpu
         return device, {
@@ -88,7 +84,7 @@ class StudyOptions:
         """Return the number of images that BN normalizes over: by default a device's share if several share a batch."""
         ranks = get_rank_info().size
         processes = ranks if ranks > 1 else self.devices_per_run
-        if self.micro_batch or self.sync_bn or processes == 1:
+        if self.micro_batch or processes == 1:
             return self.micro_batch
         if batch_size % processes:
             raise UserError(f"batch size {batch_size} cannot be divided among {processes} processes")

@@ -44,9 +44,9 @@ def plan_study(configs: Iterable[RunConfig], results: Path) -> list[PlannedRun]:
     """Return the state of every run in the results folder. A record that cannot be used blocks only its own run."""
     runs = []
     for config in configs:
-        record = Record(results, config)
+        record = Record.of(results, config)
         try:
-            status, reason = record.status(), (record.read() or {}).get("reason", "")
+            status, reason = record.status(config), (record.read_as(config) or {}).get("reason", "")
         except UserError as error:
             status, reason = "blocked", str(error)
         resumed_after = max(map(iteration_of, list_checkpoints(record.checkpoints)), default=0)

@@ -17,7 +17,7 @@ from plainres.study.plan import format_seconds, plan_study
 from plainres.training import Record, RunConfig
 
 REFRESH_SECONDS = 2.0
-LINES_PER_RUN = 8  # outside a terminal
+ROWS_PER_LINE = ROWS // 8  # outside a terminal
 BARS = "▁▂▃▄▅▆▇█"
 COLUMNS = ("net", "seed", "iteration", "training\nerror", "", "test\nerror", "images/s", "time\nleft", "state")
 LEFT_JUSTIFIED = ("net", "training\nerror", "state")
@@ -47,7 +47,7 @@ def watch(
         return
 
     # What earlier starts have done is no progress of this one.
-    printed = {config: _lines_due(config, _rows(results, config)) for config in configs}
+    printed = {config: len(_rows(results, config)) // ROWS_PER_LINE for config in configs}
     ended = threading.Event()
 
     def print_lines() -> None:
@@ -56,7 +56,7 @@ def watch(
             last = ended.wait(REFRESH_SECONDS)
             for config in configs:
                 rows = _rows(results, config)
-                if (due := _lines_due(config, rows)) > printed[config]:
+                if (due := len(rows) // ROWS_PER_LINE) > printed[config]:
                     printed[config] = due
                     iteration, train_error, test_error, speed, left = _cells(config, rows)
                     test = f"  test {test_error}" if test_error else ""
@@ -89,7 +89,7 @@ def progress_table(
         table.add_column(name, justify=justify, no_wrap=name != "net", overflow="fold")  # type: ignore[arg-type]
     runs = plan_study(sorted(configs, key=lambda config: (config.seed, config.depth)), results)
     for run in runs:
-        record, rows = Record(results, run.config), _rows(results, run.config)
+        record, rows = Record.of(results, run.config), _rows(results, run.config)
         cells = [f"{run.resumed_after:,}/{run.config.iterations:,}", "", "", "", "", ""]
         if rows:
             iteration, *errors, speed, left = _cells(run.config, rows, run.resumed_after)
@@ -107,12 +107,7 @@ def progress_table(
 
 
 def _rows(results: Path, config: RunConfig) -> list[dict]:
-    return Record(results, config).read_rows()
-
-
-def _lines_due(config: RunConfig, rows: list[dict]) -> int:
-    """Return how many of its lines a run has reached."""
-    return int(rows[-1]["iteration"] * LINES_PER_RUN // config.iterations) if rows else 0
+    return Record.of(results, config).read_rows()
 
 
 def _curve(rows: list[dict], width: int) -> str:

@@ -9,6 +9,7 @@ import tyro
 from plainres.cli import parse_options
 from plainres.errors import UserError
 from plainres.report import Study, find_studies
+from plainres.report.imagenet import finals_table
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, IMAGENET_FIGURES
 from plainres.tracking.runs import WANDB_FOLDER, resolve_mode, run_id, start_run, tracked
@@ -25,9 +26,9 @@ class Options:
     """auto: online if logged in, otherwise offline."""
 
 
-def send_record(record: Record, mode: str) -> bool:
+def send_record(record: Record, config: RunConfig, mode: str) -> bool:
     """Make the W&B run of a record that has ended, replacing an earlier one; return whether W&B accepted it."""
-    with tracked(record, mode, resume=None) as loggers:
+    with tracked(record, config, mode, resume=None) as loggers:
         for logger in loggers:
             for row in record.read_rows():
                 known = {key: value for key, value in row.items() if value == value}  # a cell without a value is NaN
@@ -57,7 +58,7 @@ def track_report(study: Study, mode: str, folder: Path) -> bool:
         return False
     paths = {figure: study.folder / f"{figure}.png" for figure in FIGURES | IMAGENET_FIGURES}
     images = {f"figures/{figure}": wandb.Image(str(path)) for figure, path in paths.items() if path.exists()}
-    key, table = ("finals", study.finals()) if study.is_imagenet else ("table6", table_6(study))
+    key, table = ("finals", finals_table(study)) if study.is_imagenet else ("table6", table_6(study))
     run.log({key: wandb.Table(dataframe=table), **images})
     run.finish()
     return True
@@ -77,7 +78,7 @@ def main() -> int:
     for study in studies:
         for run in study.runs + study.diverged:
             config = RunConfig(**run.config)
-            accepted[run_id(config)] = send_record(Record(options.results, config), mode)
+            accepted[run_id(config)] = send_record(run, config, mode)
         if study.runs:
             accepted[f"{study.name}-report"] = track_report(study, mode, folder)
     for name, success in accepted.items():

@@ -17,8 +17,8 @@ from pytorch_lightning.loggers import WandbLogger
 
 from plainres.errors import UserError, first_line
 from plainres.records.config import RunConfig
+from plainres.records.record import UNFINISHED, Record
 from plainres.training.distributed import get_rank_info
-from plainres.training.record import UNFINISHED, Record
 
 if TYPE_CHECKING:
     import wandb
@@ -141,7 +141,9 @@ class TolerantWandbLogger(WandbLogger):
 
 
 @contextmanager
-def tracked(record: Record, mode: str, resume: str | None = "allow") -> Iterator[list[TolerantWandbLogger]]:
+def tracked(
+    record: Record, config: RunConfig, mode: str, resume: str | None = "allow"
+) -> Iterator[list[TolerantWandbLogger]]:
     """Make the W&B run of a record: log what the caller logs, and at the end the provenance and the final figures.
 
     Online, a resumed run continues its W&B run, and logs the rows since its checkpoint again. Offline, each restart
@@ -151,7 +153,6 @@ def tracked(record: Record, mode: str, resume: str | None = "allow") -> Iterator
     Yields:
         Loggers for `train_run`: one, or none if there is no W&B run.
     """
-    config = record.config
     run = None
     if mode != "off" and get_rank_info().rank == 0:
         run = start_run(
@@ -172,7 +173,7 @@ def tracked(record: Record, mode: str, resume: str | None = "allow") -> Iterator
         yield [logger]
     finally:
         try:
-            recorded = record.read() or {"outcome": UNFINISHED}
+            recorded = record.read_as(config) or {"outcome": UNFINISHED}
             ended = recorded["outcome"] in ENDED
             run.config.update({"provenance": recorded.get("provenance", {})}, allow_val_change=True)
             if ended:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from plainres.data import CifarData, ImageNetData, StudyData
 from plainres.errors import UserError
 from plainres.nets.activation_checkpointing import preserve_buffers
+from plainres.nets.cifar import CifarNet
+from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import ARCHITECTURES, Normalized, load_net
 from plainres.records.config import RunConfig
 from plainres.training.device import free_memory
@@ -28,7 +30,7 @@ def make_data(config: RunConfig, data_dir: Path, folder: Path | None = None) -> 
     return CifarData(data_dir, dataset=c.dataset, train_set=c.train_set, **batches)
 
 
-def make_net(config: RunConfig) -> nn.Module:
+def make_net(config: RunConfig) -> CifarNet | ImageNetNet:
     """Return the net of a run with its initial weights, which follow from the seed.
 
     They are the weights that `torch.manual_seed(config.seed)` would give. The random state is left as it was.

@@ -93,7 +93,7 @@ class Checkpointer(pl.Callback):
 
     def __init__(self, logger: RecordLogger, seconds: float, stop: StopRequest):
         self.logger, self.seconds, self.stop = logger, seconds, stop
-        self.config, self.folder = logger.record.config, logger.record.checkpoints
+        self.config, self.folder = logger.config, logger.record.checkpoints
         self.saved_at = time.monotonic()
 
     def state_dict(self) -> dict:
@@ -104,7 +104,7 @@ class Checkpointer(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.logger.rows and trainer.is_global_zero:
-            self.logger.record.write_rows(self.logger.rows)
+            self.logger.write()
 
     def on_train_start(self, *_: Any) -> None:
         # Lightning's own handler of SIGTERM would end the process with status 0 and without a checkpoint.

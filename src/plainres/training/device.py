@@ -13,18 +13,14 @@ from plainres.errors import UserError
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of a name. `"auto"` is a CUDA GPU if there is one, and otherwise the CPU.
 
-    It is never `"mps"`, the GPU of a Mac, which nobody has tried yet.
-
     Raises:
         UserError: If the name is unknown, or if there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"  # PyTorch warns about a GPU that it cannot use
-    if not re.fullmatch(r"cpu|cuda(:\d\d?)?|mps", name):
-        raise UserError(f"device must be auto, cpu, cuda, cuda:<index> or mps, not {name!r}")
+    if not re.fullmatch(r"cpu|cuda(:\d\d?)?", name):
+        raise UserError(f"device must be auto, cpu, cuda or cuda:<index>, not {name!r}")
     device = torch.device(name)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device mps was asked for, but PyTorch cannot use it here: use --device cpu or auto")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise UserError(f"device {name} was asked for, but PyTorch sees {count} CUDA devices: use --device cpu or auto")

@@ -86,18 +86,16 @@ def rank_environments(size: int) -> list[dict[str, str]]:
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
 
 
-def check_batch_divides(config: RunConfig, device: torch.device, ranks: RankInfo) -> None:
+def check_batch_divides(config: RunConfig, ranks: RankInfo) -> None:
     """Raise `UserError` if the processes cannot divide each batch in the way that the configuration requires."""
     per_process, remainder = divmod(config.batch_size, ranks.size)
     if remainder:
         raise UserError(f"batch size {config.batch_size} cannot be divided among {ranks.size} processes")
-    if config.micro_batch and per_process % config.micro_batch:
+    if ranks.size > 1 and (not config.micro_batch or per_process % config.micro_batch):
         raise UserError(
             f"micro-batch {config.micro_batch} does not divide the {per_process} images per batch of each of "
             f"{ranks.size} processes: use --micro-batch {per_process}, or fewer devices"
         )
-    if not config.micro_batch and device.type == "cpu" and ranks.size > 1:
-        raise UserError("BN over a batch that several processes share (--sync-bn) needs GPUs: leave it out")
 
 
 def init_distributed(device: torch.device) -> RankInfo:

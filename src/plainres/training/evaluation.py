@@ -3,14 +3,13 @@
 import copy
 
 import torch
-from pytorch_lightning.plugins.precision import DoublePrecision, MixedPrecision, Precision
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import update_bn
 from torchmetrics import Metric
 
 from plainres.data import BatchLoader, StudyData
-from plainres.records.config import PRECISIONS, RunConfig
+from plainres.records.config import RunConfig
 
 BN_IMAGES = 10_000
 # Sums of a row are exact in double precision. MPS has none.
@@ -60,16 +59,14 @@ class Errors(Metric):
         return errors | ({f"{self.part}_top5_error": 100 * self.wrong_of_five.item() / images} if self.top5 else {})
 
 
-def precision_plugin(precision: str, device: torch.device) -> Precision:
-    """Return Lightning's plugin for a precision, which the Trainer of a run uses too."""
-    if precision == "bf16":
-        return MixedPrecision(PRECISIONS["bf16"], device.type)  # type: ignore[arg-type]
-    return DoublePrecision() if precision == "fp64" else Precision()
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context in which Lightning computes, too: bf16 autocast, or none for fp32 and fp64."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 def predict(net: nn.Module, images: Tensor, precision: str) -> Tensor:
     """Return logits (B, num_classes) of normalized images (B, 3, H, W), in fp32, or in fp64 from a net in fp64."""
-    with precision_plugin(precision, images.device).forward_context():
+    with autocast(precision, images.device):
         logits = net(images.to(next(net.parameters()).dtype))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -105,7 +102,7 @@ def with_averaged_bn(net: nn.Module, data: StudyData, config: RunConfig) -> tupl
     items, options = data.train_items()
     loader = BatchLoader(items, range(count * data.micro_batches), **options)
     batches = (images.to(parameter.dtype) for images, _ in data.images(loader, "train", parameter.device))
-    with precision_plugin(config.precision, parameter.device).forward_context():
+    with autocast(config.precision, parameter.device):
         update_bn(batches, averaged)
     if data.shard[1] > 1:
         for buffer in averaged.buffers():

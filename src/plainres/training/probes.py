@@ -1,5 +1,6 @@
 """What happens inside a net, layer by layer: responses, signals, gradients and weights (Figure 7, section 4.1)."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from plainres.data import StudyData
-from plainres.nets.activation_checkpointing import activation_checkpointing, preserve_buffers
 from plainres.records.config import RunConfig
+from plainres.records.record import Record
 from plainres.training.build import make_net
 from plainres.training.evaluation import predict
 from plainres.training.module import ClassificationModule
-from plainres.training.record import Record
 from plainres.training.schedule import row_ends
 
 RESPONSE_IMAGES = 1_000
@@ -61,12 +61,6 @@ def initial_weights(config: RunConfig) -> dict[str, Tensor]:
     return {name: conv.weight.detach() for name, (conv, _) in layers_3x3(make_net(config)).items()}
 
 
-def _to_double(values: Tensor) -> Tensor:
-    """Return values in double precision, on the CPU if their device is MPS, which has none."""
-    values = values.detach()
-    return (values.cpu() if values.device.type == "mps" else values).double()
-
-
 class Variance:
     """The variance of all elements of a series of tensors, as a forward hook that sees them one after another."""
 
@@ -75,7 +69,7 @@ class Variance:
         self.count = 0
 
     def __call__(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-        x = _to_double(output)
+        x = output.detach().double()
         self.sums = self.sums + torch.stack((x.sum(), x.square().sum()))
         self.count += x.numel()
 
@@ -85,7 +79,7 @@ class Variance:
 
 
 def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration: int, precision: str) -> list[dict]:
-    """Measure every 3x3 layer of a net. Gradients, BN statistics and mode of the net are left as they were.
+    """Measure every 3x3 layer of a net, which is not changed.
 
     The gradient pass computes activations again, because its images may be more than fit into memory when a run
     divides its batches among devices or into micro-batches. `initial` holds the initial weights of the 3x3 layers.
@@ -93,8 +87,8 @@ def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration
     Returns:
         Rows of probes.csv: one dict per layer with `iteration`, `layer`, `name` and the columns `PROBES`.
     """
-    layers = layers_3x3(net)
-    was_training, device = net.training, next(net.parameters()).device
+    net = copy.deepcopy(net)
+    layers, device = layers_3x3(net), next(net.parameters()).device
     responses, outputs = ({name: Variance() for name in layers} for _ in range(2))
     response_gradient_norms: dict[str, Tensor] = {}
 
@@ -117,14 +111,13 @@ def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration
 
     hooks = [conv.register_forward_hook(outputs[name]) for name, (conv, _) in layers.items()]
     hooks += [bn.register_forward_hook(gradient_hook(name)) for name, (_, bn) in layers.items()]
-    with preserve_buffers(net), activation_checkpointing(net):
-        net.train()
-        ((images, labels),) = data.images(data.first(GRADIENT_IMAGES), "train", device)
-        loss = cross_entropy(predict(net, images, precision), labels)
-        for hook in hooks:  # before the backward pass, which computes activations again
-            hook.remove()
-        gradients = torch.autograd.grad(loss, [conv.weight for conv, _ in layers.values()])
-    net.train(was_training)
+    net.train()
+    net.checkpointing = True  # type: ignore[assignment]  # type checkers take the attribute for a module
+    ((images, labels),) = data.images(data.first(GRADIENT_IMAGES), "train", device)
+    loss = cross_entropy(predict(net, images, precision), labels)
+    for hook in hooks:  # before the backward pass, which computes activations again
+        hook.remove()
+    gradients = torch.autograd.grad(loss, [conv.weight for conv, _ in layers.values()])
 
     rows = []
     for layer, (name, gradient) in enumerate(zip(layers, gradients, strict=True), start=1):
@@ -144,7 +137,7 @@ def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration
 
 
 def _angle(weight: Tensor, start: Tensor) -> float:
-    now, initial = (_to_double(values).flatten() for values in (weight, start))
+    now, initial = (values.double().flatten() for values in (weight, start))
     cosine = torch.dot(now, initial) / (now.norm() * initial.norm())
     return math.degrees(math.acos(cosine.clamp(-1, 1).item()))
 
@@ -152,10 +145,10 @@ def _angle(weight: Tensor, start: Tensor) -> float:
 class Prober(pl.Callback):
     """Probes a run at `probe_points` and writes probes.csv. Its state in the checkpoint holds the rows so far."""
 
-    def __init__(self, record: Record, data: StudyData):
-        self.record, self.data = record, data
+    def __init__(self, record: Record, config: RunConfig, data: StudyData):
+        self.record, self.config, self.data = record, config, data
         self.rows: list[dict] = []
-        self.points, self.initial = probe_points(record.config), initial_weights(record.config)
+        self.points, self.initial = probe_points(config), initial_weights(config)
 
     def state_dict(self) -> dict:
         return {"rows": self.rows}
@@ -171,6 +164,6 @@ class Prober(pl.Callback):
         if iteration not in self.points or iteration <= done:
             return
         with module.outside_rows():
-            self.rows += probe(module.net, self.initial, self.data, iteration, self.record.config.precision)
+            self.rows += probe(module.net, self.initial, self.data, iteration, self.config.precision)
         if trainer.is_global_zero:
-            self.record.write_probes(pd.DataFrame(self.rows))
+            self.record.write_table(self.record.probes_csv, pd.DataFrame(self.rows))

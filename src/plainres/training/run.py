@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing import active_children
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -20,14 +20,12 @@ from plainres.data import StudyData
 from plainres.errors import UserError, first_line
 from plainres.files import write_atomic
 from plainres.nets import count_complexity
-from plainres.nets.cifar import CifarNet
-from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import weights_bytes
 from plainres.records.config import PRECISIONS, RunConfig
-from plainres.records.files import RunInfo
 from plainres.records.provenance import describe_hardware, describe_software, earlier_starts
+from plainres.records.record import UNFINISHED, Record, RunInfo
 from plainres.training.accelerate import CudaGraphs
-from plainres.training.build import image_shape, make_data, make_net, needs_activation_checkpointing
+from plainres.training.build import image_shape, make_data, needs_activation_checkpointing
 from plainres.training.checkpoints import AtomicCheckpointIO, Checkpointer, iteration_of, latest_usable
 from plainres.training.distributed import (
     RankInfo,
@@ -42,7 +40,7 @@ from plainres.training.evaluation import evaluate, with_averaged_bn
 from plainres.training.lock import exclusive_writer
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
-from plainres.training.record import UNFINISHED, Record, RecordLogger
+from plainres.training.record import RecordLogger
 from plainres.training.schedule import validation_interval
 from plainres.training.signals import Stopped, StopRequest
 
@@ -77,13 +75,13 @@ def train_run(
     """
     ranks = init_distributed(context.device)
     device = ranks.device(context.device)
-    check_batch_divides(config, device, ranks)
-    record = Record(context.results, config)
+    check_batch_divides(config, ranks)
+    record = Record.of(context.results, config)
     with ExitStack() as stack:
 
         def begin() -> RunInfo | None:
             stack.enter_context(exclusive_writer(context.results, config))
-            return record.read()
+            return record.read_as(config)
 
         recorded = on_rank_zero(begin)
         stop = stack.enter_context(StopRequest())
@@ -143,13 +141,12 @@ class _Run:
         prepare_data(data)
         data.setup()
         module = ClassificationModule(config)
-        # With BN that sees the images of all processes, recomputing activations communicates: all do it, or none.
         needed = needs_activation_checkpointing(module.net, config, self.device, self.ranks.size)
-        cast(CifarNet | ImageNetNet, module.net).checkpointing = any(all_reduce_max(int(needed)))
+        module.net.checkpointing = any(all_reduce_max(int(needed)))
         checkpoint = on_rank_zero(lambda: latest_usable(record.checkpoints, config.hash))
         # On rank 0 first: the first record that is written says that the run has begun.
         facts = on_rank_zero(lambda: self._begin(module, data, checkpoint))
-        metrics = RecordLogger(record, len(data.parts["train"]))
+        metrics = RecordLogger(record, config, len(data.parts["train"]))
         outcome, results = "finished", dict[str, Any]()
         try:
             self._fit(module, data, metrics, checkpoint)
@@ -159,19 +156,17 @@ class _Run:
         facts["provenance"]["cuda_graphs"] = module.train_forward != module.net.__call__
         results["final"] = on_rank_zero(lambda: _last_figures(metrics.rows))
         if outcome == "finished":
-            net = make_net(config)  # the module's own net may have BN layers that communicate
-            net.to(self.device, next(module.net.parameters()).dtype).to(memory_format=torch.channels_last)
-            net.load_state_dict(module.net.state_dict())
+            net = module.net.to(self.device)  # Lightning has moved it to the CPU
             results["final"] |= self._final_errors(net, data)
             results |= {"warmup_end": module.warmup_end, "seconds": module.seconds}
             on_rank_zero(lambda: self._write_weights(net, data, results["final"], facts["provenance"]))
-        run = on_rank_zero(lambda: record.write(outcome, results | facts))
+        run = on_rank_zero(lambda: record.write(config, outcome, results | facts))
         shutil.rmtree(record.checkpoints, ignore_errors=True)
         return run
 
     def _begin(self, module: ClassificationModule, data: StudyData, checkpoint: Path | None) -> dict:
         """Write the first run.json, and return what is known about the run before its next iteration."""
-        before = (self.record.read() or {}).get("provenance", {})
+        before = (self.record.read_as(self.config) or {}).get("provenance", {})
         here: dict = {
             **describe_software(),
             "hardware": describe_hardware(self.device),
@@ -191,7 +186,7 @@ class _Run:
             here["earlier"] = earlier_starts(before, here, iteration_of(checkpoint))
         complexity = asdict(count_complexity(module.net, image_shape(self.config)))
         facts = {"complexity": complexity, "provenance": here}
-        self.record.write(UNFINISHED, facts)
+        self.record.write(self.config, UNFINISHED, facts)
         return facts
 
     def _uses_graphs(self) -> bool:
@@ -206,7 +201,7 @@ class _Run:
         config, ranks = self.config, self.ranks
         share = config.batch_size // ranks.size
         micro_batches = share // (config.micro_batch or share)
-        own = [Prober(self.record, data), Checkpointer(metrics, self.context.checkpoint_seconds, self.stop)]
+        own = [Prober(self.record, config, data), Checkpointer(metrics, self.context.checkpoint_seconds, self.stop)]
         if self._uses_graphs():
             own.append(CudaGraphs())
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -217,13 +212,12 @@ class _Run:
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
             gpu_of_one_process = ranks.size == 1 and self.device.type == "cuda"
             trainer = pl.Trainer(
-                accelerator="gpu" if self.device.type == "cuda" else self.device.type,
+                accelerator=self.device.type,
                 # Of several processes, each has a GPU of its own among those that it sees.
                 devices=[self.device.index or 0] if gpu_of_one_process else ranks.local_size,
                 num_nodes=ranks.size // ranks.local_size,
                 # Training does not depend on buffers, and those of rank 0 are recorded: they need no broadcast.
                 strategy=DDPStrategy(broadcast_buffers=False) if ranks.size > 1 else "auto",
-                sync_batchnorm=ranks.size > 1 and not config.micro_batch,
                 precision=PRECISIONS[config.precision],
                 max_steps=config.iterations,
                 accumulate_grad_batches=micro_batches,
