@@ -34,7 +34,7 @@ COMMANDS = {
     "claims": Command("plainres.report.commands:claims_main", "Judge the paper's claims.", torch=False),
     "verify": Command("plainres.verify:main", "Audit published records."),
     "score": Command("plainres.scoring.commands:score_main", "Score nets on a folder of photographs."),
-    "adopt": Command("plainres.scoring.commands:adopt_main", "Convert a checkpoint with torchvision's names."),
+    "adopt": Command("plainres.scoring.adopt:adopt_main", "Convert a checkpoint with torchvision's names."),
     "bench": Command("plainres.bench:main", "Time a training iteration."),
     "dashboard": Command("plainres.tracking.dashboard:main", "Save the W&B dashboards.", torch=False),
     "backfill": Command("plainres.tracking.backfill:main", "Send records to W&B."),

@@ -27,8 +27,7 @@ from plainres.bench_stock import StockModule, stock_loader
 from plainres.catalog.datasets import CIFAR10
 from plainres.cli import parse_options
 from plainres.cores import available_cores
-from plainres.data import CifarData, ImageSet, default_data_dir, demo_set
-from plainres.data.cifar_files import load_cifar, require_cifar
+from plainres.data import CifarData, ImageSet, demo_set
 from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.records.config import PRECISIONS
@@ -76,18 +75,13 @@ def main() -> int:
             raise UserError(f"--{name} must be 1 or more, not {value}")
     device = choose_device("cpu" if options.side_by_side else options.device)
     limit_threads()
-    folder = default_data_dir()
-    data_dir = folder if (folder / "cifar-10-batches-py").exists() else None
-    if data_dir:
-        require_cifar(CIFAR10.name, data_dir)
     compare = compare_side_by_side if options.side_by_side else compare_ways
-    content = compare(options, device, data_dir)
+    content = compare(options, device)
     print(tabulate(map(table_row, content["lines"]), headers="keys", floatfmt=",.2f"))
     hardware = describe_hardware(device)
     suffix = "-side-by-side" if options.side_by_side else ""
     path = options.results / "bench" / f"{file_stem(hardware)}{suffix}.json"
-    data = CIFAR10.title if data_dir else "drawn images"
-    facts = {"hardware": hardware, "software": describe_software(), "data": data}
+    facts = {"hardware": hardware, "software": describe_software(), "data": "drawn images"}
     write_atomic(path, json.dumps(facts | content, indent=2) + "\n")
     print(f"\n{path}")
     return 0
@@ -109,7 +103,7 @@ def file_stem(hardware: dict) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def compare_ways(options: Options, device: torch.device, data_dir: Path | None) -> dict:
+def compare_ways(options: Options, device: torch.device) -> dict:
     """Time all ways of training in turn, and return the contents of the JSON file."""
     ways: dict[str, Callable[..., float]] = {"stock": time_stock}
     for precision in dict.fromkeys(("fp32", fast_precision(device))):
@@ -125,7 +119,7 @@ def compare_ways(options: Options, device: torch.device, data_dir: Path | None) 
             seconds: dict[str, list[float]] = {way: [] for way in ways}
             for _ in range(options.rounds):
                 for way, function in ways.items():
-                    seconds[way].append(pools[way].submit(function, depth, timed, data_dir, device).result())
+                    seconds[way].append(pools[way].submit(function, depth, timed, device).result())
                     print(f"resnet-{depth} {way}: {1e3 * seconds[way][-1]:.3g} ms", file=sys.stderr, flush=True)
             lines += [summarize(way, depth, seconds[way], seconds["stock"]) for way in ways]
     return {"lines": lines}
@@ -149,14 +143,14 @@ def summarize(way: str, depth: int, seconds: Sequence[float], stock: Sequence[fl
     }
 
 
-def compare_side_by_side(options: Options, device: torch.device, data_dir: Path | None) -> dict:
+def compare_side_by_side(options: Options, device: torch.device) -> dict:
     """Compare one run per core, one thread each, with runs in turn; return the contents of the JSON file.
 
     Their numbers are images per second of all runs together. `start_seconds` is what a new process takes to import this
-    package and to read its data. In turn, only the first run has this start.
+    package and to draw its data. In turn, only the first run has this start.
     """
     precision, cores = fast_precision(device), available_cores()
-    train = partial(time_study, SIDE_BY_SIDE_DEPTH, options.timed or SIDE_BY_SIDE_TIMED, data_dir, device, precision)
+    train = partial(time_study, SIDE_BY_SIDE_DEPTH, options.timed or SIDE_BY_SIDE_TIMED, device, precision)
 
     def images_per_second(pools: list[ProcessPoolExecutor]) -> float:
         """Train a net in each of the processes at the same time, and return their throughput together."""
@@ -167,7 +161,7 @@ def compare_side_by_side(options: Options, device: torch.device, data_dir: Path 
         in_turn = [stack.enter_context(_process(cores))]
         side_by_side = [stack.enter_context(_process(1)) for _ in range(cores)]
         begin = time.perf_counter()
-        in_turn[0].submit(load_data, data_dir).result()
+        in_turn[0].submit(load_data).result()
         start_seconds = time.perf_counter() - begin
         for condition, busy in CONDITIONS.items():
             before, after = [], []
@@ -221,24 +215,21 @@ class Stopwatch(pl.Callback):
                 trainer.should_stop = True
 
 
-def time_stock(depth: int, timed: int, data_dir: Path | None, device: torch.device) -> float:
+def time_stock(depth: int, timed: int, device: torch.device) -> float:
     """Return the seconds per iteration of a ResNet in the stock Lightning loop, in fp32; see `time_study`."""
-    images, labels = load_cifar(CIFAR10.name, data_dir, train=True) if data_dir else drawn_images()
+    images, labels = drawn_images()
     workers = min(MAX_STOCK_WORKERS, available_cores())
     loader = stock_loader(images, labels, BATCH_SIZE, workers, pin=device.type == "cuda")
     return _time(StockModule(_config(depth, timed, "fp32")), loader, timed, device)
 
 
-def time_study(
-    depth: int, timed: int, data_dir: Path | None, device: torch.device, precision: str, graphs: bool = False
-) -> float:
+def time_study(depth: int, timed: int, device: torch.device, precision: str, graphs: bool = False) -> float:
     """Return the seconds per iteration of a ResNet that is trained as the experiments train it.
 
-    `data_dir` holds CIFAR-10. Without it, images of the same size are drawn, whose iterations cost the same. `graphs`
-    says whether to compile the net and to use CUDA graphs.
+    `graphs` says whether to compile the net and to use CUDA graphs.
     """
     config = _config(depth, timed, precision)
-    data = load_data(data_dir, config.iterations)
+    data = load_data(config.iterations)
     return _time(ClassificationModule(config), data, timed, device, [CudaGraphs()] if graphs else [])
 
 
@@ -247,19 +238,18 @@ def _config(depth: int, timed: int, precision: str) -> RunConfig:
     return RunConfig(depth=depth, iterations=iterations, precision=precision, batch_size=BATCH_SIZE)
 
 
-def load_data(data_dir: Path | None, iterations: int = 1) -> CifarData:
-    """Read CIFAR-10, or draw images in its place, for a number of iterations."""
-    data = CifarData(data_dir or ".", iterations=iterations, batch_size=BATCH_SIZE)
-    if not data_dir:
-        images, labels = drawn_images()
-        data.parts = {"train": ImageSet(images, labels, images.float().mean(0))}
-        data.prepare_data = lambda: None  # type: ignore[method-assign]
+def load_data(iterations: int = 1) -> CifarData:
+    """Return the data module of a run on `drawn_images`."""
+    data = CifarData(".", iterations=iterations, batch_size=BATCH_SIZE)
+    images, labels = drawn_images()
+    data.parts = {"train": ImageSet(images, labels, images.float().mean(0))}
+    data.prepare_data = lambda: None  # type: ignore[method-assign]
     data.setup()
     return data
 
 
 def drawn_images() -> tuple[Tensor, Tensor]:
-    """Return drawn images of CIFAR-10's size, and as many of them, so that epochs are equally long."""
+    """Return drawn images in place of CIFAR-10's: of their size, and as many, so that iterations cost the same."""
     images, labels = demo_set(5_000, seed=0, size=CIFAR10.image_size)
     return images.repeat(10, 1, 1, 1), labels.repeat(10)
 

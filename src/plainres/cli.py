@@ -39,11 +39,7 @@ def parse_options(options: type[T], prog: str | None = None, description: str | 
 
     A `~` at the beginning of a path is the user's home folder. From here on, characters that the locale's encoding
     lacks are printed as question marks; by default, they are errors.
-
-    Args:
-        options: Dataclass of the options, or a union of them, one per subcommand.
-        prog: Name of the command in its help. Default: that of the script.
-        description: Description in its help. Default: the docstring of the class.
+    `options` is a dataclass, or a union of them, one per subcommand. `description` is by default its docstring.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

@@ -19,14 +19,8 @@ def run_experiment(
 ) -> int:
     """Train the runs that are missing, then draw and print the results of their studies.
 
-    Args:
-        configs: Runs of the experiment. Runs with the same data, number of iterations and precision form a study.
-        options: Command-line options.
-        device: Device to train on.
-        results: Results folder. None means that of the options.
-
-    Returns:
-        Exit status: 0, or 1 if a run diverged or failed.
+    Runs with the same data, number of iterations and precision form a study. `results` is the results folder, by
+    default that of the options. The exit status is 1 if a run diverged or failed, otherwise 0.
     """
     # Here, so that a missing extra is one line for the scripts, too, before anything is trained.
     from plainres.report import find_studies, read_study, write_study

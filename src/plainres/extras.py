@@ -15,11 +15,8 @@ EXTRAS = {
 def require_extra(name: str, what: str) -> None:
     """Check that the packages of an extra are installed, before anything imports them.
 
-    Nothing is imported here. A package that is installed but broken raises its own error where it is imported.
-
-    Args:
-        name: Key of `EXTRAS`.
-        what: What requires the extra, for the message.
+    Nothing is imported here. A package that is installed but broken raises its own error where it is imported. The
+    message says what requires the extra.
 
     Raises:
         UserError: If a package is not installed.

@@ -25,11 +25,8 @@ def expand_user(path: str | Path) -> Path:
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file atomically: after a crash it has either its old contents or all of the new ones.
 
-    Several processes may write the same file at the same time. It then has the contents of the last one to finish.
-
-    Args:
-        path: File to write. Its folder is created if necessary.
-        content: Contents, text being encoded in UTF-8.
+    Several processes may write the same file at the same time. It then has the contents of the last one to finish. Its
+    folder is created if necessary. Text is encoded in UTF-8.
 
     Raises:
         UserError: If the file cannot be written.
@@ -50,9 +47,6 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 def read_json(path: Path) -> Any:
     """Return the contents of a JSON file.
-
-    Args:
-        path: File to read.
 
     Raises:
         UserError: If the file is absent, unreadable or damaged.

@@ -34,12 +34,9 @@ class LayerCall(NamedTuple):
 def trace_layers(
     net: nn.Module, input_shape: tuple[int, int, int], kinds: tuple[type[nn.Module], ...]
 ) -> list[LayerCall]:
-    """Return the layers of some kinds in the order in which they run for one image.
+    """Return the layers of some kinds in the order in which they run for one image (channels, height, width).
 
-    Args:
-        net: Net to trace. Only a copy on the meta device is run, so nothing is computed and the net is not changed.
-        input_shape: (channels, height, width) of the image.
-        kinds: Classes of the layers.
+    Only a copy on the meta device is run, so nothing is computed and the net is not changed.
     """
     shadow = copy.deepcopy(net).to("meta").eval()
     names = {module: name for name, module in shadow.named_modules()}
@@ -57,11 +54,9 @@ def trace_layers(
 
 
 def count_complexity(net: nn.Module, input_shape: tuple[int, int, int]) -> Complexity:
-    """Count the parameters of a net and the multiply-adds of one forward pass.
+    """Count the parameters of a net of convolutions and linear layers, and the multiply-adds of one forward pass.
 
-    Args:
-        net: Net of convolutions and linear layers. It is neither run on its own device nor changed.
-        input_shape: (channels, height, width) of one image.
+    `input_shape` is (channels, height, width) of one image. The net is neither run on its own device nor changed.
     """
     # Every element of the output is the dot product of an input window and one row of the weight.
     calls = trace_layers(net, input_shape, (nn.Conv2d, nn.Linear))

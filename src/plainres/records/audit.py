@@ -73,11 +73,7 @@ class Audit:
 
 
 class Machine:
-    """How this machine computes again what another one may have computed.
-
-    Args:
-        config: Configuration of the run.
-        provenance: Software and hardware that computed it, as run.json has them.
+    """How this machine computes again what another one, which the provenance describes, may have computed.
 
     Attributes:
         device: A GPU if the run was computed on one and this machine has one, and otherwise the CPU.
@@ -322,11 +318,8 @@ def _check_first_rows(audit: Audit, recorded: pd.DataFrame, config: RunConfig, s
 def compare_rows(recorded: pd.DataFrame, trained: pd.DataFrame, differences: Sequence[str]) -> tuple[str, list[str]]:
     """Compare rows of metrics.csv, except for times.
 
-    Args:
-        recorded: Recorded rows.
-        trained: Rows that were trained again. Fewer than recorded ones if training diverged.
-        differences: Reasons why digits may differ. Without any, the rows must be equal as they are printed. Otherwise
-            rounding differs, which training amplifies, and only a large difference says anything.
+    `differences` are reasons why digits may differ. Without any, the rows must be equal as they are printed. Otherwise
+    rounding differs, which training amplifies, and only a large difference says anything.
 
     Returns:
         What was compared, and the problems.

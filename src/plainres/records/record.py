@@ -70,9 +70,6 @@ class Record:
     """The record of one run.
 
     `info`, `metrics` and `probes` are read once, when they are first used.
-
-    Args:
-        folder: Folder of the record.
     """
 
     def __init__(self, folder: Path):
@@ -225,10 +222,8 @@ class Record:
     def write(self, config: RunConfig, outcome: str, facts: Mapping[str, Any]) -> RunInfo:
         """Write run.json and return its contents.
 
-        Args:
-            config: Configuration of the run.
-            outcome: `"running"` until the end of the run, then `"finished"` or `"diverged"`.
-            facts: Results, provenance and whatever else is known about the run, JSON-compatible.
+        `outcome` is `"running"` until the end of the run, then `"finished"` or `"diverged"`. `facts` are results,
+        provenance and whatever else is known about the run, JSON-compatible.
         """
         names = {"study": config.study, "net": config.net, "outcome": outcome}
         info = {**names, "config": asdict(config), "config_hash": config.hash, **facts}

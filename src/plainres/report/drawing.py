@@ -38,16 +38,10 @@ FEW = 4  # so many values get markers, because a line through them would be shor
 def make_panels(
     study: Study, title: str, runs: Iterable[Record], rows: int, columns: int, note: str = "", **options
 ) -> tuple[Figure, list[Axes]]:
-    """Return a new figure and its axes, row by row. Its caption says what the runs are that it shows.
+    """Return a new figure and its axes, row by row, from `matplotlib.pyplot.subplots`.
 
-    Args:
-        study: Study of the runs, or one of several on the same data.
-        title: Title. The data set's warning is added to it.
-        runs: Runs that the figure shows.
-        rows: Number of rows of axes.
-        columns: Number of axes in a row.
-        note: Last sentence of the caption. By default it says what bands are, if any net has several finished seeds.
-        options: Further arguments of `matplotlib.pyplot.subplots`.
+    The caption says what the shown runs are, and ends with the note: by default, what bands are, if any net has several
+    finished seeds. The study is that of the runs, or one of several on the same data, whose warning the title has.
     """
     runs = [*runs]
     finished = [run.net for run in runs if run.outcome == "finished"]

@@ -1,4 +1,4 @@
-"""The commands `plainres score` and `plainres adopt`: nets and ensembles on a folder of photographs."""
+"""The command `plainres score`: nets and ensembles on a folder of photographs."""
 
 import hashlib
 import json
@@ -18,13 +18,11 @@ from plainres.errors import UserError
 from plainres.files import write_atomic
 from plainres.nets.weights import Normalized
 from plainres.records.provenance import describe_hardware, describe_software
-from plainres.scoring.models import adopt, labels_for, load_model
+from plainres.scoring.models import labels_for, load_model
 from plainres.scoring.scores import score
 from plainres.study.options import LOCAL_RESULTS
 from plainres.training import RunConfig
 from plainres.training.device import choose_device
-
-CROP_SIZE = 224
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,33 +53,6 @@ class Score:
     """Number of unreadable images that are accepted."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Adopt:
-    """Convert a checkpoint with torchvision's names to a weights file that includes the normalization of images.
-
-    Prefixes of wrappers such as `module.` and nestings such as `state_dict` are removed.
-
-    For torchvision's own weights, use --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 --stride-in 3x3.
-    """
-
-    state: tyro.conf.Positional[Path]
-    """File with the state dict, written by `torch.save` or safetensors."""
-    depth: int
-    """Number of layers, which must match the file."""
-    mean: tuple[float, float, float]
-    """Mean of red, green and blue that training subtracted, between 0 and 1."""
-    std: tuple[float, float, float]
-    """Standard deviation of red, green and blue that training divided by; 1 1 1 for none."""
-    stride_in: Literal["1x1", "3x3"]
-    """Convolution of a bottleneck that has the stride."""
-    shortcut: Literal["none", "A"] | None = None
-    """Shortcuts of a net without projections: none (a plain net) or A. Weights do not tell these apart."""
-    size: int = CROP_SIZE
-    """Size of the crops that the net was trained on, in pixels."""
-    out: Path
-    """Weights file to write (*.safetensors)."""
-
-
 def describe_model(path: Path, model: Normalized) -> dict:
     """Return the description of a net in the record of a score."""
     if "config" in model.recipe:
@@ -105,8 +76,9 @@ def score_file_name(record: dict) -> str:
     return f"{label}-{hashlib.sha256(' '.join(scored).encode()).hexdigest()[:8]}-{record['way']}.json"
 
 
-def score_command(options: Score) -> int:
-    """Score the nets with each of the views, and write one record per kind of view."""
+def score_main() -> int:
+    """Run `plainres score`: score the nets with each of the views, and write one record per kind of view."""
+    options = parse_options(Score, prog="plainres score")
     if options.workers < 0:
         raise UserError(f"--workers must be 0 or more, not {options.workers}")
     if not options.weights:
@@ -150,23 +122,3 @@ def score_command(options: Score) -> int:
         if scores.skipped:
             print(f"{scores.skipped} unreadable images were not scored", file=sys.stderr)
     return 0
-
-
-def adopt_command(options: Adopt) -> int:
-    """Write a state dict as a weights file."""
-    content = adopt(
-        options.state, options.depth, options.mean, options.std, options.stride_in, options.size, options.shortcut
-    )
-    write_atomic(options.out, content)
-    print(options.out)
-    return 0
-
-
-def score_main() -> int:
-    """Run the command line of `plainres score`."""
-    return score_command(parse_options(Score, prog="plainres score"))
-
-
-def adopt_main() -> int:
-    """Run the command line of `plainres adopt`."""
-    return adopt_command(parse_options(Adopt, prog="plainres adopt"))

@@ -40,12 +40,7 @@ class Scores:
 class ViewDataset(Dataset):
     """A data set that maps a range of indices to the indices and views of the readable photographs among them.
 
-    Each item also lists the unreadable photographs as (name, reason).
-
-    Args:
-        photos: Folder of photographs.
-        view: Key of `VIEWS`.
-        size: Size of the crops that the nets were trained on, in pixels.
+    Each item also lists the unreadable photographs as (name, reason). Arguments as for `score`.
     """
 
     def __init__(self, photos: Photos, view: str, size: int):
@@ -75,17 +70,10 @@ def _by_shape(views: list[list[Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
 def probabilities(
     models: Sequence[Normalized], views: list[list[Tensor]], size: int, device: torch.device, precision: str
 ) -> Tensor:
-    """Return softmax probabilities that are averaged over all views and all models.
+    """Return softmax probabilities (photographs, classes) that are averaged over all views and all models.
 
-    Args:
-        models: Models in evaluation mode, on `device`.
-        views: Views of each photograph, uint8 (3, h, w).
-        size: Size of the crops that the models were trained on, in pixels.
-        device: Device to compute on.
-        precision: `"fp32"` or `"bf16"`.
-
-    Returns:
-        Probabilities (photographs, classes) on the CPU, in double precision.
+    They are on the CPU, in double precision. The models are in evaluation mode and on `device`, the views of each
+    photograph are uint8 (3, h, w).
     """
     total = torch.zeros(len(views), cast(ImageNetNet, models[0].net).fc.out_features, dtype=torch.float64)
     for owners, stacked in _by_shape(views):
