@@ -1,10 +1,12 @@
 import os
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import vl_convert
 from helpers import config, shrink_demo, train
 from hypothesis import settings
 
@@ -14,6 +16,9 @@ os.environ["WANDB_MODE"] = "disabled"
 # By default, an example that takes longer than 200 ms fails, and machines may be slow.
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")
+
+# Every page has the same scripts, which take seconds to collect.
+vl_convert.javascript_bundle = cache(vl_convert.javascript_bundle)
 
 # The nets are too small to profit from several threads, which would slow down the other test process.
 torch.set_num_threads(1)

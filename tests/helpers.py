@@ -11,6 +11,7 @@ import torch
 import plainres.__main__
 from plainres.catalog.datasets import DEMO
 from plainres.nets import load_net
+from plainres.nets.imagenet import BLOCKS_PER_STAGE
 from plainres.training import RunConfig, RunContext, evaluation, probes, train_run
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,14 @@ def shrink_demo(patch: pytest.MonkeyPatch, train: int = 640, test: int = 160) ->
     patch.setattr(probes, "RESPONSE_IMAGES", 32)
     patch.setattr(probes, "GRADIENT_IMAGES", 16)
     patch.setattr(evaluation, "BN_IMAGES", 96)
+
+
+def shrink_photo_nets(patch: pytest.MonkeyPatch) -> None:
+    """Give the ImageNet nets of 18 layers one block per stage, and probe them on few images."""
+    patch.setitem(BLOCKS_PER_STAGE, 18, (1, 1, 1, 1))
+    patch.setattr(probes, "RESPONSE_IMAGES", 8)
+    patch.setattr(probes, "GRADIENT_IMAGES", 8)
+    patch.setattr(evaluation, "BN_IMAGES", 12)
 
 
 def config(**changes) -> RunConfig:

@@ -123,7 +123,7 @@ def test_diverged_runs_are_drawn_in_the_convergence_figure_alone(tmp_path):
     assert [run.net for run in study.runs] == ["plain-20"]
 
 
-def test_report_is_whole_and_needs_no_other_file(tmp_path):
+def test_report_is_whole_and_needs_no_other_file(tmp_path, undrawn):
     write_study(tmp_path)
     studies = write_all(tmp_path)
     paths = write_report(studies, tmp_path)

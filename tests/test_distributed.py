@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CPU, ROOT, assert_same_run, config, one_line, shrink_demo, train
+from helpers import CPU, ROOT, assert_same_run, config, one_line, shrink_demo, shrink_photo_nets, train
 from hypothesis import given
 from hypothesis import strategies as st
 from photos import make_photos
@@ -83,7 +83,9 @@ def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, starte
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_on_photographs(tmp_path, request):
+def test_two_processes_equal_one_on_photographs(tmp_path, request, monkeypatch):
+    shrink_photo_nets(monkeypatch)
+    shrink_demo(monkeypatch)
     folder = make_photos(tmp_path / "photos")
     run = photo_config(micro_batch=2)
     StudyContext(data_dir=folder, results=tmp_path / "alone", device=CPU).train(run)

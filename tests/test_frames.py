@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT
+from helpers import ROOT, run_plainres
 from PIL import Image
 from test_report import write_run
 
@@ -220,7 +220,7 @@ def test_partial_runs_are_shown_and_never_averaged(results):
     assert "44-layer" not in {line.get_label() for line in figures.figure_1(study).axes[0].get_lines()}
 
 
-def test_a_study_of_partial_runs_alone_is_drawn(tmp_path):
+def test_a_study_of_partial_runs_alone_is_drawn(tmp_path, monkeypatch, capsys):
     write_partial(tmp_path, depth=20)
     folder = write_partial(tmp_path, depth=20, shortcut=None)
     write_layers(folder, 19)
@@ -233,10 +233,8 @@ def test_a_study_of_partial_runs_alone_is_drawn(tmp_path):
     assert [draw(study) for name, draw in FIGURES.items() if name != "figure6"] == [None] * (len(FIGURES) - 1)
     with pytest.raises(UserError, match="no finished run on cifar10"):
         report.open(tmp_path).largest()
-    command = [sys.executable, "-m", "plainres", "report", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and "0 finished, 3 partial, 0 diverged" in done.stdout
-    plt.close("all")
+    status, out, _ = run_plainres(monkeypatch, capsys, "report", str(tmp_path))
+    assert status == 0 and "0 finished, 3 partial, 0 diverged" in out
 
 
 def test_a_study_without_a_readable_record_says_so(tmp_path):

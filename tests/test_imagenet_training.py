@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from helpers import ROOT
+from helpers import ROOT, shrink_photo_nets
 from photos import CLASSES, make_photos
 from safetensors.torch import load_file
 
@@ -22,7 +22,7 @@ from plainres.errors import UserError
 from plainres.nets import load_net
 from plainres.scoring import score
 from plainres.scoring.models import labels_for, load_model
-from plainres.training import RunConfig, RunContext, evaluation, train_run
+from plainres.training import RunConfig, RunContext, train_run
 from plainres.training.signals import Stopped
 
 CPU = torch.device("cpu")
@@ -51,15 +51,14 @@ def run(tmp_path_factory):
     folder = make_photos(root / "photos")
     (folder / "train" / "n02" / "1.JPEG").write_bytes(b"no image")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "BN_IMAGES", 12)
+        shrink_photo_nets(patch)
         train_run(config(), RunContext(data_dir=folder, results=root, device=CPU))
-    return folder, root / config().folder
+        yield folder, root / config().folder
 
 
 @pytest.mark.slow
-def test_resumed_run_equals_an_uninterrupted_one(run, tmp_path, monkeypatch):
+def test_resumed_run_equals_an_uninterrupted_one(run, tmp_path):
     photos, uninterrupted = run
-    monkeypatch.setattr(evaluation, "BN_IMAGES", 12)
     context = RunContext(data_dir=photos, results=tmp_path, device=CPU)
     with pytest.raises(Stopped):
         train_run(config(), context, (Signal(41),))

@@ -39,7 +39,7 @@ GOLDEN = {
 def digest(net):
     hashed = hashlib.sha256()
     for name, parameter in net.named_parameters():
-        hashed.update(name.encode())
+        hashed.update(name.replace("downsample", "shortcut").encode())  # its name then
         hashed.update(parameter.detach().numpy().tobytes())
     return hashed.hexdigest()[:16]
 

@@ -41,6 +41,7 @@ def test_sweep_is_valid_and_each_of_its_runs_can_be_planned(path, monkeypatch, c
     jsonschema.validate(sweep, SCHEMA)
     assert sweep["name"] == path.stem and (ROOT / sweep["program"]).is_file()
     monkeypatch.setattr("plainres.study.launch.calibrate", lambda *_: 1e-12)
+    monkeypatch.setattr("plainres.study.plan.multiply_adds", lambda _: 1)
     script, titles = load_script(Path(sweep["program"]).stem, monkeypatch), set()
     for parameters in grid(sweep):
         line = [*arguments(sweep, parameters), "--plan", "--device", "cpu", "--results", str(tmp_path)]

@@ -17,6 +17,7 @@ from plainres.records.provenance import describe_software
 from plainres.records.record import hardware_name
 from plainres.training import Record, RunConfig, evaluation, module, run
 from plainres.training.build import make_net
+from plainres.training.device import has_bf16_kernels
 from plainres.training.schedule import learning_rate_factor
 
 pytestmark = pytest.mark.usefixtures("small_demo")
@@ -273,6 +274,7 @@ def test_folders_of_records():
     assert path(shortcut=None, lr=0.01) == "cifar10-64k-fp32/plain-56-lr0.01/seed-0"
 
 
+@pytest.mark.skipif(not has_bf16_kernels(CPU), reason="PyTorch has no bf16 kernels for this CPU")
 def test_run_in_bf16_learns(tmp_path):
     run = train(tmp_path, config(precision="bf16"))
     assert run["outcome"] == "finished"

@@ -61,6 +61,7 @@ def test_demo_writes_what_the_tutorial_opens(tmp_path, monkeypatch, small_demo, 
     assert "```sh\nmake demo\n```" in (ROOT / "docs" / "tutorial_degradation.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_twins_are_trained_and_tracked_offline(tmp_path):
     source = code("lightning")
     for old, new in (("depth=32", "depth=8"), ("1_200", "64")):

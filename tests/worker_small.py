@@ -2,16 +2,18 @@
 
 import pytest
 import torch
-from helpers import shrink_demo
+from helpers import shrink_demo, shrink_photo_nets
 
 from plainres.cli import run_command
 from plainres.study.worker import main
 
 
 def shrink():
-    """Use one thread and a small demo set, as the fixtures of the tests do."""
+    """Use one thread, a small demo set and small nets, as the fixtures of the tests do."""
     torch.set_num_threads(1)
-    shrink_demo(pytest.MonkeyPatch())
+    patch = pytest.MonkeyPatch()
+    shrink_photo_nets(patch)
+    shrink_demo(patch)
 
 
 if __name__ == "__main__":
