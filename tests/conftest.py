@@ -17,6 +17,9 @@ os.environ["WANDB_MODE"] = "disabled"
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")
 
+# The tests write thousands of small files, and none of them is to survive a power failure.
+os.fsync = lambda _: None
+
 # Every page has the same scripts, which take seconds to collect.
 vl_convert.javascript_bundle = cache(vl_convert.javascript_bundle)
 

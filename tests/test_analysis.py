@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from scipy import stats
 from test_report import write_run
 
-from plainres.report import find_studies, read_study
+from plainres.report import Results, read_study
 from plainres.report.degradation import verdict
 from plainres.report.document import report_markdown, write_report
 from plainres.report.layer_figures import convergence_problem
@@ -32,7 +32,7 @@ def write_study(results, plain_56=12.0, iterations=64_000, seeds=(0, 1, 2), **co
                 results, error_of_seed - 3, error_of_seed, depth=depth, shortcut=shortcut, seed=seed,
                 iterations=iterations, **config,
             )  # fmt: skip
-    return find_studies(results)
+    return Results(results).studies
 
 
 def test_t_interval_has_the_textbook_width():
@@ -69,7 +69,7 @@ def test_differences_have_intervals_if_both_nets_have_several_seeds(tmp_path):
     assert summary(study).set_index("net").loc["resnet-56", "every seed"] == "7.00, 7.10, 7.20"
     for seed in (1, 2):
         shutil.rmtree(tmp_path / f"cifar10-64k-fp32/resnet-56/seed-{seed}")
-    (study,) = find_studies(tmp_path)
+    (study,) = Results(tmp_path).studies
     assert difference(study, {"plain-56": 1, "resnet-56": -1}, final("test_error")).n == 1
     text = verdict(study)
     assert "One run each of resnet-56: no interval" in text and "One run per net" not in text
@@ -83,7 +83,7 @@ def test_averaged_bn_over_unaugmented_images_is_not_shown(tmp_path):
         run = json.loads(path.read_text("utf-8"))
         run["final"]["exact_bn_test_error"] = run["final"].pop("averaged_bn_test_error")
         path.write_text(json.dumps(run))
-    assert set(summary(find_studies(tmp_path)[0])["averaged BN, mean"]) == {"-"}
+    assert set(summary(Results(tmp_path).studies[0])["averaged BN, mean"]) == {"-"}
 
 
 def test_precisions_are_compared_at_one_budget_and_seed(tmp_path):
@@ -91,17 +91,17 @@ def test_precisions_are_compared_at_one_budget_and_seed(tmp_path):
         for seed, error in enumerate(errors):
             write_run(tmp_path, error - 3, error, depth=20, seed=seed, precision=precision, iterations=1_000)
     write_run(tmp_path, 3.0, 7.0, depth=20, precision="bf16", iterations=2_000)
-    studies = find_studies(tmp_path)
+    studies = Results(tmp_path).studies
     (row,) = precision_differences(studies).to_dict("records")
     assert row["net"] == "resnet-20" and row["iterations"] == "1,000"
     assert row["test error"] == row["train error"] == "+0.10 ± 1.27 (n = 2)"
-    assert "## Precision" in report_markdown(studies, tmp_path)
+    assert "## Precision" in report_markdown(Results(tmp_path))
     assert " / " not in row["hardware"]
     for path in tmp_path.glob("*-fp32/*/seed-1/run.json"):
         run = json.loads(path.read_text("utf-8"))
         run["provenance"]["hardware"] |= {"cpu": "Another CPU", "amx": True}
         path.write_text(json.dumps(run))
-    (row,) = precision_differences(find_studies(tmp_path)).to_dict("records")
+    (row,) = precision_differences(Results(tmp_path).studies).to_dict("records")
     precisions = row["hardware"].split(" / ")
     assert len(precisions) == 2 and "Another CPU (" in precisions[1] and "AMX" in precisions[1]
 
@@ -125,8 +125,7 @@ def test_diverged_runs_are_drawn_in_the_convergence_figure_alone(tmp_path):
 
 def test_report_is_whole_and_needs_no_other_file(tmp_path, undrawn):
     write_study(tmp_path)
-    studies = write_all(tmp_path)
-    paths = write_report(studies, tmp_path)
+    paths = write_report(write_all(tmp_path))
     assert [path.name for path in paths] == ["REPORT.md", "report.html"]
     markdown, html = (path.read_text("utf-8") for path in paths)
     assert "cifar10-64k-fp32/figure6.png" in markdown
@@ -138,7 +137,7 @@ def test_report_is_whole_and_needs_no_other_file(tmp_path, undrawn):
 
 def test_committed_report_is_what_the_records_say():
     results = ROOT / "results"
-    markdown = report_markdown(find_studies(results), results)
+    markdown = report_markdown(Results(results))
     assert (results / "REPORT.md").read_text("utf-8") == markdown
 
 

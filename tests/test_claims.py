@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_report import write_run
 
-from plainres.report import find_studies
+from plainres.report import Results
 from plainres.report.claims import CLAIMS, judge_results
 from plainres.report.claims_tables import claims_frame, claims_markdown, claims_table, claims_text, save_claims
 from plainres.report.forest import figure_claims
@@ -41,7 +41,7 @@ def write_nets(results, errors, noise=NOISE, **config):
         for seed, apart in enumerate(noise):
             own = error + apart
             write_run(results, own, own, depth=depth, shortcut=shortcut, seed=seed, **config)
-    return find_studies(results)
+    return Results(results).studies
 
 
 def degraded(results, deep, shallow=9.0, **more):
@@ -49,7 +49,7 @@ def degraded(results, deep, shallow=9.0, **more):
 
 
 def level(results, claim=DEGRADATION):
-    return judge_results(find_studies(results), results)[claim].level
+    return judge_results(Results(results))[claim].level
 
 
 # The rule
@@ -149,7 +149,7 @@ def test_a_claim_has_the_level_of_its_weakest_comparison(levels, expected):
 def test_degradation_at_two_budgets(tmp_path):
     degraded(tmp_path, 55.0, 12.0, iterations=8_000)
     degraded(tmp_path, 12.0, noise=(0.0,))
-    verdict = judge_results(find_studies(tmp_path), tmp_path)[DEGRADATION]
+    verdict = judge_results(Results(tmp_path))[DEGRADATION]
     (part,) = verdict.parts
     assert verdict.level == DIRECTION and part.shown.study == "cifar10-8k-fp32"
     assert part.remark == "as claimed in 4 of 4 runs; +3.00 (n = 1) at 64,000 iterations"
@@ -163,7 +163,7 @@ def test_degradation_at_two_budgets(tmp_path):
 def test_a_smaller_effect_than_the_papers_is_a_remark(tmp_path):
     """The paper has 1.78 points from ResNet-20 to ResNet-56."""
     write_nets(tmp_path, {(RESIDUAL, 20): 8.5, (RESIDUAL, 56): 8.0})
-    verdict = judge_results(find_studies(tmp_path), tmp_path)["better with depth"]
+    verdict = judge_results(Results(tmp_path))["better with depth"]
     test = verdict.parts[1]
     assert (test.level, test.published) == (REPRODUCED, pytest.approx(1.78))
     assert verdict.level == OPEN, "there is no net of 110 layers"
@@ -177,7 +177,7 @@ def test_the_demo_set_says_nothing_about_the_claims(tmp_path):
 def test_trends_need_all_depths(tmp_path):
     errors = {(PLAIN, depth): error for depth, error in ((20, 9.0), (32, 10.0), (44, 11.0), (56, 12.0))}
     write_nets(tmp_path, errors)
-    (part,) = judge_results(find_studies(tmp_path), tmp_path)["worse with depth"].parts
+    (part,) = judge_results(Results(tmp_path))["worse with depth"].parts
     assert part.level == REPRODUCED and part.shown.interval.mean == pytest.approx(3.0)
     shutil.rmtree(tmp_path / "cifar10-64k-fp32" / "plain-44")
     assert level(tmp_path, "worse with depth") == NOT_TESTED
@@ -186,7 +186,7 @@ def test_trends_need_all_depths(tmp_path):
 @pytest.mark.parametrize(("error", "expected"), [(7.0, OPEN), (7.5, CONTRADICTED)])
 def test_intervals_contain_the_errors_of_table_6(tmp_path, error, expected):
     write_nets(tmp_path, {(RESIDUAL, 56): error}, noise=(-0.2, 0.0, 0.2))
-    verdict = judge_results(find_studies(tmp_path), tmp_path)["errors of Table 6"]
+    verdict = judge_results(Results(tmp_path))["errors of Table 6"]
     assert verdict.level == expected
     assert [part.level for part in verdict.parts].count(NOT_TESTED) == 5
 
@@ -252,7 +252,7 @@ def test_the_construction_has_the_errors_of_the_shallow_net(tmp_path, built, exp
 
 
 def test_the_cost_of_152_layers_is_judged_from_the_counted_nets(tmp_path):
-    verdict = judge_results([], ROOT / "results")["cost of 152 layers"]
+    verdict = judge_results(Results(ROOT / "results"))["cost of 152 layers"]
     assert verdict.level == REPRODUCED
     assert [part.shown.interval.mean for part in verdict.parts] == [
         pytest.approx(4.19, abs=0.01),
@@ -269,7 +269,8 @@ def test_the_cost_of_152_layers_is_judged_from_the_counted_nets(tmp_path):
 
 
 def test_every_claim_is_printed_and_the_effects_are_drawn(tmp_path):
-    verdicts = judge_results(degraded(tmp_path, 12.0), tmp_path)
+    degraded(tmp_path, 12.0)
+    verdicts = judge_results(Results(tmp_path))
     for text in (claims_text(verdicts), claims_markdown(verdicts)):
         assert all(claim.sentence in text for claim in CLAIMS)
         assert "plain-56 minus plain-20, test error: reproduced, +3.00 ± 0.23 (n = 3), 64,000 iterations" in text
@@ -280,14 +281,14 @@ def test_every_claim_is_printed_and_the_effects_are_drawn(tmp_path):
     drawn = {label.get_text() for label in axes.get_yticklabels()}
     assert drawn == set(frame.dropna(subset="effect")["comparison"])
     plt.close("all")
-    assert figure_claims(judge_results([], tmp_path / "none")) is None
+    assert figure_claims(judge_results(Results(tmp_path / "none"))) is None
 
 
 def test_claims_are_printed_and_saved(tmp_path, monkeypatch, capsys):
     degraded(tmp_path, 12.0)
     status, out, _ = run_plainres(monkeypatch, capsys, "claims", str(tmp_path))
     assert status == 0 and "Degradation" in out and "cifar10-64k-fp32" in out
-    save_claims(judge_results(find_studies(tmp_path), tmp_path), tmp_path / "claims.json")
+    save_claims(judge_results(Results(tmp_path)), tmp_path / "claims.json")
     saved = json.loads((tmp_path / "claims.json").read_text("utf-8"))[DEGRADATION]
     assert saved["level"] == REPRODUCED
     (comparison,) = saved["comparisons"]

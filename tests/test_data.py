@@ -320,7 +320,7 @@ def test_cifar100_run_is_reported_without_published_figures(made_cifar100, monke
         assert (run["study"], run["config"]["num_classes"]) == ("cifar100-64-fp32", 100)
     net = load_net(results / nets[1].folder / "weights.safetensors")
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 100)
-    (study,) = write_all(results)
+    (study,) = write_all(results).studies
     assert study.describe().startswith("CIFAR-100, 50k training images, 64 iterations")
     table = table_6(study)
     assert "paper" not in table and "difference" not in table

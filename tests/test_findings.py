@@ -59,7 +59,7 @@ def test_construction():
 
 
 def test_an_eighth_of_the_budget(studies):
-    verdicts = judge_results(studies.studies, RESULTS)
+    verdicts = judge_results(studies)
     for claim in ("degradation, training error", "degradation, test error", "residual beats plain"):
         shown = verdicts[claim].parts[0].shown
         assert (shown.study, shown.interval.n) == ("cifar10-8k-fp32", 3)

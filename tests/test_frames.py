@@ -225,7 +225,7 @@ def test_a_study_of_partial_runs_alone_is_drawn(tmp_path, monkeypatch, capsys):
     folder = write_partial(tmp_path, depth=20, shortcut=None)
     write_layers(folder, 19)
     (empty := write_partial(tmp_path, depth=56) / "metrics.csv").unlink()
-    (study,) = write_all(tmp_path)
+    (study,) = write_all(tmp_path).studies
     assert not empty.exists()
     assert {path.name for path in study.folder.glob("*.*")} == {"figure6.png"}
     assert (study.iterations, study.info.name, study.dataset) == (64_000, "cifar10", "CIFAR-10")
@@ -239,7 +239,7 @@ def test_a_study_of_partial_runs_alone_is_drawn(tmp_path, monkeypatch, capsys):
 
 def test_a_study_without_a_readable_record_says_so(tmp_path):
     (write_run(tmp_path, 5.0, 9.0, depth=20) / "run.json").write_text("{")
-    (study,) = report.find_studies(tmp_path)
+    (study,) = report.Results(tmp_path).studies
     assert study.others[0][1] == "unreadable" and study.overview.empty
     with pytest.raises(UserError, match="holds no record that can be read"):
         study.describe()

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from plainres.errors import UserError
-from plainres.report import find_studies, read_study, write_all
+from plainres.report import Results, read_study, write_all
 from plainres.report.claims import judge_results
 from plainres.report.document import report_markdown
 from plainres.report.imagenet import figure_4, finals_markdown, is_result, read_scores, tables_markdown
@@ -150,10 +150,10 @@ def test_tables_set_scores_beside_the_paper(tmp_path):
 
 def test_everything_is_redrawn_from_a_results_folder(study, tmp_path):
     write_score(tmp_path, "10-crop", [("plain-18", 0)], 28.0, 9.0, classes=10)
-    write_all(tmp_path)
+    results = write_all(tmp_path)
     assert {path.name for path in study.folder.iterdir() if path.is_file()} == {"figure4.png", "study.md"}
     assert "A check of the pipeline" in (tmp_path / "scores" / "tables.md").read_text("utf-8")
-    report = report_markdown([study], tmp_path)
+    report = report_markdown(results)
     assert f"]({study.name}/figure4.png)" in report and "**Table 3: 10-crop**" in report
     assert finals_markdown(study).strip() in report
 
@@ -178,7 +178,7 @@ def test_eighteen_layers_end_alike(tmp_path, plain, residual_starts, changes, ex
         rows = pd.read_csv(path)
         rows["iteration"] = rows["iteration"] * changes.get("iterations", ITERATIONS) // ITERATIONS
         rows.to_csv(path, index=False)
-    parts = judge_results(find_studies(tmp_path), tmp_path)["ImageNet, 18 and 34 layers"].parts
+    parts = judge_results(Results(tmp_path))["ImageNet, 18 and 34 layers"].parts
     assert [part.level for part in parts[-2:]] == expected
 
 
@@ -187,7 +187,7 @@ def test_depth_pays(tmp_path, deepest, expected):
     for depth, error in {34: 25.0, 50: 23.0, 101: 22.0, 152: deepest}.items():
         for seed in (0, 1, 2):
             write_run(tmp_path / "study", f"resnet-{depth}-b", "B", depth, (20.0, error, 6.0), seed)
-    assert judge_results(find_studies(tmp_path), tmp_path)["ImageNet, 34 to 152 layers"].level == expected
+    assert judge_results(Results(tmp_path))["ImageNet, 34 to 152 layers"].level == expected
 
 
 @pytest.mark.parametrize(
@@ -218,4 +218,4 @@ def test_ensembles_are_compared_with_their_best_member(tmp_path, gains, classes,
             net |= {"depth": int(net["name"].split("-")[1]), "weights_sha256": f"{net['name']} {net['seed']}"}
             net["iterations"] = iterations
         path.write_text(json.dumps(record | {"size": 224}))
-    assert judge_results([], tmp_path)["ensembles"].level == expected
+    assert judge_results(Results(tmp_path))["ensembles"].level == expected

@@ -12,7 +12,7 @@ from helpers import ROOT
 from test_frames import write_layers, write_partial
 from test_report import write_run
 
-from plainres.report import find_studies
+from plainres.report import Results
 from plainres.report.charts import (
     budgets_chart,
     curve_rows,
@@ -84,7 +84,7 @@ def results(tmp_path):
 
 
 def study_of(results, name):
-    return {study.name: study for study in find_studies(results)}[name]
+    return {study.name: study for study in Results(results).studies}[name]
 
 
 def explore(page):
@@ -107,19 +107,19 @@ def explore(page):
 
 def test_page_opens_with_the_finding_of_the_largest_study(results):
     sentences = finding(study_of(results, "cifar10-64k-fp32"))
-    page = html.unescape(page_html(find_studies(results), results))
+    page = html.unescape(page_html(Results(results)))
     assert len(sentences) == 2 and all(f'<p class="finding">{sentence}</p>' in page for sentence in sentences)
 
 
 def test_page_without_a_finished_run_says_so(tmp_path):
     write_partial(tmp_path, depth=20)
-    assert "No run has finished yet" in page_html(find_studies(tmp_path), tmp_path)
-    assert "No run has finished yet" in page_html([], tmp_path)
+    assert "No run has finished yet" in page_html(Results(tmp_path))
+    assert "No run has finished yet" in page_html(Results(tmp_path / "none"))
 
 
 def test_page_lists_runs_and_records_that_cannot_be_read(results):
     (results / "cifar10-1k-fp32" / "plain-20" / "seed-0" / "run.json").write_text("{}")
-    page = page_html(find_studies(results), results)
+    page = page_html(Results(results))
     assert "cifar10-1k-fp32/plain-20/seed-0: KeyError" in page
     assert "<summary>12 runs</summary>" in page and len(re.findall(r"<td>resnet-110</td>\s*<td>0</td>", page)) == 1
 
@@ -146,14 +146,14 @@ def test_layers_have_one_seed_and_the_recorded_quantities(results):
     rows = layer_rows(study_of(results, "cifar10-64k-fp32"))
     assert set(rows["net"]) == {"plain-20", "plain-56", "resnet-20", "resnet-56"} and set(rows["seed"]) == {0}
     assert (rows.groupby(["net", "depth", "iteration"])["layer"].count().reset_index("depth")["layer"] > 0).all()
-    chart = layers_chart(find_studies(results)).to_dict()
+    chart = layers_chart(Results(results).studies).to_dict()
     (quantity,) = [param for param in chart["params"] if param["name"] == "quantity"]
     assert set(quantity["bind"]["options"]) == {"forward_variance", "gradient_norm", "response_std"}
     assert layers_chart([study_of(results, "cifar10-1k-fp32")]) is None
 
 
 def test_charts_are_valid_vega_lite(results):
-    studies = find_studies(results)
+    studies = Results(results).studies
     for draw in (curves_chart, layers_chart, budgets_chart):
         assert vl_convert.vegalite_to_vega(draw(studies).to_dict())["marks"]
     assert budgets_chart([study_of(results, "cifar10-1k-fp32")]) is None
@@ -162,7 +162,7 @@ def test_charts_are_valid_vega_lite(results):
 def test_demo_is_named(tmp_path):
     for depth in (8, 20):
         write_run(tmp_path, 30.0, 30.0, depth=depth, shortcut=None, dataset="demo", iterations=64, batch_size=64)
-    page = page_html(find_studies(tmp_path), tmp_path)
+    page = page_html(Results(tmp_path))
     assert "<summary>Table 6: demo-64-fp32 (DEMO SET, not CIFAR-10)</summary>" in page
     assert page.count("DEMO SET, not CIFAR-10") >= 3
 
@@ -172,27 +172,27 @@ def test_text_of_records_cannot_end_the_script(results):
     record = json.loads(path.read_text("utf-8"))
     record["net"] = "</script><b>"
     path.write_text(json.dumps(record))
-    page = page_html(find_studies(results), results)
+    page = page_html(Results(results))
     assert "</script><b>" not in page and page.count("</script>") == 2
 
 
 def test_a_run_without_metrics_has_no_curves(tmp_path):
     folder = write_partial(tmp_path, depth=20)
     (folder / "metrics.csv").unlink()
-    studies = find_studies(tmp_path)
-    assert curves_chart(studies) is None and page_html(studies, tmp_path)
+    studies = Results(tmp_path).studies
+    assert curves_chart(studies) is None and page_html(Results(tmp_path))
 
 
 def test_browser_draws_every_chart(results):
-    for frame in explore(write_page(find_studies(results), results)).values():
+    for frame in explore(write_page(Results(results))).values():
         assert frame["charts"] == ["curves", "layers", "budgets"] and not frame["empty"] and not frame["wide"]
         assert {"cifar10-64k-fp32", "cifar10-1k-fp32"} <= {*frame["chosen"]}
 
 
 @pytest.mark.slow
 def test_page_of_the_committed_records(tmp_path):
-    studies = find_studies(COMMITTED)
-    text = page_html(studies, COMMITTED)
+    studies = Results(COMMITTED).studies
+    text = page_html(Results(COMMITTED))
     page = tmp_path / "report.html"
     page.write_text(text)
     assert page.stat().st_size < MOST_BYTES

@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 import plainres.extras
 from plainres.data.cifar_files import load_cifar
 from plainres.nets import load_net
-from plainres.report import find_studies
+from plainres.report import Results
 from plainres.report.document import README_MARKS, readme_section
 from plainres.report.records import largest_study
 
@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # The nets that had the paper's whole budget.
 WEIGHTS = sorted((ROOT / "results").glob("cifar10-64k-*/*/seed-*/weights.safetensors"))
-STUDIES = [study for study in find_studies(ROOT / "results") if study.runs and study.dataset == "CIFAR-10"]
+STUDIES = [study for study in Results(ROOT / "results").studies if study.runs and study.dataset == "CIFAR-10"]
 
 
 def split(requirement):
@@ -157,7 +157,9 @@ def test_published_weights_give_the_recorded_test_error(path, real_data_dir):
 
 
 def test_readme_shows_the_best_study_as_the_records_say():
-    assert readme_section(largest_study(STUDIES), ROOT, STUDIES) in (ROOT / "README.md").read_text("utf-8")
+    assert readme_section(largest_study(STUDIES), ROOT, Results(ROOT / "results")) in (ROOT / "README.md").read_text(
+        "utf-8"
+    )
 
 
 def test_readme_fits_one_screen():

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.text import Text
 
 from plainres.errors import UserError
-from plainres.report import find_studies, read_study, write_study
+from plainres.report import Results, read_study, write_study
 from plainres.report.claims import judge_results
 from plainres.report.degradation import verdict
 from plainres.report.document import README_MARKS, readme_section, update_readme, write_report
@@ -246,18 +246,18 @@ def test_bad_records_are_listed_and_never_averaged_in(study, damaged):
 
 def test_studies_are_found_and_the_largest_budget_is_shown_first(study, tmp_path):
     write_run(tmp_path, 40.0, 40.0, depth=20, iterations=1_000)
-    studies = find_studies(tmp_path)
+    studies = Results(tmp_path).studies
     assert [found.name for found in studies] == ["cifar10-1k-fp32", "cifar10-64k-fp32"]
     assert largest_study(studies).name == "cifar10-64k-fp32"
     write_run(tmp_path, 10.0, 10.0, depth=20, shortcut=None, iterations=128_000)
-    assert largest_study(find_studies(tmp_path)).name == "cifar10-64k-fp32", "one depth shows no degradation"
+    assert largest_study(Results(tmp_path).studies).name == "cifar10-64k-fp32", "one depth shows no degradation"
 
 
 def test_readme_section_is_replaced_and_the_rest_stays(study, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{README_MARKS[0]}\nstale\n{README_MARKS[1]}\nafter\n")
     for _ in range(2):
-        update_readme(readme, study, [study])
+        update_readme(readme, study, Results(study.folder.parent))
     text = readme.read_text("utf-8")
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     assert text.count("cifar10-64k-fp32/figure6.png") == 1
@@ -284,8 +284,8 @@ def test_readme_shows_both_budgets_and_the_verdicts(tmp_path):
         for seed in (0, 1, 2):
             more = {"iterations": 8_000, "seed": seed}
             write_run(tmp_path, 3 * error + seed, 3 * error + seed, depth=depth, shortcut=shortcut, **more)
-    studies = find_studies(tmp_path)
-    text = readme_section(largest_study(studies), tmp_path, studies)
+    studies = Results(tmp_path).studies
+    text = readme_section(largest_study(studies), tmp_path, Results(tmp_path))
     row = "| degradation, training error | +3.00 (n = 1) | +9.00 ± 2.27 (n = 3) | direction reproduced |"
     assert row in text, text
     assert "Test error minus that of the paper's Table 6: resnet-20 -0.25 points." in text
@@ -299,15 +299,15 @@ def test_readme_without_both_marks_stays_as_it_is(study, tmp_path):
     for text in (f"before\n{begin}\nold\nafter\n", f"{end}\nold\n{begin}\n", ""):
         readme.write_text(text)
         with pytest.raises(UserError, match="in this order"):
-            update_readme(readme, study, [study])
+            update_readme(readme, study, Results(study.folder.parent))
         assert readme.read_text("utf-8") == text
     elsewhere = tmp_path / "docs" / "README.md"
     elsewhere.parent.mkdir()
     elsewhere.write_text(f"{begin}\n{end}\n")
     with pytest.raises(UserError, match="must be in a folder above the records"):
-        update_readme(elsewhere, study, [study])
+        update_readme(elsewhere, study, Results(tmp_path))
     with pytest.raises(UserError, match="none"):
-        update_readme(tmp_path / "none.md", study, [study])
+        update_readme(tmp_path / "none.md", study, Results(tmp_path))
 
 
 @pytest.mark.parametrize("part", ["readme", "figures", "report"])
@@ -316,8 +316,7 @@ def test_full_disk_leaves_the_old_files_and_one_line(study, tmp_path, monkeypatc
         request.getfixturevalue("undrawn")
     readme = tmp_path / "README.md"
     readme.write_text(f"{README_MARKS[0]}\nold\n{README_MARKS[1]}\n")
-    write_all(tmp_path)
-    write_report([study], tmp_path)
+    write_report(write_all(tmp_path))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     write_run(tmp_path, 4.0, 8.0, depth=32)
     changed = read_study(study.folder)
@@ -326,9 +325,9 @@ def test_full_disk_leaves_the_old_files_and_one_line(study, tmp_path, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     write = {
-        "readme": lambda: update_readme(readme, changed, [changed]),
+        "readme": lambda: update_readme(readme, changed, Results(tmp_path)),
         "figures": lambda: write_study(changed),
-        "report": lambda: write_report([changed], tmp_path),
+        "report": lambda: write_report(Results(tmp_path)),
     }
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
@@ -340,8 +339,7 @@ def test_full_disk_leaves_the_old_files_and_one_line(study, tmp_path, monkeypatc
 def test_study_without_results_does_not_stop_the_report(study, tmp_path, undrawn):
     (write_run(tmp_path, 5.0, 9.0, depth=20, iterations=320) / "run.json").write_text("{")
     write_run(tmp_path, 90.0, 90.0, "diverged", depth=20, iterations=640)
-    studies = write_all(tmp_path)
-    for path in write_report(studies, tmp_path):
+    for path in write_report(write_all(tmp_path)):
         assert path.exists()
     text = (tmp_path / "REPORT.md").read_text("utf-8")
     assert "- cifar10-320-fp32/resnet-20/seed-0: unreadable, JSONDecodeError" in text
@@ -354,9 +352,9 @@ def test_held_out_images_come_after_the_whole_training_set(tmp_path):
         for depth in (20, 56):
             for seed in seeds:
                 write_run(tmp_path, 5.0, 9.0, depth=depth, train_set=train_set, seed=seed)
-    studies = find_studies(tmp_path)
+    studies = Results(tmp_path).studies
     assert largest_study(studies).name == "cifar10-64k-fp32"
-    verdict = judge_results(studies, tmp_path)["better with depth"]
+    verdict = judge_results(Results(tmp_path))["better with depth"]
     assert [effect.study for effect in verdict.parts[0].effects] == ["cifar10-64k-fp32"]
 
 
@@ -384,7 +382,7 @@ def test_budgets_are_drawn_for_nets_that_have_several(tmp_path):
         for shortcut, better in ((None, 0.0), ("A", 20.0)):
             write_run(tmp_path, error - better, error, depth=56, shortcut=shortcut, iterations=iterations)
     write_run(tmp_path, 40.0, 40.0, depth=20, iterations=1_000)  # at one budget
-    assert joined(figure_budgets(find_studies(tmp_path))) == [[60.0, 50.0], [40.0, 30.0]]
+    assert joined(figure_budgets(Results(tmp_path).studies)) == [[60.0, 50.0], [40.0, 30.0]]
     write_all(tmp_path)
     assert (tmp_path / "budgets-cifar10-50k-fp32.png").exists()
 
@@ -393,7 +391,7 @@ def test_budgets_of_nets_of_one_kind_and_depth_look_different(tmp_path):
     for iterations in (1_000, 2_000):
         for clip in (0.0, 1.0):
             write_run(tmp_path, 60.0, 60.0, depth=56, shortcut=None, iterations=iterations, clip=clip)
-    handles = figure_budgets(find_studies(tmp_path)).axes[1].get_legend().legend_handles
+    handles = figure_budgets(Results(tmp_path).studies).axes[1].get_legend().legend_handles
     looks = {handle.get_label(): (handle.get_marker(), str(handle.get_markerfacecolor())) for handle in handles}
     assert list(looks) == ["plain-56", "plain-56-clip1"] and len(set(looks.values())) == 2
 
@@ -404,7 +402,7 @@ def test_budgets_of_other_batch_normalization_are_a_series_of_their_own(tmp_path
             for shortcut in (None, "A"):
                 shared = {"depth": 56, "shortcut": shortcut, "iterations": iterations, "micro_batch": micro_batch}
                 write_run(tmp_path, error, error, **shared)
-    series = budget_series(find_studies(tmp_path))
+    series = budget_series(Results(tmp_path).studies)
     assert {name: [study.iterations for study in studies] for name, studies in series.items()} == {
         "cifar10-50k-fp32": [1_000, 2_000],
         "cifar10-50k-bn64-fp32": [1_000, 2_000],
@@ -418,5 +416,5 @@ def test_budgets_join_runs_of_one_seed_on_the_same_hardware_alone(tmp_path):
             if (iterations, seed) in ((2_000, 0), (4_000, 1)):
                 run_json = folder / "run.json"
                 run_json.write_text(run_json.read_text("utf-8").replace("test CPU", "other CPU"))
-    lines = joined(figure_budgets(find_studies(tmp_path)))
+    lines = joined(figure_budgets(Results(tmp_path).studies))
     assert sorted(lines) == [[41.0], [50.0], [60.0, 40.0], [61.0, 51.0]]

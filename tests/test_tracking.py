@@ -16,7 +16,7 @@ from wandb.proto import wandb_internal_pb2 as messages
 
 from plainres.errors import UserError
 from plainres.experiment import run_experiment
-from plainres.report import find_studies, write_all
+from plainres.report import Results, write_all
 from plainres.report.tables import table_6
 from plainres.study import StudyContext, StudyOptions
 from plainres.tracking import backfill, runs
@@ -230,7 +230,7 @@ def test_backfill_mirrors_finished_records(tmp_path, monkeypatch, capsys):
     assert len(history(sent[run_id(config())])) == 64
     (shown,) = history(sent["demo-64-fp32-report"])
     assert {"table6", "figures/figure7", "figures/gradients"} <= set(shown)
-    (study,) = find_studies(tmp_path)
+    (study,) = Results(tmp_path).studies
     (logged,) = tmp_path.glob(".wandb/wandb/offline-run-*/files/media/table/table6_*.json")
     assert json.loads(logged.read_text("utf-8"))["data"] == table_6(study).values.tolist()
     assert Record.of(tmp_path, config()).status(config()) == "finished" and runs.PROJECT == "plainres"

@@ -23,7 +23,7 @@ def run_experiment(
     default that of the options. The exit status is 1 if a run diverged or failed, otherwise 0.
     """
     # Here, so that a missing extra is one line for the scripts, too, before anything is trained.
-    from plainres.report import find_studies, read_study, write_study
+    from plainres.report import Results, read_study, write_study
     from plainres.report.write import study_markdown, write_budgets
     from plainres.tracking.backfill import send_record, track_report
 
@@ -57,5 +57,5 @@ def run_experiment(
             if mode != "off" and not in_sweep():
                 track_report(study, mode, results / WANDB_FOLDER)
     if len(names) > 1:
-        write_budgets(find_studies(results), results)
+        write_budgets(Results(results))
     return status

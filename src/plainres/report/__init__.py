@@ -15,7 +15,7 @@ from plainres.extras import require_extra
 require_extra("report", "drawing figures and tables")
 
 from plainres.records.record import Record
-from plainres.report.records import Frames, Results, Study, find_studies, open, read_study
+from plainres.report.records import Frames, Results, Study, open, read_study
 from plainres.report.write import write_all, write_study
 
-__all__ = ["Frames", "Record", "Results", "Study", "find_studies", "open", "read_study", "write_all", "write_study"]
+__all__ = ["Frames", "Record", "Results", "Study", "open", "read_study", "write_all", "write_study"]

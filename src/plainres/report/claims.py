@@ -1,6 +1,6 @@
 """The paper's claims as data, and their verdicts on the records of a results folder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, pairwise
@@ -22,7 +22,7 @@ from plainres.report.published import (
     TABLE_3,
     TABLE_6_COMPARED,
 )
-from plainres.report.records import Study
+from plainres.report.records import Results
 from plainres.report.statistics import Measure, estimate, final
 from plainres.report.verdicts import NOT_TESTED, Comparison, Effect, Judged, Verdict, effects_of, exact, judge_effects
 
@@ -279,11 +279,11 @@ CLAIMS = (
 )
 
 
-def judge_results(studies: Sequence[Study], results: Path) -> dict[str, Verdict]:
-    """Return the verdict on each claim by its name, from studies and the other files of their results folder."""
+def judge_results(results: Results) -> dict[str, Verdict]:
+    """Return the verdict on each claim by its name, from the studies and the other files of a results folder."""
     verdicts = {}
     for claim in CLAIMS:
-        parts = [judge_effects(c.name, effects_of(c, studies), c.unit, c.published) for c in claim.comparisons]
-        parts += claim.exact(results) if claim.exact else []
+        parts = [judge_effects(c.name, effects_of(c, results.studies), c.unit, c.published) for c in claim.comparisons]
+        parts += claim.exact(results.folder) if claim.exact else []
         verdicts[claim.name] = Verdict(tuple(parts) or (Judged(claim.name, NOT_TESTED),))
     return verdicts

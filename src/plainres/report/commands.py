@@ -11,7 +11,7 @@ from plainres.report.claims import judge_results
 from plainres.report.claims_tables import claims_text
 from plainres.report.document import update_readme, write_report
 from plainres.report.imagenet import read_scores
-from plainres.report.records import Study, find_studies, largest_study
+from plainres.report.records import Results, largest_study
 from plainres.report.write import write_all
 
 
@@ -40,19 +40,19 @@ def report_main() -> int:
         UserError: If there are no records.
     """
     options = parse_options(Redraw, prog="plainres report")
-    studies = write_all(options.results)
-    _require_records(studies, options.results)
-    for study in studies:
+    results = write_all(options.results)
+    _require_records(results)
+    for study in results.studies:
         print(
             f"{study.folder}: {len(study.runs)} finished, {len(study.partial)} partial, {len(study.diverged)} diverged"
         )
         for name, outcome, reason in study.others:
             print(f"  {name}: {outcome} {reason}".rstrip())
-    for path in write_report(studies, options.results):
+    for path in write_report(results):
         print(path)
-    front = largest_study(studies)
+    front = largest_study(results.studies)
     if options.readme and front:
-        update_readme(options.readme, front, studies)
+        update_readme(options.readme, front, results)
     return 0
 
 
@@ -62,13 +62,12 @@ def claims_main() -> int:
     Raises:
         UserError: If there are no records.
     """
-    results = parse_options(Judge, prog="plainres claims").results
-    studies = find_studies(results)
-    _require_records(studies, results)
-    print(claims_text(judge_results(studies, results)))
+    results = Results(parse_options(Judge, prog="plainres claims").results)
+    _require_records(results)
+    print(claims_text(judge_results(results)))
     return 0
 
 
-def _require_records(studies: list[Study], results: Path) -> None:
-    if not studies and not read_scores(results):
-        raise UserError(f"no records below {results.absolute()}: train some with `make demo`")
+def _require_records(results: Results) -> None:
+    if not results.studies and not read_scores(results.folder):
+        raise UserError(f"no records below {results.folder.absolute()}: train some with `make demo`")

@@ -1,7 +1,6 @@
 """Texts from templates: the report as one Markdown file, beside the page of `report.page`, and the README's section."""
 
 import re
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from plainres.report.claims import judge_results
 from plainres.report.claims_tables import claims_markdown
 from plainres.report.degradation import finding, verdict
 from plainres.report.page import write_page
-from plainres.report.records import Study
+from plainres.report.records import Results, Study
 from plainres.report.verdicts import Judged
 
 CAPTIONS = {
@@ -39,8 +38,9 @@ def _read(template: str) -> str:
     return (files(__package__) / template).read_text(encoding="utf-8")
 
 
-def report_markdown(studies: Sequence[Study], root: Path) -> str:
-    """The report on all studies of CIFAR-10, largest budget first, and on ImageNet; paths are relative to `root`."""
+def report_markdown(results: Results) -> str:
+    """The report on all studies of CIFAR-10, largest budget first, and of ImageNet. Paths are relative to its place."""
+    root, studies = results.folder, results.studies
     cifar = [study for study in studies if study.shown and not study.is_imagenet and not study.info.warning]
     cifar.sort(key=lambda study: -study.iterations)
     return _render(
@@ -49,7 +49,7 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
         architecture=architecture,
         imagenet=imagenet,
         root=root,
-        claims=claims_markdown(judge_results(studies, root)),
+        claims=claims_markdown(judge_results(results)),
         cifar=cifar,
         captions=CAPTIONS,
         verdict=verdict,
@@ -68,11 +68,11 @@ def report_markdown(studies: Sequence[Study], root: Path) -> str:
     )
 
 
-def write_report(studies: Sequence[Study], root: Path) -> list[Path]:
-    """Write REPORT.md and report.html into the results folder `root`."""
-    markdown = root / "REPORT.md"
-    write_atomic(markdown, report_markdown(studies, root))
-    return [markdown, write_page(studies, root)]
+def write_report(results: Results) -> list[Path]:
+    """Write REPORT.md and report.html into the results folder."""
+    markdown = results.folder / "REPORT.md"
+    write_atomic(markdown, report_markdown(results))
+    return [markdown, write_page(results)]
 
 
 def _effect(part: Judged, full: bool) -> str:
@@ -84,10 +84,10 @@ def _effect(part: Judged, full: bool) -> str:
     return str(best.interval) if best.runs else f"{best.interval.mean:+.2f} (exact)"
 
 
-def readme_section(study: Study, root: Path, studies: Sequence[Study]) -> str:
+def readme_section(study: Study, root: Path, results: Results) -> str:
     """Return the README's section on what a study found, with the verdicts on all; paths are relative to `root`."""
     folder = study.folder.resolve().relative_to(root.resolve())
-    verdicts = judge_results(studies, study.folder.resolve().parent)
+    verdicts = judge_results(results)
     rows = []
     for name, judged in verdicts.items():
         part = next((part for part in judged.parts if part.effects), None)
@@ -109,7 +109,7 @@ def readme_section(study: Study, root: Path, studies: Sequence[Study]) -> str:
     )
 
 
-def update_readme(readme: Path, study: Study, studies: Sequence[Study]) -> None:
+def update_readme(readme: Path, study: Study, results: Results) -> None:
     """Replace what is between the marks of a README by the section on a study, see `readme_section`.
 
     Raises:
@@ -123,4 +123,4 @@ def update_readme(readme: Path, study: Study, studies: Sequence[Study]) -> None:
         raise UserError(f"{readme}: must have the lines {begin!r} and {end!r} in this order")
     if not study.folder.resolve().is_relative_to(readme.parent.resolve()):
         raise UserError(f"{readme}: must be in a folder above the records, which are in {study.folder}")
-    write_atomic(readme, f"{before}{begin}\n{readme_section(study, readme.parent, studies)}{end}{after}")
+    write_atomic(readme, f"{before}{begin}\n{readme_section(study, readme.parent, results)}{end}{after}")

@@ -19,7 +19,7 @@ from plainres.report.charts import budgets_chart, curves_chart, label, layers_ch
 from plainres.report.claims import CLAIMS, judge_results
 from plainres.report.claims_tables import comparison_lines
 from plainres.report.degradation import finding
-from plainres.report.records import Study, largest_study
+from plainres.report.records import Results, Study, largest_study
 from plainres.report.tables import PRECISION_NOTE, precision_differences, table_6
 
 HERE = files(__package__)
@@ -62,8 +62,9 @@ def _table_html(frame: pd.DataFrame) -> str:
         return frame.to_html(index=False, border=0, justify="left", na_rep="-")
 
 
-def page_html(studies: Sequence[Study], results: Path) -> str:
+def page_html(results: Results) -> str:
     """Return the page on the studies of a results folder as HTML."""
+    studies = results.studies
     readable = [study for study in studies if study.readable]
     datasets = dict.fromkeys([CIFAR10.name, *(study.config["dataset"] for study in readable)])
     front = next(filter(None, (largest_study(studies, name) for name in datasets)), None)
@@ -72,7 +73,7 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
     )
     drawn = {"curves": curves_chart, "layers": layers_chart, "budgets": budgets_chart}
     charts = {name: chart for name, draw in drawn.items() if (chart := draw(readable))}
-    verdicts = judge_results(studies, results)
+    verdicts = judge_results(results)
     template = jinja2.Template(
         (HERE / "page.html.jinja").read_text(encoding="utf-8"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -82,7 +83,7 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
         finding=finding(front) if front else [],
         claims=[(claim, verdicts[claim.name].level, comparison_lines(verdicts[claim.name])) for claim in CLAIMS],
         charts={name: chart.to_dict() for name, chart in charts.items()},
-        tables=tables(readable, results),
+        tables=tables(readable, results.folder),
         runs=runs_table(readable) if readable else pd.DataFrame(),
         unreadable=[(study.name, *other) for study in studies for other in study.others if other[1] == "unreadable"],
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -90,8 +91,8 @@ def page_html(studies: Sequence[Study], results: Path) -> str:
     )
 
 
-def write_page(studies: Sequence[Study], results: Path) -> Path:
+def write_page(results: Results) -> Path:
     """Write `report.html` into the results folder and return its path."""
-    path = results / "report.html"
-    write_atomic(path, page_html(studies, results))
+    path = results.folder / "report.html"
+    write_atomic(path, page_html(results))
     return path

@@ -181,7 +181,7 @@ class Results(Frames):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.studies = find_studies(folder)
+        self.studies = [read_study(path) for path in sorted({path.parents[2] for path in folder.glob(RUNS)})]
 
     @property
     def names(self) -> list[str]:
@@ -260,11 +260,6 @@ def open(results: str | Path = "results") -> Results:
             return Results(folder)
     where = "" if path.is_absolute() else f" in {here}, in {package.parent} or in a folder above them"
     raise UserError(f"no records in a folder {path}{where}: train some with `make demo`, or pass another path")
-
-
-def find_studies(results: Path) -> list[Study]:
-    """Read every study below a results folder, `<results>/<study>/<net>/seed-<seed>/run.json`, ordered by name."""
-    return [read_study(folder) for folder in sorted({path.parents[2] for path in results.glob(RUNS)})]
 
 
 def read_study(folder: Path) -> Study:

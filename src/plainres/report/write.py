@@ -1,7 +1,6 @@
 """Writing figures, tables and verdicts from records into the results folder."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,7 +17,7 @@ from plainres.report.figures import figure_1, figure_6, figure_budgets
 from plainres.report.first_updates import figure_first_updates
 from plainres.report.forest import figure_claims
 from plainres.report.layer_figures import convergence_problem, figure_7, gradients, weights
-from plainres.report.records import Study, budget_series, find_studies
+from plainres.report.records import Results, Study, budget_series
 from plainres.report.tables import table_6_markdown
 
 FIGURES = {
@@ -65,11 +64,11 @@ def study_markdown(study: Study) -> str:
     return f"{table_6_markdown(study)}\n{verdict(study, described=False)}"
 
 
-def write_budgets(studies: Sequence[Study], results: Path) -> None:
+def write_budgets(results: Results) -> None:
     """Draw error against budget, one figure per series of studies with several budgets; see `budget_series`."""
-    for name, several in budget_series(studies).items():
+    for name, several in budget_series(results.studies).items():
         if figure := figure_budgets(several):
-            save_figure(figure, results / f"budgets-{name}.png")
+            save_figure(figure, results.folder / f"budgets-{name}.png")
 
 
 def write_architecture(results: Path) -> None:
@@ -80,20 +79,20 @@ def write_architecture(results: Path) -> None:
         save_figure(architecture.figure_3(nets), folder / "figure3.png")
 
 
-def write_all(results: Path) -> list[Study]:
-    """Draw every study that has a finished or partial run, and what concerns several, and return all, by name."""
-    studies = find_studies(results)
-    for study in studies:
+def write_all(folder: Path) -> Results:
+    """Draw every study of a results folder that has a finished or partial run, and what concerns several."""
+    results = Results(folder)
+    for study in results.studies:
         if study.shown:
             write_study(study)
-    write_budgets(studies, results)
-    write_architecture(results)
-    if scores := imagenet.read_scores(results):
-        write_atomic(results / imagenet.SCORES / "tables.md", imagenet.tables_markdown(scores))
-    verdicts = judge_results(studies, results)
-    save_claims(verdicts, results / "claims.json")
-    drawn = {"claims": figure_claims(verdicts), "first_updates": figure_first_updates(studies)}
+    write_budgets(results)
+    write_architecture(folder)
+    if scores := imagenet.read_scores(folder):
+        write_atomic(folder / imagenet.SCORES / "tables.md", imagenet.tables_markdown(scores))
+    verdicts = judge_results(results)
+    save_claims(verdicts, folder / "claims.json")
+    drawn = {"claims": figure_claims(verdicts), "first_updates": figure_first_updates(results.studies)}
     for name, figure in drawn.items():
         if figure:
-            save_figure(figure, results / f"{name}.png")
-    return studies
+            save_figure(figure, folder / f"{name}.png")
+    return results

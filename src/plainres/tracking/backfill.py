@@ -8,7 +8,7 @@ import tyro
 
 from plainres.cli import parse_options
 from plainres.errors import UserError
-from plainres.report import Study, find_studies
+from plainres.report import Results, Study
 from plainres.report.imagenet import finals_table
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, IMAGENET_FIGURES
@@ -70,7 +70,7 @@ def main() -> int:
     mode = resolve_mode(options.wandb)
     if mode == "off":
         raise UserError("wandb is off (WANDB_MODE) or not installed: use --wandb online or --wandb offline")
-    studies = find_studies(options.results)
+    studies = Results(options.results).studies
     if not studies:
         raise UserError(f"{options.results.absolute()}: there are no records; train some, for example with `make demo`")
     folder = options.results / WANDB_FOLDER
