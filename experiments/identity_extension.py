@@ -19,7 +19,6 @@ import tyro
 
 from plainres.cli import parse_options, run_command
 from plainres.data import default_data_dir
-from plainres.errors import UserError
 from plainres.files import read_json, write_atomic
 from plainres.nets import extend_with_identity
 from plainres.training.build import load_recorded, make_data
@@ -43,8 +42,6 @@ def main() -> int:
     options = parse_options(Options, description=__doc__)
     folder = options.run.resolve()
     recorded, config = load_recorded(folder)
-    if config.shortcut is not None or config.family != "cifar":
-        raise UserError(f"{options.run} holds {config.net}: only plain CIFAR nets can be extended with identity layers")
     data = make_data(config, options.data_dir)
     data.prepare_data()
     data.setup()

@@ -1,40 +1,34 @@
 """How many photographs per second does the data loader deliver?
 
-    python experiments/imagenet_loading.py --data-dir /data/imagenet
-    python experiments/imagenet_loading.py --data-dir /data/imagenet --workers 1 --enlarge 500 375
+    python experiments/imagenet_loading.py --data-dir /data/imagenet --workers 1
 
 Decoding limits training on ImageNet when a GPU is fast. This script times our training batches (crop, flip, color noise
 and mean subtraction, on the device) and those of torchvision's reference recipe (RandomResizedCrop, flip and Normalize,
-one image at a time in the workers) in turn, on the same files and with the same number of workers. It also times three
-decoders in one thread. It takes about a minute.
+one image at a time in the workers) in turn, on the same files and with the same number of workers. It
+takes about a minute.
 
 Expected: more images per second than the reference recipe. No measurement is committed.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from plainres.cli import parse_options, run_command
 from plainres.data import BatchLoader, ImageNetData, default_data_dir
-from plainres.data.augmentation import MEAN, jittered_crop
-from plainres.data.photos import Photos, decode
+from plainres.data.augmentation import MEAN
 from plainres.errors import UserError
 from plainres.records.provenance import describe_hardware
 from plainres.training.device import choose_device
 
 REFERENCE_STD = (0.229, 0.224, 0.225)
-JPEG_QUALITY = 93
 
 
 @dataclass(frozen=True)
@@ -53,21 +47,6 @@ class Options:
     """Number of rounds. Each round times both loaders."""
     device: str = "auto"
     """Device that receives the batches: auto, cpu, cuda or cuda:<index>."""
-    enlarge: tuple[int, int] | None = None
-    """Width and height to which temporary copies of the files are resized. With 500 375, the most common size of
-    ImageNet's files, a sample of small images costs as much to decode as ImageNet."""
-
-
-def enlarged(folder: Path, size: tuple[int, int], into: Path) -> Path:
-    """Write copies of all images with another size, and return their folder."""
-    for part in ("train", "val"):
-        photos = Photos(folder / part)
-        for index in range(len(photos)):
-            path = (into / part / photos.name(index)).with_suffix(".jpg")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image = Image.fromarray(photos.read(index).permute(1, 2, 0).numpy())
-            image.resize(size, Image.Resampling.BICUBIC).save(path, quality=JPEG_QUALITY)
-    return into
 
 
 def rate(batches: Iterable, use: Callable, batch_size: int) -> float:
@@ -81,52 +60,24 @@ def rate(batches: Iterable, use: Callable, batch_size: int) -> float:
     return count / (time.perf_counter() - begin)
 
 
-def plainres_rate(options: Options, folder: Path, device: torch.device) -> float:
+def plainres_rate(options: Options, device: torch.device) -> float:
     """Return the images per second of our loader."""
     n = options.batches + 1
-    data = ImageNetData(folder, iterations=n, batch_size=options.batch_size, workers=options.workers)
+    data = ImageNetData(options.data_dir, iterations=n, batch_size=options.batch_size, workers=options.workers)
     data.setup()
     items, arguments = data.train_items()
     batches = data.images(BatchLoader(items, range(n), **arguments), "train", device)
     return rate(batches, lambda batch: batch[0][0, 0, 0, 0].item(), options.batch_size)
 
 
-def reference_rate(options: Options, folder: Path, device: torch.device) -> float:
+def reference_rate(options: Options, device: torch.device) -> float:
     """Return the images per second of torchvision's reference recipe."""
     steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
     steps += [transforms.ConvertImageDtype(torch.float), transforms.Normalize(MEAN, REFERENCE_STD)]
-    images = ImageFolder(folder / "train", transforms.Compose(steps))
+    images = ImageFolder(options.data_dir / "train", transforms.Compose(steps))
     order = [i % len(images) for i in range((options.batches + 1) * options.batch_size)]
     loader = DataLoader(images, options.batch_size, sampler=order, num_workers=options.workers)
     return rate(loader, lambda batch: batch[0].to(device)[0, 0, 0, 0].item(), options.batch_size)
-
-
-def decoder_rates(folder: Path, images: int = 100) -> dict[str, float]:
-    """Return the images per second of several decoders, each with crop and resizing to 224 pixels, in one thread."""
-    photos = Photos(folder / "train")
-    paths = [folder / "train" / photos.name(i % len(photos)) for i in range(images)]
-    crop = torch.full((3,), 0.5)
-    transform = transforms.RandomResizedCrop(224)
-
-    def pil(path: Path) -> None:
-        image = Image.open(path).convert("RGB")
-        side = min(image.size) * 224 / 368
-        image.resize((224, 224), Image.Resampling.BILINEAR, box=(0, 0, side, side))
-
-    decoders = {
-        "torchvision.io, torch resize (plainres)": lambda path: jittered_crop(decode(path), crop, 224),
-        "PIL, resize of a box": pil,
-        "PIL, RandomResizedCrop (reference)": lambda path: transform(Image.open(path).convert("RGB")),
-    }
-    rates = {}
-    for name, decode_crop in decoders.items():
-        times = []
-        for path in paths:
-            begin = time.perf_counter()
-            decode_crop(path)
-            times.append(time.perf_counter() - begin)
-        rates[name] = 1 / median(times)
-    return rates
 
 
 def main() -> int:
@@ -134,27 +85,16 @@ def main() -> int:
     for name, least in (("workers", 0), ("batches", 1), ("batch_size", 1), ("rounds", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name.replace('_', '-')} must be {least} or more, not {getattr(options, name)}")
-    if options.enlarge and min(options.enlarge) < 1:
-        raise UserError(f"--enlarge must be two numbers of 1 or more, not {' '.join(map(str, options.enlarge))}")
     device = choose_device(options.device)
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.data_dir
-        if options.enlarge:
-            folder = enlarged(folder, options.enlarge, Path(temporary))
-        loaders = {"plainres": plainres_rate, "torchvision reference": reference_rate}
-        rates = [
-            {name: measure(options, folder, device) for name, measure in loaders.items()} for _ in range(options.rounds)
-        ]
-        decoders = decoder_rates(folder)
+    loaders = {"plainres": plainres_rate, "torchvision reference": reference_rate}
+    rates = [{name: measure(options, device) for name, measure in loaders.items()} for _ in range(options.rounds)]
     frame = pd.DataFrame(rates)
     ratio = frame["plainres"] / frame["torchvision reference"]
     hardware = describe_hardware(device)
     print(f"{hardware['cpu']}, {hardware['cpu_cores']} cores, {hardware.get('gpu', 'no GPU')}; {options}\n")
     print(frame.describe().loc[["min", "50%", "max"]].round(0).to_markdown(), "\n")
-    print(f"plainres / reference in each round: median {ratio.median():.2f}, {ratio.min():.2f} to {ratio.max():.2f}\n")
-    for name, images in decoders.items():
-        print(f"{images:6.0f} images/s in one thread: {name}")
+    print(f"plainres / reference in each round: median {ratio.median():.2f}, {ratio.min():.2f} to {ratio.max():.2f}")
     return 0
 
 

@@ -244,8 +244,6 @@ def test_loading_benchmark_refuses_numbers_that_are_too_small(option, least, mon
     script = load_script("imagenet_loading", monkeypatch)
     status, _, err = run_script(script, [f"--{option}", str(least - 1)], monkeypatch, capsys)
     assert status == 2 and one_line(err) and f"--{option} must be {least} or more, not {least - 1}" in err
-    status, _, err = run_script(script, ["--enlarge", "500", "0"], monkeypatch, capsys)
-    assert status == 2 and one_line(err) and "--enlarge must be two numbers of 1 or more" in err
 
 
 def test_layer_responses_are_those_that_the_run_probed(finished, monkeypatch, capsys, tmp_path):

@@ -115,13 +115,7 @@ class PreActivationBlock(Block):
     """Two 3x3 convolutions, each preceded by batch normalization and ReLU, and a shortcut that nothing interrupts.
 
     He et al., "Identity Mappings in Deep Residual Networks" (2016), Figure 1(b). The last block of a net must be
-    followed by batch normalization and ReLU.
-
-    Args:
-        in_channels: Number of channels of the input (B, in_channels, H, W).
-        channels: Number of channels of both convolutions and of the output (B, channels, H / stride, W / stride).
-        stride: Stride of the first convolution.
-        norm: As for `BasicBlock`.
+    followed by batch normalization and ReLU. The arguments are those of `BasicBlock`, and the shortcut is option A's.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1, norm: str = "batch"):
