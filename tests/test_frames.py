@@ -1,4 +1,4 @@
-"""Records as tidy frames, opening them from a notebook, drawing into existing axes, and runs in progress."""
+"""Records as tidy frames, opening them from a notebook, and runs in progress."""
 
 import json
 import shutil

@@ -226,6 +226,7 @@ def damaged(study):
     metrics.write_text(metrics.read_text("utf-8").replace("\n1000,", "\none thousand,"))
     metrics = write_run(results, 5.0, 5.0, depth=44, seed=2) / "metrics.csv"
     metrics.write_text("".join(metrics.read_text("utf-8").splitlines(keepends=True)[:-1]))
+    (write_run(results, 5.0, 5.0, depth=44, seed=3) / "run.json").write_text("[]")
     return read_study(study.folder)
 
 
@@ -239,6 +240,7 @@ def test_bad_records_are_listed_and_never_averaged_in(study, damaged):
         ("resnet-44/seed-0", "unreadable"),
         ("resnet-44/seed-1", "unreadable"),
         ("resnet-44/seed-2", "unreadable"),
+        ("resnet-44/seed-3", "unreadable"),
     }
     text = table_6_markdown(damaged)
     assert all(name in text for name, _ in told)

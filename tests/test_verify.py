@@ -305,5 +305,6 @@ def test_bad_input_is_one_line(results):
         assert "\n" not in str(error.value)
         return str(error.value)
 
+    assert "not the record of a run" in message(records=(results / "nothing",))
     assert "no records below" in message(results=results / config().study)
     assert "rows must be between 0 and 64" in message(rows=65)

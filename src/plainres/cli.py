@@ -38,8 +38,8 @@ def parse_options(options: type[T], prog: str | None = None, description: str | 
     """Read the options of the command line, and exit with status 2 if they are wrong.
 
     A `~` at the beginning of a path is the user's home folder. From here on, characters that the locale's encoding
-    lacks are printed as question marks; by default, they are errors.
-    `options` is a dataclass, or a union of them, one per subcommand. `description` is by default its docstring.
+    lacks are printed as question marks; by default, they are errors. `options` is a dataclass, or a union of them, one
+    per subcommand. `description` is by default its docstring.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

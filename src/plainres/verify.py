@@ -51,6 +51,9 @@ def verify(options: Verify) -> int:
     folders = options.records or find_committed(options.results)
     if not folders:
         raise UserError(f"no records below {options.results.absolute()}: name some, or the results folder (--results)")
+    for folder in folders:
+        if not (folder / "run.json").is_file():
+            raise UserError(f"{folder}: not the record of a run (it holds no run.json)")
     console, counts, stopped = Console(highlight=False, soft_wrap=True, markup=False), Counter[str](), 0
     try:
         for folder in folders:

@@ -115,7 +115,8 @@ class PreActivationBlock(Block):
     """Two 3x3 convolutions, each preceded by batch normalization and ReLU, and a shortcut that nothing interrupts.
 
     He et al., "Identity Mappings in Deep Residual Networks" (2016), Figure 1(b). The last block of a net must be
-    followed by batch normalization and ReLU. The arguments are those of `BasicBlock`, and the shortcut is option A's.
+    followed by batch normalization and ReLU. The arguments are those of `BasicBlock` except
+    `shortcut`, which is option A's.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1, norm: str = "batch"):

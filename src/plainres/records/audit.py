@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
@@ -144,9 +143,13 @@ def audit_record(folder: Path, data_dir: Path, rows: int = 1) -> Audit:
     elif data is None or not complete:
         audit.left_out.append("errors of the weights and first rows (data or metrics.csv do not hold)")
     else:
-        if net:
-            _check_errors(audit, net, run["final"], config, last, data)
-        _check_first_rows(audit, recorded[:rows], config, start, data_dir)
+        threads = torch.get_num_threads()
+        try:
+            if net:
+                _check_errors(audit, net, run["final"], config, last, data)
+            _check_first_rows(audit, recorded[:rows], config, start, data_dir)
+        finally:
+            torch.set_num_threads(threads)
     return audit
 
 
@@ -192,7 +195,7 @@ def _check_rows(audit: Audit, run: RunInfo, config: RunConfig, rows: pd.DataFram
     problems = [
         f"{name} is {cell:.6g} in metrics.csv and {final[name]} in run.json"
         for name, cell in figures.items()
-        if name in final and not np.isclose(cell, final[name], rtol=1e-5, atol=0, equal_nan=True)
+        if name in final and f"{cell:.6g}" != f"{final[name]:.6g}"
     ]
     return audit.add(f"{len(rows)} rows", problems)
 
@@ -328,9 +331,9 @@ def compare_rows(recorded: pd.DataFrame, trained: pd.DataFrame, differences: Seq
     if len(trained) < len(recorded):
         return count, [f"trained again, the run diverged after {len(trained)} of {len(recorded)} rows"]
     old, new = (rows.set_index("iteration") for rows in (recorded, trained))
-    old = old.drop(columns=TIMES)
+    old = old.drop(columns=TIMES, errors="ignore")
     new = new.reindex_like(old)
-    apart = (new - old).abs().mask(old.isna() & new.isna(), 0.0).fillna(math.inf)
+    apart = (new - old).abs().mask(old.eq(new) | (old.isna() & new.isna()), 0.0).fillna(math.inf)
     most = pd.DataFrame(0.0, old.index, old.columns)
     if differences:
         most[[name for name in old if name.endswith("_error")]] = ROW_ERROR_TOLERANCE

@@ -5,8 +5,8 @@ Each of the three functions takes runs and returns one frame. `Study` and `Resul
     study.metrics[study.metrics["outcome"] == "finished"].groupby(["net", "iteration"])["train_error"].mean()
 
 All frames begin with the columns of `IDENTITY`, in the overview followed by the fields of
-`plainres.records.config.RunConfig`. The tables below describe the others. A column that no record
-has is there, with missing values. Columns that records have and these tables do not come last.
+`plainres.records.config.RunConfig`. The tables below describe the others. A column that no record has is there, with
+missing values. Columns that records have and these tables do not come last.
 """
 
 from collections.abc import Iterable, Sequence
@@ -95,7 +95,7 @@ def probes_frame(runs: Sequence[Record]) -> pd.DataFrame:
 
 
 def overview_frame(runs: Sequence[Record]) -> pd.DataFrame:
-    """Return one row per run, with the columns of `IDENTITY` and `OVERVIEW`.
+    """Return one row per run, with the columns of `IDENTITY`, the fields of `RunConfig`, and `OVERVIEW`.
 
     They hold the configuration, the complexity of the net, the final figures and the provenance.
     """

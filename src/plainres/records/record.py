@@ -80,6 +80,9 @@ class Record:
         self.weights = folder / "weights.safetensors"
         self.checkpoints = folder / "checkpoints"
 
+    def __repr__(self) -> str:
+        return f"Record({str(self.folder)!r})"
+
     @classmethod
     def of(cls, results: Path, config: RunConfig) -> "Record":
         """Return the record of the run of a configuration below a results folder."""

@@ -113,11 +113,13 @@ def update_readme(readme: Path, study: Study, results: Results) -> None:
     """Replace what is between the marks of a README by the section on a study, see `readme_section`.
 
     Raises:
-        UserError: If it does not have both marks in order, or is not above the study's folder.
+        UserError: If it cannot be read, does not have both marks in order, or is not above the study's folder.
     """
     begin, end = README_MARKS
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    before, _, rest = text.partition(begin)
+    try:
+        before, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{readme}: cannot be read ({error})") from None
     _, found, after = rest.partition(end)
     if not found:
         raise UserError(f"{readme}: must have the lines {begin!r} and {end!r} in this order")

@@ -270,7 +270,7 @@ def read_study(folder: Path) -> Study:
         try:
             run = Record(path.parent)
             run.check()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             study.others.append((name, "unreadable", f"{type(error).__name__}: {error}"))
             continue
         if run.outcome == "finished":

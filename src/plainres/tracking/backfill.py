@@ -9,7 +9,6 @@ import tyro
 from plainres.cli import parse_options
 from plainres.errors import UserError
 from plainres.report import Results, Study
-from plainres.report.imagenet import finals_table
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, IMAGENET_FIGURES
 from plainres.tracking.runs import WANDB_FOLDER, resolve_mode, run_id, start_run, tracked
@@ -58,7 +57,7 @@ def track_report(study: Study, mode: str, folder: Path) -> bool:
         return False
     paths = {figure: study.folder / f"{figure}.png" for figure in FIGURES | IMAGENET_FIGURES}
     images = {f"figures/{figure}": wandb.Image(str(path)) for figure, path in paths.items() if path.exists()}
-    key, table = ("finals", finals_table(study)) if study.is_imagenet else ("table6", table_6(study))
+    key, table = ("finals", study.finals) if study.is_imagenet else ("table6", table_6(study))
     run.log({key: wandb.Table(dataframe=table), **images})
     run.finish()
     return True

@@ -93,8 +93,8 @@ def check_batch_divides(config: RunConfig, ranks: RankInfo) -> None:
         raise UserError(f"batch size {config.batch_size} cannot be divided among {ranks.size} processes")
     if ranks.size > 1 and (not config.micro_batch or per_process % config.micro_batch):
         raise UserError(
-            f"micro-batch {config.micro_batch} does not divide the {per_process} images per batch of each of "
-            f"{ranks.size} processes: use --micro-batch {per_process}, or fewer devices"
+            f"BN normalizes over {config.micro_batch or config.batch_size} images, which do not divide the "
+            f"{per_process} of each of {ranks.size} processes: use --micro-batch {per_process}, or fewer devices"
         )
 
 

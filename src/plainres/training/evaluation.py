@@ -12,7 +12,7 @@ from plainres.data import BatchLoader, StudyData
 from plainres.records.config import RunConfig
 
 BN_IMAGES = 10_000
-# Sums of a row are exact in double precision. MPS has none.
+# Sums of a row are exact in double precision. MPS, which a Trainer of your own may use, has none.
 SUM_DTYPE = torch.float32 if torch.backends.mps.is_available() else torch.float64
 
 

@@ -141,6 +141,7 @@ class _Run:
         prepare_data(data)
         data.setup()
         module = ClassificationModule(config)
+        # In all processes or in none, because run.json has one value.
         needed = needs_activation_checkpointing(module.net, config, self.device, self.ranks.size)
         module.net.checkpointing = any(all_reduce_max(int(needed)))
         checkpoint = on_rank_zero(lambda: latest_usable(record.checkpoints, config.hash))
