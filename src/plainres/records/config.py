@@ -208,5 +208,11 @@ class RunConfig:
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def learning_rate_drops(schedule: str, iterations: int) -> list[int]:
+    """Return the iterations, counted from 0, at which the learning rate falls. Empty if the training error decides."""
+    n = iterations
+    return {"halves": [n // 2, 3 * n // 4], "thirds": [-(-n // 3), -(-2 * n // 3)]}.get(schedule, [])
+
+
 # What older records that lack a field were trained with. Their data set decides the format of their images.
 CONFIG_DEFAULTS = {f.name: f.default for f in fields(RunConfig) if f.name not in {"depth", *HASHED_DEFAULTS}}

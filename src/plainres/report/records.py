@@ -19,6 +19,7 @@ from plainres.catalog.datasets import CIFAR10
 from plainres.catalog.shortcuts import KINDS
 from plainres.errors import UserError
 from plainres.files import expand_user
+from plainres.records.config import learning_rate_drops
 from plainres.records.frames import metrics_frame, overview_frame, probes_frame
 from plainres.records.record import RUNS, Record
 
@@ -133,9 +134,7 @@ class Study(Frames):
     @property
     def drops(self) -> list[int]:
         """Iterations at which the learning rate falls in every run. Empty if a plateau of the error decides."""
-        n = self.iterations
-        schedules = {"halves": [n // 2, 3 * n // 4], "thirds": [n // 3, 2 * n // 3]}
-        return schedules.get(self.config.get("schedule", "halves"), [])
+        return learning_rate_drops(self.config.get("schedule", "halves"), self.iterations)
 
     def of_net(self, net: str) -> list[Record]:
         """Return the finished runs of one net, by seed."""

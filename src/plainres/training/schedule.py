@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from plainres.records.config import ROWS, RunConfig
+from plainres.records.config import ROWS, RunConfig, learning_rate_drops
 
 WARMUP_WINDOW = 100  # number of iterations over which the training error is averaged
 WARMUP_ERROR = 80.0  # percent; the warm-up ends below it
@@ -33,15 +33,12 @@ def learning_rate_factor(
 
     A plateau is decided by the training errors of the rows of metrics before this iteration.
     """
-    n = config.iterations
     if config.schedule == "plateau":
         drops = plateau_drops(errors)
-    elif config.schedule == "thirds":
-        drops = min(3 * iteration // n, 2)
     elif warming_up:
         drops = 1
     else:
-        drops = (iteration >= n // 2) + (iteration >= 3 * n // 4)
+        drops = sum(iteration >= drop for drop in learning_rate_drops(config.schedule, config.iterations))
     return 1 / 10**drops
 
 
