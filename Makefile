@@ -79,7 +79,7 @@ test-lowest: ## run the quick tests on the lowest versions of pyproject.toml, in
 			--resolution lowest-direct --editable '.[report,dev,notebooks,dashboard,terminal]' && \
 		$$folder/bin/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
-test-faults: setup ## kill a training 40 times and inject every other fault (`make test-all` kills 4 times)
+test-faults: setup ## kill a training 40 times and inject every other fault (`make test-all` kills twice)
 	@KILLS=40 $(BIN)/python -m pytest -q -s -m "not cluster" tests/test_faults.py $(ARGS)
 
 test-cluster: setup ## run the tests of the Ray launcher on a local cluster (installs the extra `cluster`)

@@ -86,7 +86,7 @@ def test_two_processes_equal_one_though_one_of_them_dies(tmp_path, alone, starte
 def test_two_processes_equal_one_on_photographs(tmp_path, request, monkeypatch):
     shrink_photo_nets(monkeypatch)
     shrink_demo(monkeypatch)
-    folder = make_photos(tmp_path / "photos")
+    folder = make_photos(tmp_path / "photos", train=43)  # 2 epochs
     run = photo_config(micro_batch=2)
     StudyContext(data_dir=folder, results=tmp_path / "alone", device=CPU).train(run)
     request.getfixturevalue("started")  # only now, because a run also starts git

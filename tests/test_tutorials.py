@@ -63,14 +63,14 @@ def test_demo_writes_what_the_tutorial_opens(tmp_path, monkeypatch, small_demo, 
 
 @pytest.mark.slow
 def test_twins_are_trained_and_tracked_offline(tmp_path):
-    source = code("lightning")
+    source = "import pytest, helpers; helpers.shrink_demo(pytest.MonkeyPatch())\n" + code("lightning")
     for old, new in (("depth=32", "depth=8"), ("1_200", "64")):
         assert old in source
         source = source.replace(old, new)
     # In a process of its own, because W&B keeps the settings of the first run of a process, also in the environment.
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     # Where the locale's encoding lacks a character of Lightning's summary, W&B's capture of the output fails.
-    own |= {"WANDB_MODE": "offline", "PYTHONIOENCODING": "utf-8"}
+    own |= {"WANDB_MODE": "offline", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT / "tests")}
     command = [sys.executable, "-c", source + "\nassert errors.keys() == {'plain-32', 'resnet-32'}"]
     subprocess.run(command, cwd=tmp_path, env=own, check=True)
     assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 2

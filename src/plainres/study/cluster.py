@@ -7,10 +7,10 @@ from typing import Any
 
 from plainres.errors import UserError, first_line
 from plainres.extras import require_extra
+from plainres.records.lock import Busy, is_being_trained
 from plainres.study.context import StudyContext
 from plainres.training import RunConfig
 from plainres.training.device import choose_device
-from plainres.training.lock import Busy, is_being_trained
 from plainres.training.signals import Stopped, StopRequest
 
 MAX_RETRIES = 5  # restarts of a run whose process or machine has died

@@ -11,6 +11,7 @@ from rich.table import Table
 from plainres.cores import available_cores, available_memory
 from plainres.errors import UserError
 from plainres.files import write_atomic
+from plainres.records.lock import is_being_trained
 from plainres.study.cluster import train_on_cluster
 from plainres.study.context import StudyContext
 from plainres.study.local import Place, WorkerPool, train_in_turn
@@ -21,7 +22,6 @@ from plainres.training import RunConfig
 from plainres.training.build import make_data
 from plainres.training.device import has_bf16_kernels, limit_threads
 from plainres.training.distributed import init_distributed, on_rank_zero
-from plainres.training.lock import is_being_trained
 from plainres.training.run import prepare_data
 
 BUSY_SECONDS = 2.0  # pause before asking again whether another process trains a run

@@ -18,10 +18,10 @@ from rich.console import Console
 
 from plainres.cores import cores_per_process
 from plainres.errors import UserError
+from plainres.records.lock import Busy
 from plainres.study.context import StudyContext
 from plainres.training import RunConfig
 from plainres.training.distributed import get_rank_info, rank_environments
-from plainres.training.lock import Busy
 from plainres.training.signals import Stopped, StopRequest
 
 # The devices of a run, one per process: `("cpu",)`, `("cuda:0", "cuda:1")` and so on. Runs may share them.

@@ -4,7 +4,7 @@ import pickle
 import sys
 
 from plainres.cli import run_command
-from plainres.training.lock import Busy
+from plainres.records.lock import Busy
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from plainres.files import write_atomic
 from plainres.nets import count_complexity
 from plainres.nets.weights import weights_bytes
 from plainres.records.config import PRECISIONS, RunConfig
+from plainres.records.lock import exclusive_writer
 from plainres.records.provenance import describe_hardware, describe_software, earlier_starts
 from plainres.records.record import UNFINISHED, Record, RunInfo
 from plainres.training.accelerate import CudaGraphs
@@ -37,7 +38,6 @@ from plainres.training.distributed import (
     on_rank_zero,
 )
 from plainres.training.evaluation import evaluate, with_averaged_bn
-from plainres.training.lock import exclusive_writer
 from plainres.training.module import ClassificationModule, Diverged
 from plainres.training.probes import Prober
 from plainres.training.record import RecordLogger
