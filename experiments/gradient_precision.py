@@ -65,7 +65,7 @@ def first_gradients(config: RunConfig, data: StudyData, precision: str) -> list[
         precision: Precision in which the gradients are computed.
     """
     net = make_net(config).to(torch.float64 if precision == "fp64" else torch.float32)
-    ((images, labels),) = data.images(data.first(GRADIENT_IMAGES), "train", torch.device("cpu"))
+    ((images, labels),) = data.batches(data.first(GRADIENT_IMAGES), "train", torch.device("cpu"))
     loss = cross_entropy(predict(net, images, precision), labels)
     weights = [conv.weight for conv, _ in layers_3x3(net).values()]
     return [gradient.double() for gradient in torch.autograd.grad(loss, weights)]

@@ -66,7 +66,7 @@ def plainres_rate(options: Options, device: torch.device) -> float:
     data = ImageNetData(options.data_dir, iterations=n, batch_size=options.batch_size, workers=options.workers)
     data.setup()
     items, arguments = data.train_items()
-    batches = data.images(BatchLoader(items, range(n), **arguments), "train", device)
+    batches = data.batches(BatchLoader(items, range(n), **arguments), "train", device)
     return rate(batches, lambda batch: batch[0][0, 0, 0, 0].item(), options.batch_size)
 
 

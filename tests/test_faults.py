@@ -34,7 +34,7 @@ from plainres.report import read_study
 from plainres.study import StudyContext, StudyOptions, launch, local, run_study
 from plainres.study.local import WorkerPool
 from plainres.study.watch import watch
-from plainres.training import Record, train_run
+from plainres.training import Record, probes, train_run
 from plainres.training.checkpoints import list_checkpoints
 from plainres.training.signals import Stopped
 
@@ -180,6 +180,19 @@ def test_signal_at_the_end_of_a_run_stops_what_would_follow(tmp_path, changes, m
         train(tmp_path, config(**changes))
     assert stopped.value.exit_status == 128 + signal.SIGTERM
     assert Record.of(tmp_path, config(**changes)).status(config(**changes)) == ("diverged" if changes else "finished")
+
+
+def test_signal_during_the_first_probe_waits_for_a_checkpoint(tmp_path, monkeypatch):
+    """Lightning's own handler of SIGTERM would end the process with status 0 after the first micro-batch."""
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return []
+
+    monkeypatch.setattr(probes, "probe", stop)
+    with pytest.raises(Stopped, match="at iteration 1 of 64"):
+        train(tmp_path, config(micro_batch=16))
+    assert Record.of(tmp_path, config(micro_batch=16)).status(config(micro_batch=16)) == "partial"
 
 
 INTERRUPTED_TWICE = (

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from plainres import CifarData, ClassificationModule, ImageNetData
+from plainres.training.evaluation import Errors
 
 SMALL = {"dataset": "demo", "iterations": 64, "batch_size": 32}
 pytestmark = [
@@ -98,6 +99,7 @@ class Recorded:
         {"max_epochs": 2, "limit_val_batches": 1, "limit_train_batches": 3},
         {"max_epochs": 1, "gradient_clip_val": 0.1, "precision": "bf16-mixed", "accumulate_grad_batches": 2},
         {"max_epochs": 1, "gradient_clip_val": 0.1, "gradient_clip_algorithm": "value"},
+        {"max_epochs": 1, "precision": "bf16-true"},
     ],
     ids=str,
 )
@@ -113,6 +115,31 @@ def test_options_of_the_trainer(options, tmp_path):
     assert trainer.callback_metrics["test_error"] <= 100
     assert trainer.validate(module, data, verbose=False)[0].keys() >= {"test_loss", "test_error"}
     assert torch.cat(trainer.predict(module, data)).shape[1] == 10
+
+
+def test_clip_is_a_setting_of_the_module_too(tmp_path):
+    fitted = []
+    for settings, options in (({"clip": 0.1}, {}), ({}, {"gradient_clip_val": 0.1}), ({}, {})):
+        module, data = make(**settings)
+        make_trainer(tmp_path, max_steps=2, limit_val_batches=0, **options).fit(module, data)
+        fitted.append(weights(module))
+    assert torch.equal(fitted[0], fitted[1]) and not torch.equal(fitted[0], fitted[2])
+
+
+def test_time_before_training_does_not_count(tmp_path):
+    module, data = make()
+    trainer = make_trainer(tmp_path, max_steps=1)
+    trainer.validate(module, data, verbose=False)
+    trainer.fit(module, data)
+    assert 0 < module.seconds < 100
+
+
+def test_sums_are_exact_in_half_precision():
+    errors = Errors("train").to(dtype=torch.bfloat16)
+    assert errors.loss.dtype == torch.bfloat16
+    for _ in range(300):
+        errors.update(torch.tensor(1.5), torch.eye(10), torch.arange(10))
+    assert errors.compute() == {"train_loss": 1.5, "train_error": 0}
 
 
 def test_overfit_batches_fit_the_same_batches_again(tmp_path):
@@ -169,25 +196,35 @@ from plainres import CifarData, ClassificationModule
 if __name__ == "__main__":
     torch.set_num_threads(1)
     shrink_demo(pytest.MonkeyPatch())
-    small = {"dataset": "demo", "iterations": 64, "batch_size": 32}
-    trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_steps=10, logger=False,
-                         enable_checkpointing=False, enable_progress_bar=False, val_check_interval=10)
-    trainer.fit(ClassificationModule(depth=8, **small), CifarData(**small))
-    if trainer.is_global_zero:
-        print("errors", trainer.callback_metrics["train_error"].item(), trainer.callback_metrics["test_error"].item())
+    small = {"dataset": "demo", "iterations": 640, "batch_size": 32}  # a row is 10 iterations
+
+    def fit(steps, checkpoint=None):
+        trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_steps=steps, logger=False,
+                             enable_checkpointing=False, enable_progress_bar=False, val_check_interval=10)
+        trainer.fit(ClassificationModule(depth=8, **small), CifarData(**small), ckpt_path=checkpoint)
+        return trainer
+
+    trainers = [fit(10)]
+    fit(5).save_checkpoint(sys.argv[1])
+    trainers.append(fit(10, sys.argv[1]))
+    for trainer in trainers:
+        if trainer.is_global_zero:
+            print("errors", *(trainer.callback_metrics[name].item() for name in ("train_error", "test_error")))
 """
 
 
 @pytest.mark.slow
-def test_two_devices_share_each_batch(tmp_path):
+def test_two_devices_share_each_batch_and_resume_within_a_row(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(DDP)
     root = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, script], cwd=root, capture_output=True, text=True, timeout=250)
+    command = [sys.executable, script, tmp_path / "half.ckpt"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("errors")]
+    line, resumed = [line for line in done.stdout.splitlines() if line.startswith("errors")]
     train_error, test_error = map(float, line.split()[1:])
-    assert train_error * 32 / 100 == round(train_error * 32 / 100), "of 32 images, 16 of each process"
+    assert train_error * 320 / 100 == pytest.approx(round(train_error * 320 / 100)), "of 320 images"
+    assert resumed == line
     assert test_error * 160 / 100 == pytest.approx(round(test_error * 160 / 100)), "of 160 images"
 
 

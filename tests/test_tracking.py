@@ -16,6 +16,7 @@ from wandb.proto import wandb_internal_pb2 as messages
 
 from plainres.errors import UserError
 from plainres.experiment import run_experiment
+from plainres.records.lock import Busy, exclusive_writer
 from plainres.report import Results, write_all
 from plainres.report.tables import table_6
 from plainres.study import StudyContext, StudyOptions
@@ -108,6 +109,12 @@ def test_resumed_run_logs_into_another_segment_of_its_wandb_run(tmp_path, monkey
     assert first == list(range(1, 21)) and second == [*range(1, 65), 64], "there was no checkpoint"
 
 
+def test_run_that_another_process_trains_is_not_tracked(tmp_path, monkeypatch):
+    monkeypatch.setattr("wandb.init", lambda **_: pytest.fail("it would resume the W&B run of the other process"))
+    with exclusive_writer(tmp_path, config()), pytest.raises(Busy):
+        train_offline(tmp_path)
+
+
 def refuse(**_options):
     raise OSError(28, "No space left on device")
 
@@ -138,6 +145,16 @@ def test_error_of_wandb_during_training_is_reported_once(capsys):
     for step in range(3):
         logger.log_metrics({"train_error": 50.0}, step)
     assert logger.failed and capsys.readouterr().err.count("W&B failed and is no longer used") == 1
+
+
+def test_error_of_wandb_at_the_end_is_one_line_and_leaves_no_run_open(tmp_path, finished, monkeypatch, capsys):
+    ended = []
+    config_of_wandb = SimpleNamespace(update=refuse)
+    run = SimpleNamespace(config=config_of_wandb, finish=lambda exit_code: ended.append(exit_code))
+    monkeypatch.setattr(runs, "start_run", lambda *_, **__: run)
+    with runs.tracked(Record.of(finished[0], config()), config(), "offline"):
+        pass
+    assert ended == [1] and capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -8,11 +8,11 @@ import torch
 from helpers import CPU, Interrupt, Iterations, assert_same_run, config, metrics, train
 from torch.nn.functional import cross_entropy
 
+from plainres.audit import first_start
 from plainres.catalog.datasets import DEMO
 from plainres.data import CifarData, demo_set
 from plainres.errors import UserError
 from plainres.nets import load_net
-from plainres.records.audit import first_start
 from plainres.records.provenance import describe_software
 from plainres.records.record import hardware_name
 from plainres.training import Record, RunConfig, evaluation, module, run

@@ -13,9 +13,8 @@ import pytest
 import safetensors
 from helpers import config, shrink_demo
 
-from plainres.errors import UserError
-from plainres.records import audit as audit_module
-from plainres.records.audit import (
+from plainres import audit as audit_module
+from plainres.audit import (
     ROW_ERROR_TOLERANCE,
     Audit,
     audit_record,
@@ -23,6 +22,7 @@ from plainres.records.audit import (
     find_committed,
     first_start,
 )
+from plainres.errors import UserError
 from plainres.records.record import NOTED_HARDWARE, Record, hardware_name
 from plainres.verify import Verify, verify
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from plainres.audit import audit_record, find_committed
 from plainres.cli import parse_options
 from plainres.data import default_data_dir
 from plainres.errors import UserError
-from plainres.records.audit import audit_record, find_committed
 from plainres.records.config import ROWS
 from plainres.training.signals import Stopped
 

@@ -136,7 +136,7 @@ class StudyData(pl.LightningDataModule):
         share = self.batch_size // self.shard[1]
         return share // (self.micro_batch or share)
 
-    def images(self, loader: BatchLoader, part: str, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, loader: BatchLoader, part: str, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels on a device for each batch of a loader, as `inputs` returns them."""
         for batch in loader:
             yield self.inputs(move_data_to_device(batch, device), part)

@@ -58,8 +58,9 @@ class TrainBatches(Dataset):
 
     def __getitem__(self, item: int) -> PhotoBatch:
         iteration, micro_batch = divmod(item, self.micro_batches)
-        rank, size = self.shard
-        own = shard_range(self.stream.batch_size, (rank * self.micro_batches + micro_batch, size * self.micro_batches))
+        rank, processes = self.shard
+        share = rank * self.micro_batches + micro_batch, processes * self.micro_batches
+        own = shard_range(self.stream.batch_size, share)
         index, crop, flip, colour = (column[own.start : own.stop] for column in self.stream.batch(iteration))
         pixels = torch.empty(len(index), 3, self.size, self.size, dtype=torch.uint8)
         labels, bad = torch.empty_like(index), []

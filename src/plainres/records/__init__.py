@@ -1,1 +1,1 @@
-"""The folders of runs below a results folder: `run` reads them without PyTorch, and `audit` checks them."""
+"""The folders of runs below a results folder, which `record` and `frames` read without PyTorch."""

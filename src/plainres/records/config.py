@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from plainres.catalog import DATASETS, SHORTCUTS, DatasetInfo
-from plainres.catalog.datasets import TRAIN_SETS
+from plainres.catalog.datasets import CIFAR10, TRAIN_SETS
 from plainres.errors import UserError, require_one_of
 
 # Precisions, and what Lightning's Trainer calls them.
@@ -24,7 +24,7 @@ SCHEDULES = ("halves", "thirds", "plateau")
 WARMUPS = ("auto", "on", "off")
 ROWS = 64  # number of rows of metrics.csv, whatever the number of iterations
 MOST_ITERATIONS = 1_000_000  # the batches of a run, which are drawn before its first iteration, take 2 KB each
-PAPER_ITERATIONS = 64_000
+PAPER_ITERATIONS = CIFAR10.paper_iterations
 # Defaults that older records were hashed with. They must never change.
 HASHED_DEFAULTS = {"num_classes": 10, "image_size": 32}
 
@@ -49,7 +49,8 @@ class RunConfig:
         lr: Initial learning rate of SGD (section 4.2).
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD, which applies to all parameters.
-        clip: Upper bound of the gradient norm over all parameters. 0 means no bound, as in the paper.
+        clip: Upper bound of the gradient norm over all parameters. 0 means no bound, as in the paper. A Trainer's own
+            `gradient_clip_val` goes before it.
         image_size: Height and width of the images that the net is trained on. 0 means the data set's own.
         num_classes: Number of outputs of the classifier. 0 means the data set's own.
         stride_in: Convolution of a bottleneck that has the stride, `"1x1"` or `"3x3"`. `"1x1"` for nets without them.

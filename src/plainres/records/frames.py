@@ -134,9 +134,9 @@ def _identity(run: Record) -> dict:
     }
 
 
-def _stack(runs: Sequence[Record], part: str, columns: dict[str, str]) -> pd.DataFrame:
+def _stack(runs: Sequence[Record], table: str, columns: dict[str, str]) -> pd.DataFrame:
     """Stack one table of each run and say in each row which run it belongs to."""
-    tables = [getattr(run, part).assign(**_identity(run)) for run in runs if len(getattr(run, part))]
+    tables = [getattr(run, table).assign(**_identity(run)) for run in runs if len(getattr(run, table))]
     return _ordered(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), columns)
 
 

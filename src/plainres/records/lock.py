@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -45,8 +45,9 @@ def exclusive_writer(results: Path, config: RunConfig) -> Iterator[None]:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         write_atomic(holder, json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now}))
         yield
-        holder.unlink(missing_ok=True)
     finally:
+        with suppress(OSError):
+            holder.unlink()
         lock.release()
 
 

@@ -36,7 +36,7 @@ def describe_hardware(device: torch.device) -> dict:
     if device.type == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name(device)
     else:
-        # AMX rounds sums differently. oneDNN reads the environment variable.
+        # AMX rounds sums differently, and PyTorch has no public name for it before 2.13. oneDNN reads the variable.
         limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
         amx = torch.cpu._is_amx_tile_supported() and (limit in ("ALL", "DEFAULT") or "AMX" in limit)
         hardware |= {"cpu_capability": torch.backends.cpu.get_cpu_capability(), "amx": amx}

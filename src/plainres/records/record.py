@@ -1,4 +1,4 @@
-"""The record of a run, the folder `<results>/<study>/<net>/seed-<s>`. Nothing else reads or writes its files."""
+"""The record of a run, the folder `<results>/<study>/<net>/seed-<s>`. Nothing else writes run.json and the tables."""
 
 import json
 import re

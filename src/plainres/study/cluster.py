@@ -71,6 +71,8 @@ def train_on_cluster(
     try:
         with StopRequest(cancel) as stop:
             tasks |= {config: task.remote(shared, config) for config in configs}
+            if stop.signum is not None:  # it arrived before the tasks were known
+                cancel(stop.signum)
             for config, ref in tasks.items():
                 try:
                     reason = ray.get(ref)

@@ -15,5 +15,4 @@ class StudyContext(RunContext):
 
     def train(self, config: RunConfig) -> RunInfo:
         """Train one run in this process and track it with W&B; see `train_run`."""
-        with tracked(Record.of(self.results, config), config, self.wandb_mode) as loggers:
-            return train_run(config, self, loggers=loggers)
+        return train_run(config, self, loggers=tracked(Record.of(self.results, config), config, self.wandb_mode))

@@ -10,7 +10,6 @@ from plainres.data.photos import class_folders
 from plainres.errors import UserError
 from plainres.study.options import StudyOptions
 
-PAPER_ITERATIONS = IMAGENET.paper_iterations
 # A check of the pipeline on a sample of photographs: small crops, a few minutes per net on one CPU core.
 CHECK: dict[str, Any] = {"image_size": 64, "batch_size": 16, "lr": 0.02}
 CHECK_ITERATIONS = 256
@@ -35,12 +34,12 @@ class ImageNetOptions(StudyOptions):
             UserError: If there are no photographs, or if there is no GPU and no smaller budget was chosen.
         """
         sizes = CHECK if self.check else {"image_size": IMAGENET.image_size, "batch_size": IMAGENET.batch_size}
-        budget = CHECK_ITERATIONS if self.check else PAPER_ITERATIONS
+        budget = CHECK_ITERATIONS if self.check else IMAGENET.paper_iterations
         device, common = self.resolve(budget, budget, sizes["batch_size"])
         if device.type == "cpu" and not (self.check or self.iterations or self.plan):
             raise UserError(
-                f"{PAPER_ITERATIONS:,} iterations would take years without a GPU: use --check for a test of the "
-                "pipeline in a few minutes, --plan for an estimate, or --iterations"
+                f"{IMAGENET.paper_iterations:,} iterations would take years without a GPU: use --check for a test of "
+                "the pipeline in a few minutes, --plan for an estimate, or --iterations"
             )
         classes = len(class_folders(self.data_dir / "train"))
         common |= {

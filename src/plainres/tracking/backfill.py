@@ -1,5 +1,6 @@
 """The command `plainres backfill`, which sends recorded runs, their figures and their tables to W&B."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from plainres.errors import UserError
 from plainres.report import Results, Study
 from plainres.report.tables import table_6
 from plainres.report.write import FIGURES, IMAGENET_FIGURES
-from plainres.tracking.runs import WANDB_FOLDER, resolve_mode, run_id, start_run, tracked
+from plainres.tracking.runs import WANDB_FOLDER, describe_error, resolve_mode, run_id, start_run, tracked
 from plainres.training import Record, RunConfig
 
 
@@ -58,8 +59,12 @@ def track_report(study: Study, mode: str, folder: Path) -> bool:
     paths = {figure: study.folder / f"{figure}.png" for figure in FIGURES | IMAGENET_FIGURES}
     images = {f"figures/{figure}": wandb.Image(str(path)) for figure, path in paths.items() if path.exists()}
     key, table = ("finals", study.finals) if study.is_imagenet else ("table6", table_6(study))
-    run.log({key: wandb.Table(dataframe=table), **images})
-    run.finish()
+    try:
+        run.log({key: wandb.Table(dataframe=table), **images})
+        run.finish()
+    except Exception as error:  # the report has been written, whatever W&B says
+        print(f"W&B failed for {name}: {describe_error(error)}", file=sys.stderr)
+        return False
     return True
 
 

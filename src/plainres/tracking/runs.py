@@ -62,7 +62,7 @@ def resolve_mode(mode: str) -> str:
     try:
         return "online" if wandb.login(prompt=False, timeout=LOGIN_TIMEOUT) else "offline"
     except Exception as error:  # there is a key, but it is wrong, or there is no network
-        print(f"W&B cannot be used now, runs are tracked offline: {_describe(error)}", file=sys.stderr)
+        print(f"W&B cannot be used now, runs are tracked offline: {describe_error(error)}", file=sys.stderr)
         return "offline"
 
 
@@ -115,13 +115,14 @@ def start_run(mode: str, folder: Path, **identity: Any) -> "wandb.Run | None":
             run.define_metric("iteration")
             run.define_metric("*", step_metric="iteration")
         except Exception as error:  # an error of W&B must not stop training
-            print(f"W&B is not used {attempt}: {_describe(error)}", file=sys.stderr)
+            print(f"W&B is not used {attempt}: {describe_error(error)}", file=sys.stderr)
         else:
             return run
     return None
 
 
-def _describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
+    """Return the kind and the first line of an error."""
     return f"{type(error).__name__}: {first_line(error)}"
 
 
@@ -130,6 +131,9 @@ class TolerantWandbLogger(WandbLogger):
 
     failed = False
 
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Do nothing: W&B has got the configuration from `start_run`."""
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         if self.failed:
             return
@@ -137,7 +141,7 @@ class TolerantWandbLogger(WandbLogger):
             super().log_metrics(metrics, step)
         except Exception as error:
             self.failed = True
-            print(f"W&B failed and is no longer used: {_describe(error)}", file=sys.stderr)
+            print(f"W&B failed and is no longer used: {describe_error(error)}", file=sys.stderr)
 
 
 @contextmanager
@@ -179,7 +183,9 @@ def tracked(
             if ended:
                 final = {f"final/{key}": value for key, value in recorded.get("final", {}).items()}
                 run.summary.update({"outcome": recorded["outcome"], **final})
-            run.finish(exit_code=0 if ended else 1)
         except Exception as error:  # of W&B, or of a record that cannot be read, which the run itself has reported
-            logger.failed = True
-            print(f"W&B failed at the end of {config.name}: {_describe(error)}", file=sys.stderr)
+            logger.failed, ended = True, False
+            print(f"W&B failed at the end of {config.name}: {describe_error(error)}", file=sys.stderr)
+        # An unfinished W&B run would be continued by the next one of this process.
+        with suppress(Exception):
+            run.finish(exit_code=0 if ended else 1)

@@ -1,6 +1,6 @@
 """Faster training on a CUDA GPU: compiled blocks, whose forward and backward passes are replayed as CUDA graphs.
 
-At a batch size of 128, launching kernels takes longer than computing them. Nothing else depends on this module.
+At a batch size of 128, launching kernels takes longer than computing them.
 """
 
 import copy

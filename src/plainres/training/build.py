@@ -12,6 +12,7 @@ from plainres.nets.cifar import CifarNet
 from plainres.nets.imagenet import ImageNetNet
 from plainres.nets.weights import ARCHITECTURES, Normalized, load_net
 from plainres.records.config import RunConfig
+from plainres.records.record import Record
 from plainres.training.device import free_memory
 from plainres.training.evaluation import predict
 
@@ -46,7 +47,7 @@ def load_recorded(folder: Path) -> tuple[Normalized, RunConfig]:
     Raises:
         UserError: If there are no weights, or if they were not trained by this project.
     """
-    path = folder / "weights.safetensors"
+    path = Record(folder).weights
     loaded = load_net(path)
     if "config" not in loaded.recipe:
         raise UserError(f"{path}: the weights come from elsewhere, and have no configuration of a run")

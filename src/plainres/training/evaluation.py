@@ -44,11 +44,12 @@ class Errors(Metric):
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss (0-dim), its logits (B, num_classes) and its labels int64 (B,)."""
-        self.loss += loss.detach().to(SUM_DTYPE) * len(labels)
-        self.wrong += (logits.argmax(1) != labels).sum()
-        self.images += len(labels)
+        # Not in place: `Trainer.validate` leaves inference tensors, and "bf16-true" has converted the sum of losses.
+        self.loss = self.loss.to(SUM_DTYPE) + loss.detach().to(SUM_DTYPE) * len(labels)
+        self.wrong = self.wrong + (logits.argmax(1) != labels).sum()
+        self.images = self.images + len(labels)
         if self.top5:
-            self.wrong_of_five += count_wrong(logits, labels, 5)
+            self.wrong_of_five = self.wrong_of_five + count_wrong(logits, labels, 5)
 
     def compute(self) -> dict[str, float]:
         images = self.images.item()
@@ -80,7 +81,7 @@ def evaluate(net: nn.Module, data: StudyData, part: str, precision: str) -> dict
     was_training, device = net.training, next(net.parameters()).device
     net.eval()
     errors = Errors(part).to(device)
-    for images, labels in data.images(data.views(part), part, device):
+    for images, labels in data.batches(data.views(part), part, device):
         logits = predict(net, images, precision)
         errors.update(cross_entropy(logits, labels), logits, labels)
     net.train(was_training)
@@ -101,7 +102,7 @@ def with_averaged_bn(net: nn.Module, data: StudyData, config: RunConfig) -> tupl
     count = min(-(-BN_IMAGES // config.batch_size), config.iterations)
     items, options = data.train_items()
     loader = BatchLoader(items, range(count * data.micro_batches), **options)
-    batches = (images.to(parameter.dtype) for images, _ in data.images(loader, "train", parameter.device))
+    batches = (images.to(parameter.dtype) for images, _ in data.batches(loader, "train", parameter.device))
     with autocast(config.precision, parameter.device):
         update_bn(batches, averaged)
     if data.shard[1] > 1:

@@ -92,14 +92,19 @@ class ClassificationModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: Any = None,
     ) -> None:
-        # The plugin of mixed precision refuses fused optimizers, because those may rescale fp16 gradients themselves.
+        plugin = self.trainer.precision_plugin
         algorithm = gradient_clip_algorithm or GradClipAlgorithmType.NORM
-        Precision.clip_gradients(self.trainer.precision_plugin, optimizer, gradient_clip_val or 0.0, algorithm)
+        # Mixed precision refuses fused optimizers, because those rescale gradients themselves. Only fp16 has a scaler.
+        clip = Precision.clip_gradients if getattr(plugin, "scaler", None) is None else type(plugin).clip_gradients
+        clip(plugin, optimizer, gradient_clip_val or self.config.clip, algorithm)
 
     # Training
 
     def on_fit_start(self) -> None:
         self._clock = time.perf_counter()
+        if self.global_rank > 0:  # the sums in a checkpoint are those of all processes, and rank 0 continues them
+            self.since_row.reset()
+            self.since_window.reset()
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -134,7 +139,8 @@ class ClassificationModule(pl.LightningModule):
             self.since_window.reset()
 
     def _end_row(self, iteration: int, lr: float) -> None:
-        images = self.since_row.images.item() * self.trainer.world_size
+        with self.since_row.sync_context():
+            images = self.since_row.images.item()
         errors = self.since_row.compute()
         self.since_row.reset()
         self.row_errors.append(errors["train_error"])
@@ -164,7 +170,7 @@ class ClassificationModule(pl.LightningModule):
     def _lap(self) -> float:
         """Return the seconds since the last call, and add them to those of the run."""
         now = time.perf_counter()
-        elapsed, self._clock = now - self._clock, now
+        elapsed, self._clock = now - (self._clock or now), now
         self.seconds += elapsed
         return elapsed
 
@@ -172,8 +178,10 @@ class ClassificationModule(pl.LightningModule):
     def outside_rows(self) -> Iterator[None]:
         """Count the time spent inside towards the run, but not towards the images per second of its rows."""
         self.row_seconds += self._lap()
-        yield
-        self._lap()
+        try:
+            yield
+        finally:
+            self._lap()
 
     # Validation and test
 
@@ -214,6 +222,10 @@ class ClassificationModule(pl.LightningModule):
         elapsed = self._lap()
         if self.trainer.training:
             self.row_seconds += elapsed
+        for name in ("since_row", "since_window"):
+            errors = getattr(self, name)
+            with errors.sync_context():
+                checkpoint["state_dict"] |= errors.state_dict(prefix=f"{name}.")
         checkpoint["run"] = {"config_hash": self.config.hash} | {name: getattr(self, name) for name in self.STATE}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:

@@ -104,7 +104,7 @@ def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration
     hooks = [bn.register_forward_hook(responses[name]) for name, (_, bn) in layers.items()]
     with torch.no_grad():
         net.eval()
-        for images, _ in data.images(data.first(RESPONSE_IMAGES), "train", device):
+        for images, _ in data.batches(data.first(RESPONSE_IMAGES), "train", device):
             predict(net, images, precision)
     for hook in hooks:
         hook.remove()
@@ -113,7 +113,7 @@ def probe(net: nn.Module, initial: dict[str, Tensor], data: StudyData, iteration
     hooks += [bn.register_forward_hook(gradient_hook(name)) for name, (_, bn) in layers.items()]
     net.train()
     net.checkpointing = True  # type: ignore[assignment]  # type checkers take the attribute for a module
-    ((images, labels),) = data.images(data.first(GRADIENT_IMAGES), "train", device)
+    ((images, labels),) = data.batches(data.first(GRADIENT_IMAGES), "train", device)
     loss = cross_entropy(predict(net, images, precision), labels)
     for hook in hooks:  # before the backward pass, which computes activations again
         hook.remove()
@@ -156,7 +156,8 @@ class Prober(pl.Callback):
     def load_state_dict(self, state: dict) -> None:
         self.rows = state["rows"]
 
-    def on_train_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
+        # Not in `on_train_start`, after which signals are handled.
         self.on_train_batch_end(trainer, module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:

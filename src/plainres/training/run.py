@@ -4,7 +4,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from multiprocessing import active_children
 from pathlib import Path
@@ -57,12 +57,16 @@ class RunContext:
 
 
 def train_run(
-    config: RunConfig, context: RunContext, callbacks: Sequence[pl.Callback] = (), loggers: Sequence[Logger] = ()
+    config: RunConfig,
+    context: RunContext,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: AbstractContextManager[Sequence[Logger]] | None = None,
 ) -> RunInfo:
     """Train one net, resuming where an earlier start stopped, and write its record.
 
     Several processes that were started together (see `plainres.training.distributed`) train the net together if each
-    of them calls this function. The callbacks and loggers are added to those that write the record.
+    of them calls this function. The callbacks and loggers are added to those that write the record. The context
+    of the loggers is entered once it is known that no other process trains the run.
 
     Returns:
         The contents of run.json. `outcome` is `"finished"`, or `"diverged"` if the loss was no longer finite.
@@ -84,12 +88,13 @@ def train_run(
             return record.read_as(config)
 
         recorded = on_rank_zero(begin)
+        entered = stack.enter_context(loggers or nullcontext(()))
         stop = stack.enter_context(StopRequest())
         if recorded is not None and recorded["outcome"] != UNFINISHED:
             shutil.rmtree(record.checkpoints, ignore_errors=True)
             return recorded
         try:
-            ended = _Run(config, context, record, device, ranks, stop, callbacks, loggers).train()
+            ended = _Run(config, context, record, device, ranks, stop, callbacks, entered).train()
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{config.net} with batch size {config.batch_size} does not fit into the memory of {device}: use a "
@@ -222,11 +227,10 @@ class _Run:
                 precision=PRECISIONS[config.precision],
                 max_steps=config.iterations,
                 accumulate_grad_batches=micro_batches,
-                gradient_clip_val=config.clip or None,
                 val_check_interval=validation_interval(config) * micro_batches,
                 check_val_every_n_epoch=None,
                 num_sanity_val_steps=0,
-                log_every_n_steps=1,
+                log_every_n_steps=1,  # the module logs its rows itself; Lightning would warn of short epochs
                 logger=[metrics, *self.loggers],
                 enable_checkpointing=False,
                 enable_progress_bar=False,

@@ -10,7 +10,7 @@ from plainres.training.distributed import all_reduce_max, get_rank_info
 
 
 class Stopped(Exception):
-    """A signal ended a run early. Its checkpoint has been written."""
+    """A signal ended a run early. Unless it had ended or failed, its checkpoint has been written."""
 
     def __init__(self, message: str, signum: int):
         super().__init__(message)
