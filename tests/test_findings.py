@@ -106,9 +106,11 @@ def test_smaller_first_updates(studies):
         columns = [relative_norm(run, 31) for run in runs], *(error(study, runs[0].net) for error in (TRAINING, TEST))
         cells = [", ".join(f"{value:.1f}" for value in column) for column in columns]
         says(" | ".join(cells))
-    says(*(f"{mean(study, net):.1f}%" for net in ("plain-20", "plain-20-small-classifier")))
+    for net in ("plain-20", "resnet-20", "resnet-56"):
+        says(f"{mean(study, net):.1f} and {mean(study, f'{net}-small-classifier'):.1f}%")
+    (warmup,) = study.of_net("resnet-56-warmup")
+    says(f"after {warmup.info['warmup_end']} iterations", f"either: {warmup.info['final']['train_error']:.1f}%")
     bounded = studies["cifar10-2k-bf16"]
-    says(f"it has {mean(study, 'resnet-56-small-classifier'):.1f}% with N(0, 0.01²)")
     says("{:.1f}, {:.1f} and {:.1f}% with He-normal".format(*TRAINING(bounded, "resnet-56")))
     gap = {"plain-56": 1, "plain-20": -1}
     less = difference(bounded, gap | {"plain-56-clip1": -1, "plain-20-clip1": 1}, TRAINING)
