@@ -147,7 +147,7 @@ def test_error_of_wandb_during_training_is_reported_once(capsys):
     assert logger.failed and capsys.readouterr().err.count("W&B failed and is no longer used") == 1
 
 
-def test_error_of_wandb_at_the_end_is_one_line_and_leaves_no_run_open(tmp_path, finished, monkeypatch, capsys):
+def test_error_of_wandb_at_the_end_is_one_line_and_leaves_no_run_open(finished, monkeypatch, capsys):
     ended = []
     config_of_wandb = SimpleNamespace(update=refuse)
     run = SimpleNamespace(config=config_of_wandb, finish=lambda exit_code: ended.append(exit_code))
@@ -155,6 +155,15 @@ def test_error_of_wandb_at_the_end_is_one_line_and_leaves_no_run_open(tmp_path, 
     with runs.tracked(Record.of(finished[0], config()), config(), "offline"):
         pass
     assert ended == [1] and capsys.readouterr().err.count("\n") == 1
+
+
+def test_error_of_wandb_while_it_finishes_is_reported(finished, monkeypatch, capsys):
+    accepts = SimpleNamespace(update=lambda *_, **__: None)
+    run = SimpleNamespace(config=accepts, summary=accepts, finish=refuse)
+    monkeypatch.setattr(runs, "start_run", lambda *_, **__: run)
+    with runs.tracked(Record.of(finished[0], config()), config(), "offline") as (logger,):
+        pass
+    assert logger.failed and capsys.readouterr().err.count("W&B failed at the end") == 1
 
 
 @pytest.mark.slow

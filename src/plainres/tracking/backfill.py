@@ -60,8 +60,10 @@ def track_report(study: Study, mode: str, folder: Path) -> bool:
     images = {f"figures/{figure}": wandb.Image(str(path)) for figure, path in paths.items() if path.exists()}
     key, table = ("finals", study.finals) if study.is_imagenet else ("table6", table_6(study))
     try:
-        run.log({key: wandb.Table(dataframe=table), **images})
-        run.finish()
+        try:
+            run.log({key: wandb.Table(dataframe=table), **images})
+        finally:
+            run.finish()
     except Exception as error:  # the report has been written, whatever W&B says
         print(f"W&B failed for {name}: {describe_error(error)}", file=sys.stderr)
         return False

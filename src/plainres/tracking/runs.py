@@ -176,16 +176,17 @@ def tracked(
     try:
         yield [logger]
     finally:
+        exit_code = 1
         try:
-            recorded = record.read_as(config) or {"outcome": UNFINISHED}
-            ended = recorded["outcome"] in ENDED
-            run.config.update({"provenance": recorded.get("provenance", {})}, allow_val_change=True)
-            if ended:
-                final = {f"final/{key}": value for key, value in recorded.get("final", {}).items()}
-                run.summary.update({"outcome": recorded["outcome"], **final})
+            try:
+                recorded = record.read_as(config) or {"outcome": UNFINISHED}
+                run.config.update({"provenance": recorded.get("provenance", {})}, allow_val_change=True)
+                if recorded["outcome"] in ENDED:
+                    final = {f"final/{key}": value for key, value in recorded.get("final", {}).items()}
+                    run.summary.update({"outcome": recorded["outcome"], **final})
+                    exit_code = 0
+            finally:  # an unfinished W&B run would be continued by the next one of this process
+                run.finish(exit_code=exit_code)
         except Exception as error:  # of W&B, or of a record that cannot be read, which the run itself has reported
-            logger.failed, ended = True, False
+            logger.failed = True
             print(f"W&B failed at the end of {config.name}: {describe_error(error)}", file=sys.stderr)
-        # An unfinished W&B run would be continued by the next one of this process.
-        with suppress(Exception):
-            run.finish(exit_code=0 if ended else 1)

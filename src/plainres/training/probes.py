@@ -157,7 +157,7 @@ class Prober(pl.Callback):
         self.rows = state["rows"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: ClassificationModule) -> None:
-        # Not in `on_train_start`, after which signals are handled.
+        # Signals are handled only from the end of `on_train_start` on.
         self.on_train_batch_end(trainer, module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: ClassificationModule, *_: object) -> None:
