@@ -37,8 +37,9 @@ def span(values, digits=0):
     return f"{min(values):,.{digits}f} to {max(values):,.{digits}f}"
 
 
-def by_seed(values):
-    return ", ".join(f"{value:.1f}" for value in values)
+def cells(*columns):
+    """Return neighbouring cells of a table, each with one value per seed."""
+    return "".join(f"| {', '.join(f'{value:.1f}' for value in column)} " for column in columns) + "|"
 
 
 def test_full_length(studies):
@@ -109,10 +110,10 @@ def test_smaller_first_updates(studies):
     for classifier in ("", "-uniform-classifier", "-small-classifier"):
         runs = study.of_net(f"plain-56{classifier}")
         columns = [relative_norm(run, 31) for run in runs], *(error(study, runs[0].net) for error in (TRAINING, TEST))
-        says(" | ".join(map(by_seed, columns)))
+        says(cells(*columns))
     for net in ("plain-20", "resnet-20", "resnet-56"):
         columns = TRAINING(study, net), TRAINING(bounded, net), TRAINING(study, f"{net}-small-classifier")
-        says(" | ".join([f"| {net}", *map(by_seed, columns)]))
+        says(f"| {net} {cells(*columns)}")
     behind = [TRAINING(study, f"plain-56{c}") - TRAINING(study, f"plain-20{c}") for c in ("", "-small-classifier")]
     says("{:.1f} points of training error behind plain-20 with He-normal (seed 0)".format(*behind[0].dropna()))
     says("{:.1f} and {:.1f} points with N(0, 0.01²) (seeds 0 and 1)".format(*behind[1].dropna()))
